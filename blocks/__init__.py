@@ -1,0 +1,1 @@
+"""What a person configures: typed blocks, and the command that saves them from the environment."""

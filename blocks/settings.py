@@ -1,0 +1,30 @@
+"""The environment and `.env`, typed. Only `python -m blocks.register` and runs by hand read it."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field, HttpUrl
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Names as in `.env.example`; the environment wins over `.env`. Raises ValidationError."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    gcp_project: str = Field(min_length=1)
+    # Empty on a machine with an attached service account.
+    gcp_service_account_file: Path | None = None
+    bigquery_location: str = "US"
+    raw_dataset: str = "raw"
+    gcs_bucket: str = Field(min_length=3)
+    maximum_bytes_billed: int = Field(default=10 * 2**30, ge=10 * 2**20)
+    landing_retention_days: float = Field(default=7, ge=0)
+    usgs_base_url: HttpUrl = HttpUrl("https://earthquake.usgs.gov")
+    usgs_history_start: date | None = None

@@ -1,0 +1,31 @@
+"""The USGS earthquake API as a block."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from prefect.blocks.core import Block
+from pydantic import Field, HttpUrl
+
+from blocks.urls import join
+
+
+class UsgsEarthquake(Block):
+    """Where the USGS FDSN event service answers. It needs no key."""
+
+    _block_type_name = "USGS earthquake API"
+    _block_type_slug = "usgs-earthquake"
+    _description = "The USGS FDSN event service, read by the flow usgs-earthquake."
+
+    base_url: HttpUrl = Field(
+        default=HttpUrl("https://earthquake.usgs.gov"),
+        description="Address of the service; a path prefix is kept.",
+    )
+    history_start: date | None = Field(
+        default=None,
+        description="The very first run reads events from this day on (UTC); empty: 30 days.",
+    )
+
+    def url(self, method: str) -> str:
+        """The address of a method: query or count."""
+        return join(self.base_url, f"fdsnws/event/1/{method}")

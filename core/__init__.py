@@ -1,0 +1,1 @@
+"""The batch protocol as pure functions: imports neither Prefect nor Google."""

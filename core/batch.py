@@ -1,0 +1,146 @@
+"""A batch: one extraction of one source over one window, an immutable set of objects in a bucket.
+
+    <project>.<raw dataset>/<source>/<batch_id>/part-0001.parquet
+    <project>.<raw dataset>/<source>/<batch_id>/rejects-0001.parquet
+    <project>.<raw dataset>/<source>/<batch_id>/manifest.json       written last, and only if absent
+
+A batch without a manifest does not exist. A laptop and a VM on one bucket never meet, because the
+prefix names the project and the dataset that the batch is for.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from core.schema import Mode, Type
+
+MANIFEST = "manifest.json"
+BATCH_ID = re.compile(r"\d{8}T\d{12}_[0-9a-f]{8}")
+STAMP = "%Y%m%dT%H%M%S%f"
+
+
+class InvalidManifest(ValueError):
+    """A manifest that cannot be read, or that does not agree with the objects beside it."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One Parquet object of a batch. `md5` in hex, as both GCS and S3 report it."""
+
+    name: str
+    kind: Literal["rows", "rejects"]
+    rows: int
+    size_bytes: int
+    md5: str
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What an extraction asked for: changes since `start`, or event times from `start` to `end`."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __str__(self) -> str:
+        start = f"{self.start:%Y-%m-%dT%H:%M:%SZ}" if self.start else None
+        end = f"{self.end:%Y-%m-%dT%H:%M:%SZ}" if self.end else None
+        if start and end:
+            return f"{start} to {end}"
+        if end:
+            return f"up to {end}"
+        return f"since {start}" if start else "first load"
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """All that a load needs to know of a batch, in counts of rows and in UTC.
+
+    `seen` maps the key of each row that the next look will meet again to a digest of its content.
+    `rows` and `rejected` add up to what was extracted; with `met_again`, the rows read once more
+    and left out because nothing about them changed, they are `source_count`, the source's own
+    number.
+    """
+
+    batch_id: str
+    source: str
+    table: str
+    mode: Mode
+    window: Window
+    observed_at: datetime
+    columns: tuple[tuple[str, Type], ...]
+    parts: tuple[Part, ...]
+    rows: int
+    rejected: int
+    rejected_unexpected: int
+    odd: int
+    met_again: int
+    source_count: int | None
+    requests: int
+    schema_fingerprint: str
+    code_version: str
+    extract_started_at: datetime
+    extract_ended_at: datetime
+    watermark: datetime | None = None
+    seen: dict[str, str] = {}
+    version: Literal[1] = 1
+
+    @property
+    def extracted(self) -> int:
+        return self.rows + self.rejected
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(part.size_bytes for part in self.parts)
+
+    def of_kind(self, kind: Literal["rows", "rejects"]) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.kind == kind)
+
+
+def new_batch_id(observed_at: datetime) -> str:
+    """A fresh id that sorts by the source server's clock and is fit for a BigQuery table name."""
+    return f"{observed_at.astimezone(UTC).strftime(STAMP)}_{secrets.token_hex(4)}"
+
+
+def source_prefix(project: str, raw_dataset: str, source: str) -> str:
+    return f"{project}.{raw_dataset}/{source}/"
+
+
+def batch_of(object_name: str, prefix: str) -> str | None:
+    """The batch that an object below a source's prefix belongs to; None for anything else."""
+    head, _, rest = object_name.removeprefix(prefix).partition("/")
+    return head if rest and BATCH_ID.fullmatch(head) else None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+
+
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest in `content`; InvalidManifest, naming `where`, when it is not one."""
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise InvalidManifest(f"{where}: {error}") from error
+    if sum(part.rows for part in manifest.of_kind("rows")) != manifest.rows:
+        raise InvalidManifest(f"{where}: the parts do not add up to {manifest.rows} rows")
+    counted = manifest.extracted + manifest.met_again
+    if manifest.source_count not in (None, counted):
+        raise InvalidManifest(f"{where}: source {manifest.source_count}, landed {counted}")
+    if sum(part.rows for part in manifest.of_kind("rejects")) != manifest.rejected:
+        raise InvalidManifest(f"{where}: the parts do not add up to {manifest.rejected} rejects")
+    return manifest
+
+
+def check_parts(parts: Iterable[Part], listed: Iterable[Part], where: str) -> None:
+    """Raise InvalidManifest unless the bucket holds exactly these parts, byte for byte."""
+    expected = {part.name: (part.size_bytes, part.md5) for part in parts}
+    found = {part.name: (part.size_bytes, part.md5) for part in listed}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise InvalidManifest(
+                f"{where}: {name} is {found.get(name, 'missing')} in the bucket, "
+                f"{expected.get(name, 'unknown')} by the upload"
+            )

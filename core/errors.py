@@ -1,0 +1,50 @@
+"""What can go wrong with a source, said with source, window and cause, and never with a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+
+class SourceError(Exception):
+    """A source did not give what was asked. The message names source, window and cause."""
+
+    def __init__(self, source: str, window: object, cause: str) -> None:
+        super().__init__(f"{source}, {window}: {cause}")
+        self.source, self.window, self.cause = source, window, cause
+
+
+class Refused(SourceError):
+    """The source declined: repeating would not help. `status` and `body` tell why."""
+
+    def __init__(self, source: str, window: object, status: int, body: str) -> None:
+        super().__init__(source, window, f"HTTP {status}: {first_line(body)}")
+        self.status, self.body = status, body
+
+
+class CountMismatch(SourceError):
+    """The source says it has another number of rows than it gave."""
+
+
+class LoadFailed(Exception):
+    """At least one committed batch could not be loaded; the message names each with its cause."""
+
+
+class TooManyRejects(Exception):
+    """More rows than the table's share were rejected; the good ones are loaded."""
+
+
+def first_line(text: str, limit: int = 200) -> str:
+    """The first line that is not blank, cut to `limit` characters."""
+    lines = (line.strip() for line in text.splitlines())
+    line = next((line for line in lines if line), "empty body")
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """`text` with every secret, as it is or url-encoded, cut out."""
+    for secret in secrets:
+        if secret:
+            for form in {secret, quote(secret), quote(secret, safe="")}:
+                text = text.replace(form, "***")
+    return text

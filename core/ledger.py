@@ -1,0 +1,138 @@
+"""The tables that say what happened: `_loads`, `_rejects`, `_jobs`, `_builds`. All append-only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from core.schema import Column, fingerprint
+
+# applied: the batch's rows are in. superseded: a newer full snapshot was there first.
+# parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
+State = Literal["applied", "superseded", "parked", "failed", "looked"]
+
+# A batch that failed to load in this many runs is parked.
+FAILURES_BEFORE_PARKING = 3
+
+LOADS = (
+    Column("batch_id", "STRING", "The batch; of a look that found nothing, the id it would have."),
+    Column("source", "STRING", "The source, as in its flow and its dbt source."),
+    Column("table_name", "STRING", "The raw table."),
+    Column("mode", "STRING", "incremental, backfill or replay."),
+    Column("state", "STRING", "applied, superseded, parked, failed or looked."),
+    Column("window_start", "TIMESTAMP", "Start of what was asked for, UTC."),
+    Column("window_end", "TIMESTAMP", "End of what was asked for, UTC; null when open."),
+    Column("watermark", "TIMESTAMP", "Up to when the source's changes are in; incremental only."),
+    Column("seen", "STRING", "JSON: key to digest of the rows that the next look will meet again."),
+    Column("extracted", "INT64", "Rows that were staged or rejected."),
+    Column("met_again", "INT64", "Rows read once more and equal to before; not staged again."),
+    Column("inserted", "INT64", "Rows new to the table."),
+    Column("updated", "INT64", "Rows that replaced an older version."),
+    Column("unchanged", "INT64", "Rows that the table already held, equal."),
+    Column("older", "INT64", "Rows older than what the table holds; not written."),
+    Column("duplicate", "INT64", "Rows that stood twice in the batch; the newest counts."),
+    Column("deleted", "INT64", "Rows that the source deleted; marked."),
+    Column("rejected", "INT64", "Rows kept in _rejects."),
+    Column("rejected_unexpected", "INT64", "Rejects that the source is not known for."),
+    Column("odd", "INT64", "Rows with a value that fitted no column and is kept in _extra."),
+    Column("superseded_ids", "INT64", "Standing rows marked deleted because a newer renamed them."),
+    Column("source_count", "INT64", "How many rows the source said it has; null if it cannot say."),
+    Column("requests", "INT64", "Requests sent to the source."),
+    Column("size_bytes", "INT64", "Bytes of the batch's objects."),
+    Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
+    Column("code_version", "STRING", "Digest of the code that extracted."),
+    Column("message", "STRING", "What went wrong, for failed and parked."),
+    Column("observed_at", "TIMESTAMP", "The source server's clock at the first response, UTC."),
+    Column("extract_started_at", "TIMESTAMP", "UTC."),
+    Column("extract_ended_at", "TIMESTAMP", "UTC."),
+    Column("applied_at", "TIMESTAMP", "When this line was written, by BigQuery's clock, UTC."),
+)
+REJECTED = (
+    Column("batch_id", "STRING", "The batch that brought the row."),
+    Column("source", "STRING"),
+    Column("table_name", "STRING", "The raw table it was meant for."),
+    Column("row_number", "INT64", "The row's place in its batch."),
+    Column("reason", "STRING", "Why it cannot stand in its table."),
+    Column("is_expected", "BOOL", "True for what the source is known to send."),
+    Column("payload", "STRING", "The row as the source sent it, JSON."),
+    Column("rejected_at", "TIMESTAMP", "UTC."),
+)
+JOBS = (
+    Column("job_id", "STRING", "BigQuery's job id."),
+    Column("source", "STRING"),
+    Column("batch_id", "STRING", "Null for jobs that concern no single batch."),
+    Column("purpose", "STRING", "stage, apply, ledger, cleanup or build."),
+    Column("job_type", "STRING", "load or query."),
+    Column("state", "STRING", "succeeded or failed."),
+    Column("bytes_processed", "INT64"),
+    Column("bytes_billed", "INT64", "Load jobs are free and have none."),
+    Column("slot_ms", "INT64", "Slot time, milliseconds."),
+    Column("started_at", "TIMESTAMP", "UTC."),
+    Column("ended_at", "TIMESTAMP", "UTC."),
+)
+BUILDS = (
+    Column("build_id", "STRING", "dbt's invocation id."),
+    Column("source", "STRING", "The source whose models were built."),
+    Column("state", "STRING", "succeeded or failed."),
+    Column("code_version", "STRING", "Digest of the code, models included."),
+    Column("covers_applied_at", "TIMESTAMP", "Ledger lines up to here were in before it began."),
+    Column("nodes_passed", "INT64"),
+    Column("nodes_failed", "INT64"),
+    Column("nodes_warned", "INT64"),
+    Column("nodes_skipped", "INT64"),
+    Column("bytes_billed", "INT64"),
+    Column("message", "STRING", "The failing nodes in one line."),
+    Column("started_at", "TIMESTAMP", "UTC."),
+    Column("ended_at", "TIMESTAMP", "UTC."),
+)
+# Table name to columns and the column whose month partitions it.
+TABLES: dict[str, tuple[tuple[Column, ...], str]] = {
+    "_rejects": (REJECTED, "rejected_at"),
+    "_jobs": (JOBS, "started_at"),
+    "_builds": (BUILDS, "started_at"),
+    "_loads": (LOADS, "applied_at"),
+}
+# The tables carry it as a label, so that one look tells whether a column is missing.
+FINGERPRINT = fingerprint(
+    [(f"{name}.{c.name}", c.type) for name, (columns, _) in TABLES.items() for c in columns]
+)
+LABELS = {"layer": "ledger", "columns": FINGERPRINT}
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the last incremental line of a source left off."""
+
+    watermark: datetime | None = None
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def updated_after(self, overlap: timedelta) -> datetime | None:
+        return self.watermark - overlap if self.watermark else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """The counts of one applied, superseded or looked line, in rows."""
+
+    batch_id: str
+    state: State
+    extracted: int = 0
+    met_again: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    older: int = 0
+    duplicate: int = 0
+    deleted: int = 0
+    rejected: int = 0
+    rejected_unexpected: int = 0
+    odd: int = 0
+    superseded_ids: int = 0
+    source_count: int | None = None
+    requests: int = 0
+    size_bytes: int = 0
+
+    @property
+    def written(self) -> int:
+        return self.inserted + self.updated + self.deleted + self.superseded_ids

@@ -1,0 +1,103 @@
+"""How a raw table is declared, and what follows from it for Parquet and BigQuery."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import pyarrow as pa
+
+from core import values
+
+Type = Literal["STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "TIMESTAMP"]
+Mode = Literal["incremental", "backfill", "replay"]
+
+ARROW: dict[Type, pa.DataType] = {
+    "STRING": pa.string(),
+    "INT64": pa.int64(),
+    "FLOAT64": pa.float64(),
+    "NUMERIC": pa.decimal128(38, 9),
+    "BOOL": pa.bool_(),
+    # BigQuery reads microseconds as TIMESTAMP; nanoseconds have no counterpart there.
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+}
+CONVERTERS: dict[Type, values.Converter] = {
+    "STRING": values.text,
+    "INT64": values.integer,
+    "FLOAT64": values.floating,
+    "NUMERIC": values.numeric,
+    "BOOL": values.boolean,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a source. `converter` defaults to that of the type."""
+
+    name: str
+    type: Type
+    description: str = ""
+    converter: values.Converter | None = None
+
+    def convert(self, value: object) -> object:
+        """The value in this column's type; ValueError when it does not fit without loss."""
+        return (self.converter or CONVERTERS[self.type])(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a source loads: one raw table, its key, its order and its write mode.
+
+    `order_by` names the source's own trustworthy update stamp, if it has one; without it, the order
+    of batches decides. `aliases` names a comma-separated column of all the ids that a row goes by:
+    a row whose key stands there in a not older row is marked deleted. Such rows are looked for
+    within `alias_slack` of the batch's event times.
+    """
+
+    source: str
+    name: str
+    columns: tuple[Column, ...]
+    key: str
+    order_by: str
+    partition_by: str
+    aliases: str | None = None
+    alias_slack: timedelta = timedelta(days=1)
+    required: tuple[str, ...] = ()
+    # Columns that a deletion may lack.
+    required_when_live: tuple[str, ...] = ()
+    # A run whose rejects are more than this share of the rows extracted ends Failed, after loading.
+    max_reject_share: float = 0.01
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+# What every staged row carries besides its source's columns; `_row` numbers the rows of a batch.
+STAGED = (Column("_is_deleted", "BOOL"), Column("_extra", "STRING"), Column("_row", "INT64"))
+# What every raw table carries besides its source's columns.
+META = (
+    Column("_batch_id", "STRING", "The batch that wrote this version of the row."),
+    Column("_inserted_at", "TIMESTAMP", "When this version of the row was written, UTC."),
+    Column("_is_deleted", "BOOL", "True when the source deleted or renamed the row."),
+    Column("_extra", "STRING", "JSON of what fits no column, null when there is nothing."),
+)
+REJECTS = (
+    Column("_row", "INT64"),
+    Column("reason", "STRING"),
+    Column("is_expected", "BOOL"),
+    Column("payload", "STRING"),
+)
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    return pa.schema([pa.field(column.name, ARROW[column.type]) for column in columns])
+
+
+def fingerprint(columns: Sequence[tuple[str, str]]) -> str:
+    """Twelve hex digits that change when a column's name, type or place does."""
+    text = ",".join(f"{name}:{type_}" for name, type_ in columns)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,346 @@
+"""The SQL that moves a staged batch into its raw table: one script, one transaction, fenced.
+
+Two insert-only transactions do not conflict on BigQuery, so both would commit. Every script here
+therefore begins by updating the source's one row in its fence table, which always conflicts, and
+only then asks the ledger whether the batch is known. Values are typed literals that this module
+writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from textwrap import indent
+
+from core.batch import Manifest
+from core.schema import STAGED, Table
+from core.values import as_json
+
+SAFE_TEXT = re.compile(r"[\w .,:;/+\-]*", re.ASCII)
+# The verdicts on a staged row; with the rejected they add up to the rows extracted.
+VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
+# Ledger states after which a batch is never applied again by itself.
+FINAL_STATES = ("applied", "superseded", "parked")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where a batch's statements read and write; every property is a quoted BigQuery name."""
+
+    project: str
+    raw_dataset: str
+    staging_dataset: str
+
+    def raw(self, table: str) -> str:
+        return f"`{self.project}`.`{self.raw_dataset}`.`{table}`"
+
+    def staged(self, table: str) -> str:
+        return f"`{self.project}`.`{self.staging_dataset}`.`{table}`"
+
+
+def fence_table(source: str) -> str:
+    return f"_fence__{source}"
+
+
+def staging_table(source: str, batch_id: str, kind: str) -> str:
+    return f"{source}__{batch_id}" + ("__rejects" if kind == "rejects" else "")
+
+
+def literal(value: str | int | bool | datetime | None) -> str:
+    """A typed BigQuery literal. Text with anything unusual in it travels as base64."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00:00'"
+    if SAFE_TEXT.fullmatch(value):
+        return f"'{value}'"
+    encoded = base64.b64encode(value.encode()).decode()
+    return f"SAFE_CONVERT_BYTES_TO_STRING(FROM_BASE64('{encoded}'))"
+
+
+def ledger_line(manifest: Manifest) -> dict[str, str]:
+    """Column of `_loads` to SQL expression; the counts are the script's variables."""
+    incremental = manifest.mode == "incremental"
+    line: dict[str, str | int | datetime | None] = {
+        "batch_id": manifest.batch_id,
+        "source": manifest.source,
+        "table_name": manifest.table,
+        "mode": manifest.mode,
+        "state": "applied",
+        "window_start": manifest.window.start,
+        "window_end": manifest.window.end,
+        "watermark": manifest.watermark if incremental else None,
+        "seen": as_json(manifest.seen) if incremental else None,
+        "extracted": manifest.extracted,
+        "met_again": manifest.met_again,
+        "rejected": manifest.rejected,
+        "rejected_unexpected": manifest.rejected_unexpected,
+        "odd": manifest.odd,
+        "source_count": manifest.source_count,
+        "requests": manifest.requests,
+        "size_bytes": manifest.size_bytes,
+        "schema_fingerprint": manifest.schema_fingerprint,
+        "code_version": manifest.code_version,
+        "observed_at": manifest.observed_at,
+        "extract_started_at": manifest.extract_started_at,
+        "extract_ended_at": manifest.extract_ended_at,
+    }
+    expressions = {name: literal(value) for name, value in line.items()}
+    counts = {verdict: f"n_{verdict}" for verdict in (*VERDICTS, "superseded_ids")}
+    return {**expressions, **counts, "applied_at": "applied_at"}
+
+
+def apply_merge(table: Table, manifest: Manifest, names: Names) -> str:
+    """The script that merges a staged batch into `table`, at most once, whoever runs it.
+
+    Afterwards the raw table holds the newest version of each row by the table's order, rows that a
+    newer row names among its aliases are marked deleted, the rejects and one ledger line are in.
+    Nothing of this happens when the ledger knows the batch, or when any count does not add up.
+    """
+    target = names.raw(table.name)
+    staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))
+    batch = literal(manifest.batch_id)
+    known = ", ".join(literal(state) for state in FINAL_STATES)
+    line = ledger_line(manifest)
+    body = "\n".join(
+        [
+            _rows_to_place(table, manifest, staging),
+            _bounds(table, target),
+            _verdicts(table, target, batch),
+            _guards(table, manifest),
+            _merge(table, target, batch),
+            _supersede(table, target, batch) if table.aliases else "SET n_superseded_ids = 0;",
+            _insert_rejects(manifest, names) if manifest.rejected else "",
+            f"INSERT INTO {names.raw('_loads')} ({', '.join(line)})\n"
+            f"SELECT {', '.join(line.values())};",
+        ]
+    )
+    return f"""\
+DECLARE known INT64;
+DECLARE applied_at, bound_from, bound_to TIMESTAMP;
+DECLARE {", ".join(f"n_{verdict}" for verdict in VERDICTS)}, n_superseded_ids INT64;
+BEGIN TRANSACTION;
+UPDATE {names.raw(fence_table(manifest.source))}
+SET batch_id = {batch}, fenced_at = CURRENT_TIMESTAMP()
+WHERE TRUE;
+SET known = (
+    SELECT COUNT(*) FROM {names.raw("_loads")}
+    WHERE source = {literal(manifest.source)} AND batch_id = {batch} AND state IN ({known})
+);
+IF known = 0 THEN
+{indent(body.strip(), "  ")}
+END IF;
+COMMIT TRANSACTION;
+"""
+
+
+def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
+    """Staged rows, typed as the table wants them, ranked within their key."""
+    staged = dict(manifest.columns)
+    own = [
+        f"s.{column.name}"
+        if column.name in staged
+        else f"CAST(NULL AS {column.type}) AS {column.name}"
+        for column in table.columns
+    ]
+    known = {column.name for column in (*table.columns, *STAGED)}
+    unknown = [name for name in staged if name not in known]
+    extra = "s._extra"
+    if unknown:
+        # Columns that a newer code staged and this one does not know join the other extra fields.
+        fields = f"TO_JSON_STRING(STRUCT({', '.join(f's.{name}' for name in unknown)}))"
+        extra = (
+            f"IF(s._extra IS NULL, {fields}, CONCAT("
+            f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
+        )
+    return f"""\
+SET applied_at = CURRENT_TIMESTAMP();
+CREATE OR REPLACE TEMP TABLE placed AS
+SELECT
+    {", ".join(own)},
+    s._is_deleted, {extra}, s._row,
+    ROW_NUMBER() OVER (
+        PARTITION BY s.{table.key}
+        ORDER BY s.{table.order_by} DESC, s._is_deleted DESC, s._row DESC
+    ) AS _rank
+FROM {staging} AS s;"""
+
+
+def _bounds(table: Table, target: str) -> str:
+    """The span of event times that can hold the batch's rows or those they rename.
+
+    The batch's own range, united with the places where its keys already stand: a revised event time
+    may cross a partition. Constants, so that BigQuery prunes the partitions outside.
+    """
+    slack = int(table.alias_slack.total_seconds()) if table.aliases else 0
+    names = f"SELECT {table.key} AS name FROM placed"
+    if table.aliases:
+        names += f"""
+    UNION DISTINCT
+    SELECT name FROM placed AS p CROSS JOIN UNNEST(SPLIT(p.{table.aliases}, ',')) AS name
+    WHERE name != ''"""
+    event = table.partition_by
+    return f"""\
+CREATE OR REPLACE TEMP TABLE names AS
+    {names};
+CREATE OR REPLACE TEMP TABLE bounds AS
+SELECT MIN(event_from) AS event_from, MAX(event_to) AS event_to
+FROM (
+    SELECT
+        TIMESTAMP_SUB(MIN({event}), INTERVAL {slack} SECOND) AS event_from,
+        TIMESTAMP_ADD(MAX({event}), INTERVAL {slack} SECOND) AS event_to
+    FROM placed
+    UNION ALL
+    SELECT MIN(t.{event}), MAX(t.{event})
+    FROM {target} AS t
+    WHERE t.{table.key} IN (SELECT name FROM names)
+);
+SET bound_from = (SELECT event_from FROM bounds);
+SET bound_to = (SELECT event_to FROM bounds);"""
+
+
+def _within(table: Table, alias: str) -> str:
+    event = f"{alias}.{table.partition_by}"
+    return f"({event} BETWEEN bound_from AND bound_to OR {event} IS NULL)"
+
+
+def _verdicts(table: Table, target: str, batch: str) -> str:
+    """What becomes of each staged row. A deletion keeps the values that it does not bring."""
+    names = [name for name in table.column_names if name != table.key]
+    merged = [
+        f"IF(s._is_deleted, COALESCE(s.{name}, t.{name}), s.{name}) AS {name}" for name in names
+    ]
+    content = [*names, "_extra", "_is_deleted"]
+    merged.append("IF(s._is_deleted, COALESCE(s._extra, t._extra), s._extra) AS _extra")
+    differs = "\n            OR ".join(f"c.{name} IS DISTINCT FROM t.{name}" for name in content)
+    key, order = table.key, table.order_by
+    counts = "\n".join(
+        f"SET n_{verdict} = (SELECT COUNT(*) FROM judged WHERE _verdict = '{verdict}');"
+        for verdict in VERDICTS
+    )
+    return f"""\
+CREATE OR REPLACE TEMP TABLE standing AS
+SELECT * FROM {target} AS t
+WHERE {_within(table, "t")} AND t.{key} IN (SELECT {key} FROM placed);
+CREATE OR REPLACE TEMP TABLE merged AS
+SELECT
+    s.{key}, {", ".join(merged)},
+    s._is_deleted, s._rank, t._batch_id AS _standing_batch_id, t.{order} AS _standing_{order},
+    t.{key} IS NOT NULL AS _stands
+FROM placed AS s
+LEFT JOIN standing AS t ON t.{key} = s.{key};
+CREATE OR REPLACE TEMP TABLE judged AS
+SELECT
+    c.*,
+    CASE
+        WHEN c._rank > 1 THEN 'duplicate'
+        WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
+        WHEN c.{order} < c._standing_{order} THEN 'older'
+        WHEN c.{order} = c._standing_{order} AND {batch} < c._standing_batch_id THEN 'older'
+        WHEN NOT (
+            {differs}
+        ) THEN 'unchanged'
+        WHEN c._is_deleted THEN 'deleted'
+        ELSE 'updated'
+    END AS _verdict
+FROM merged AS c
+LEFT JOIN standing AS t ON t.{key} = c.{key};
+{counts}"""
+
+
+def _guards(table: Table, manifest: Manifest) -> str:
+    counted = " + ".join(f"n_{verdict}" for verdict in VERDICTS)
+    where = f"{manifest.source} batch {manifest.batch_id}"
+    return f"""\
+SELECT IF(
+    {counted} + {manifest.rejected} = {manifest.extracted},
+    1,
+    ERROR('{where}: the counts do not add up to the {manifest.extracted} rows extracted')
+);
+SELECT IF(
+    (SELECT COUNT(*) FROM placed) = {manifest.rows},
+    1,
+    ERROR('{where}: the staged rows are not the {manifest.rows} of the manifest')
+);
+SELECT IF(
+    (
+        SELECT COUNT(*) FROM (
+            SELECT {table.key} FROM judged
+            WHERE _verdict IN ('inserted', 'updated', 'deleted')
+            GROUP BY {table.key} HAVING COUNT(*) > 1
+        )
+    ) = 0,
+    1,
+    ERROR('{where}: two source rows for one row of {table.name}')
+);"""
+
+
+def _merge(table: Table, target: str, batch: str) -> str:
+    content = [*(name for name in table.column_names if name != table.key), "_extra", "_is_deleted"]
+    updates = ", ".join(f"{name} = c.{name}" for name in content)
+    columns = [table.key, *content]
+    return f"""\
+MERGE {target} AS t
+USING (
+    SELECT * FROM judged WHERE _verdict IN ('inserted', 'updated', 'deleted')
+) AS c
+ON t.{table.key} = c.{table.key} AND {_within(table, "t")}
+WHEN MATCHED THEN UPDATE SET {updates}, _batch_id = {batch}, _inserted_at = applied_at
+WHEN NOT MATCHED THEN
+    INSERT ({", ".join(columns)}, _batch_id, _inserted_at)
+    VALUES ({", ".join(f"c.{name}" for name in columns)}, {batch}, applied_at);"""
+
+
+def _supersede(table: Table, target: str, batch: str) -> str:
+    """Mark the rows that a not older row counts among its aliases: the source renamed them.
+
+    At equal stamps a live row outweighs a deleted one, then the later batch, then the greater key,
+    so that of two rows that name each other exactly one stays.
+    """
+    key, order, aliases = table.key, table.order_by, table.aliases
+    return f"""\
+CREATE OR REPLACE TEMP TABLE renamed AS
+SELECT DISTINCT o.{key}
+FROM {target} AS o
+JOIN (
+    SELECT t.{key}, t.{order}, t._is_deleted, t._batch_id, name
+    FROM {target} AS t CROSS JOIN UNNEST(SPLIT(t.{aliases}, ',')) AS name
+    WHERE {_within(table, "t")} AND name != '' AND name != t.{key}
+) AS n ON n.name = o.{key}
+WHERE
+    {_within(table, "o")} AND NOT o._is_deleted
+    AND (o.{key} IN (SELECT {key} FROM placed) OR n.{key} IN (SELECT {key} FROM placed))
+    AND (
+        n.{order} > o.{order}
+        OR n.{order} = o.{order} AND NOT n._is_deleted AND (
+            n._batch_id > o._batch_id OR n._batch_id = o._batch_id AND n.{key} > o.{key}
+        )
+    );
+SET n_superseded_ids = (SELECT COUNT(*) FROM renamed);
+IF n_superseded_ids > 0 THEN
+    UPDATE {target} AS t
+    SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
+    WHERE {_within(table, "t")} AND t.{key} IN (SELECT {key} FROM renamed);
+END IF;"""
+
+
+def _insert_rejects(manifest: Manifest, names: Names) -> str:
+    staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rejects"))
+    return f"""\
+SELECT IF(
+    (SELECT COUNT(*) FROM {staging}) = {manifest.rejected},
+    1,
+    ERROR('{manifest.source} batch {manifest.batch_id}: staged rejects are not {manifest.rejected}')
+);
+INSERT INTO {names.raw("_rejects")}
+    (batch_id, source, table_name, row_number, reason, is_expected, payload, rejected_at)
+SELECT
+    {literal(manifest.batch_id)}, {literal(manifest.source)}, {literal(manifest.table)},
+    r._row, r.reason, r.is_expected, r.payload, applied_at
+FROM {staging} AS r;"""

@@ -1,0 +1,55 @@
+with
+
+events as (
+    select * from {{ ref('stg_usgs__events') }}
+),
+
+live_events as (
+    select
+        occurred_at,
+        magnitude,
+        depth_km,
+        {{ magnitude_class('magnitude') }} as magnitude_class,
+        coalesce(event_type = 'earthquake', false) as is_earthquake,
+        coalesce(felt_reports > 0, false) as is_felt,
+        -- https://earthquake.usgs.gov/earthquakes/browse/significant.php: "significance > 600"
+        coalesce(significance > 600, false) as is_significant,
+    from events
+    where not is_deleted
+),
+
+dated_events as (
+    select
+        calendar,
+        date(occurred_at, calendar) as activity_date,
+        magnitude_class,
+        magnitude,
+        depth_km,
+        is_earthquake,
+        is_felt,
+        is_significant,
+        occurred_at,
+    from live_events
+    cross join unnest(['UTC', 'Asia/Manila']) as calendar
+),
+
+final as (
+    select
+        calendar,
+        activity_date,
+        magnitude_class,
+        count(*) as event_count,
+        countif(is_earthquake) as earthquake_count,
+        countif(not is_earthquake) as other_event_count,
+        countif(is_felt) as felt_event_count,
+        countif(is_significant) as significant_event_count,
+        max(magnitude) as max_magnitude,
+        min(depth_km) as shallowest_depth_km,
+        max(depth_km) as deepest_depth_km,
+        min(occurred_at) as first_occurred_at,
+        max(occurred_at) as last_occurred_at,
+    from dated_events
+    group by calendar, activity_date, magnitude_class
+)
+
+select * from final

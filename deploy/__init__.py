@@ -1,0 +1,1 @@
+"""What a machine that runs the pipelines needs around them."""

@@ -1,0 +1,1 @@
+"""One file per source and per job, each read top to bottom."""

@@ -1,0 +1,234 @@
+"""USGS earthquakes into `raw.usgs_earthquake__events`.
+
+Every run reads what changed since the last one: new, revised, late, renamed and deleted events of
+any time. With `start` and `end` it reads a range of event times instead, whatever has changed.
+
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
+usgs-earthquake/usgs-earthquake (`python -m blocks.register`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.platform import load_block, load_blocks
+from blocks.usgs_earthquake import UsgsEarthquake
+from core.batch import Manifest, Window, new_batch_id
+from core.errors import CountMismatch, Refused
+from core.ledger import Cursor, Line
+from core.rows import to_page
+from core.schema import Mode
+from core.steps import step, timings
+from sources.usgs_earthquake import (
+    EXPECTED_REJECTS,
+    MOST_SEEN,
+    OVERLAP,
+    SOURCE,
+    TABLE,
+    Count,
+    Query,
+    count_in,
+    features_of,
+    queries,
+    split,
+    to_be_met_again,
+    to_record,
+    unseen,
+    whole_seconds,
+)
+from tasks.cleanup import cleanup
+from tasks.http import Http, open_http
+from tasks.ledger import read_cursor, record_look
+from tasks.load import load
+from tasks.platform import Platform, connect
+from tasks.report import Outcome, report, run_name
+from tasks.upload import add_page, commit, new_draft
+from tasks.verb import verb
+
+# Asks for a page again when it does not have as many events as the service counts.
+PAGE_TRIES = 3
+
+
+@verb(
+    name="extract", task_run_name="extract usgs {window}", retries=2, retry_delay_seconds=[10, 60]
+)
+def extract(
+    platform: Platform, api: UsgsEarthquake, window: Window, mode: Mode, cursor: Cursor
+) -> Manifest | Line:
+    """A committed batch of what the service has for the window, or the line of a look without news.
+
+    Raises SourceError when the service does not answer, CountMismatch when it gives fewer or more
+    events than it counts.
+    """
+    with open_http(SOURCE) as http:
+        served_at = source_clock(http, api)
+        incremental = mode == "incremental"
+        planned = [
+            piece
+            for query in queries(
+                window,
+                served_at,
+                is_backfill=not incremental,
+                history_start=api.history_start,
+            )
+            for piece in split(query, count(http, api, query), lambda q: count(http, api, q))
+        ]
+        expected = sum(number for _, number in planned)
+        pages = fetch(http, api, planned)
+        seen = cursor.seen if incremental else {}
+        if expected <= len(seen):
+            # Few enough to be old acquaintances: look before anything is written.
+            held = list(pages)
+            pages = iter(held)
+            news = any(unseen(features, seen) for _, features in held)
+        else:
+            news = expected > 0
+        met: dict[str, str] = {}
+        read = met_again = 0
+        draft = new_draft(platform, TABLE, mode, window, served_at) if news else None
+        for query, features in pages:
+            fresh = unseen(features, seen)
+            read += len(features)
+            met_again += len(features) - len(fresh)
+            met |= to_be_met_again(features, served_at - OVERLAP)
+            if draft and fresh:
+                records = (to_record(feature, query.listing) for feature in fresh)
+                with step("extract.page"):
+                    add_page(draft, to_page(records, TABLE, draft.next_row, EXPECTED_REJECTS))
+        remembered = met if incremental and len(met) <= MOST_SEEN else {}
+        watermark = served_at if incremental else None
+        if draft is None:
+            return record_look(
+                platform.warehouse,
+                TABLE,
+                batch_id=new_batch_id(served_at),
+                mode=mode,
+                window=window,
+                watermark=watermark,
+                seen=remembered,
+                met_again=met_again,
+                source_count=read,
+                requests=http.requests,
+                observed_at=served_at,
+            )
+        return commit(
+            draft,
+            requests=http.requests,
+            source_count=read,
+            met_again=met_again,
+            watermark=watermark,
+            seen=remembered,
+        )
+
+
+def source_clock(http: Http, api: UsgsEarthquake) -> datetime:
+    """The service's own time before anything is read; ours only if it tells none.
+
+    Nothing stronger than magnitude 9.9 has happened: the smallest answer that bears a date.
+    """
+    parameters = {"format": "geojson", "minmagnitude": "9.9"}
+    answer = http.get_json(api.url("count"), parameters, "its clock")
+    return answer.served_at or datetime.now(UTC)
+
+
+def count(http: Http, api: UsgsEarthquake, query: Query) -> Count:
+    """How many events the service says a query matches, and its cap."""
+    answer = http.get_json(api.url("count"), query.parameters(), query)
+    return count_in(answer.body, query)
+
+
+def fetch(
+    http: Http, api: UsgsEarthquake, planned: list[tuple[Query, int]]
+) -> Iterator[tuple[Query, list[object]]]:
+    """The events of each query, as many as were counted.
+
+    Events may arrive between count and page, so a page that differs is counted and read again, with
+    a window that ends a second later, because both answers may stand in a cache for a minute.
+    """
+    for query, expected in planned:
+        for attempt in range(1, PAGE_TRIES + 1):
+            asked = Query(
+                query.listing,
+                query.start,
+                query.end + timedelta(seconds=attempt - 1),
+                query.updated_after,
+            )
+            if attempt > 1:
+                expected = count(http, api, asked).events
+            try:
+                features = features_of(
+                    http.get_json(api.url("query"), asked.parameters(), asked).body, asked
+                )
+            except Refused as refused:
+                if "exceeds search limit" not in refused.body:
+                    raise
+                # It grew past the cap since it was counted.
+                grown = count(http, api, asked)
+                yield from fetch(
+                    http, api, list(split(asked, grown, lambda q: count(http, api, q)))
+                )
+                break
+            if len(features) == expected:
+                yield asked, features
+                break
+        else:
+            raise CountMismatch(SOURCE, query, f"source {expected:,}, landed {len(features):,}")
+
+
+def run(
+    platform: Platform, api: UsgsEarthquake, start: datetime | None, end: datetime | None
+) -> Outcome:
+    """One run: recover, decide, extract and commit, load, clean up.
+
+    Raises what `extract`, `load` and `report` raise.
+    """
+    with timings() as spent:
+        platform.warehouse.ensure_ledger()
+        recovered = load(platform, TABLE)
+        mode: Mode = "backfill" if start or end else "incremental"
+        cursor = read_cursor(platform.warehouse, TABLE) if mode == "incremental" else Cursor()
+        since = cursor.updated_after(OVERLAP)
+        window = (
+            Window(start, end) if mode == "backfill" else Window(since and whole_seconds(since))
+        )
+        batch = extract(platform, api, window, mode, cursor)
+        if isinstance(batch, Line):
+            lines, failures = [*recovered.lines, batch], recovered.failures
+        else:
+            loaded = load(platform, TABLE, skip=recovered.failures)
+            lines = [*recovered.lines, *loaded.lines]
+            failures = {**recovered.failures, **loaded.failures}
+        cleanup(platform, TABLE)
+        platform.warehouse.flush_jobs(SOURCE)
+    return Outcome(TABLE, mode, window, lines, failures, dict(spent.seconds))
+
+
+@flow(
+    name="usgs-earthquake",
+    flow_run_name=run_name,
+    validate_parameters=True,
+)
+def usgs_earthquake(start: date | None = None, end: date | None = None) -> State:
+    """Load what changed, or backfill a range of event days (UTC).
+
+    Args:
+        start: First day of events to read again; leave empty to load what changed.
+        end: Last day of events to read again.
+    """
+    api = load_block(UsgsEarthquake, "usgs-earthquake")
+    outcome = run(connect(load_blocks()), api, *days(start, end))
+    report(outcome)
+    return Completed(message=outcome.message)
+
+
+def days(start: date | None, end: date | None) -> tuple[datetime | None, datetime | None]:
+    """The first moment of `start` and the last second of `end`, UTC."""
+    return (
+        datetime.combine(start, time.min, UTC) if start else None,
+        datetime.combine(end, time(23, 59, 59), UTC) if end else None,
+    )

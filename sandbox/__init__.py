@@ -1,0 +1,1 @@
+"""The embedded stack: everything the pipelines need, on one machine and without a cloud account."""

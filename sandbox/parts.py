@@ -1,0 +1,293 @@
+"""The parts of the stack: how each is started, when it is ready, and what the rest must know."""
+
+import base64
+import http.client
+import json
+import random
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+POOL = "vm"
+WORKER = "sandbox"
+PORTS = ("token", "gate", "bigquery", "gcs", "sources", "prefect")
+DEMO_WORLD = "demo"
+
+# Who sets one of these runs that part elsewhere.
+REPLACED_BY = {
+    "bigquery": "BIGQUERY_EMULATOR_HOST",
+    "gcs": "STORAGE_EMULATOR_HOST",
+    "sources": "USGS_BASE_URL",
+    "prefect": "PREFECT_API_URL",
+}
+
+
+# Passed on where the caller has them.
+OPTIONAL = ("SANDBOX_USGS_FILES", "PREFECT_API_AUTH_STRING")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is: the repository, the state directory, a port per server, `env`."""
+
+    root: Path
+    state: Path
+    ports: Mapping[str, int]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def url(self, server: str) -> str:
+        return f"http://127.0.0.1:{self.ports[server]}"
+
+    @property
+    def service_account(self) -> Path:
+        return self.state / "service-account.json"
+
+    @property
+    def gcs_data(self) -> Path:
+        return self.state / "gcs"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process. `is_ready` gets the Unix time at which it was started."""
+
+    name: str
+    command: Callable[[Layout], list[str]]
+    is_ready: Callable[[Layout, float], bool]
+    address: Callable[[Layout], str]
+    environment: Callable[[Layout], dict[str, str]] = lambda _: {}
+    ready_within_seconds: float = 60
+    answers_within_seconds: float = 5
+
+
+def choose_ports(earlier: Mapping[str, int], running: Collection[str]) -> dict[str, int]:
+    """A port per server: the earlier one while its part runs or it is free, else a new one.
+
+    New ones lie below the ephemeral range, so that no outgoing connection takes them meanwhile.
+    """
+    ports: dict[str, int] = {}
+    for server in PORTS:
+        port = earlier.get(server, 0)
+        owner = "token" if server == "gate" else server
+        while not (port and (owner in running or _is_free(port)) and port not in ports.values()):
+            port = random.randrange(20_000, 32_000)
+        ports[server] = port
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def variables_for(
+    at: Layout, caller: Mapping[str, str], earlier: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Our own values, and those of `env`: the caller's where it has one, else ours.
+
+    What an `earlier` up generated is not the caller's, though it stands in the environment of one
+    who has read `env`.
+    """
+    own = own_variables(at)
+    given = {
+        name: value
+        for name, value in caller.items()
+        if name in (*own, *OPTIONAL) and value != earlier.get(name)
+    }
+    if files := given.get("SANDBOX_USGS_FILES"):
+        given["SANDBOX_USGS_FILES"] = str(Path(files).resolve())
+    no_proxy = caller.get("NO_PROXY", caller.get("no_proxy", ""))
+    return own, own | given | gate_variables(at, given, no_proxy)
+
+
+def own_variables(at: Layout) -> dict[str, str]:
+    """What `env` says where the caller says nothing, the gate aside."""
+    return {
+        "GCP_PROJECT": "sandbox-project",
+        "GCP_SERVICE_ACCOUNT_FILE": str(at.service_account),
+        "BIGQUERY_LOCATION": "US",
+        "RAW_DATASET": "raw",
+        "GCS_BUCKET": "landing",
+        "LANDING_RETENTION_DAYS": "7",
+        "BIGQUERY_EMULATOR_HOST": at.url("bigquery"),
+        "STORAGE_EMULATOR_HOST": at.url("gcs"),
+        "SANDBOX_SOURCES_URL": at.url("sources"),
+        "USGS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/usgs",
+        "PREFECT_API_URL": f"{at.url('prefect')}/api",
+        "PREFECT_HOME": str(at.state / "prefect"),
+        "PREFECT_UI_STATIC_DIRECTORY": str(at.state / "prefect-ui"),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # A lease in memory is forgotten by a killed server, and its slot with it.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "1",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "PIPELINES_HOME": str(at.root),
+    }
+
+
+def gate_variables(at: Layout, given: Mapping[str, str], no_proxy: str) -> dict[str, str]:
+    """Everything goes to the gate except this machine, the hosts that the caller named in `given`
+    instead of a part, and those in the caller's own `no_proxy`.
+
+    The caller's proxy itself is not taken over: it leads out.
+    """
+    hosts = ["127.0.0.1", "localhost", "::1"]
+    hosts += [urlsplit(given.get(name, "")).hostname or "" for name in REPLACED_BY.values()]
+    hosts += [host.strip() for host in no_proxy.split(",")]
+    direct = ",".join(dict.fromkeys(host for host in hosts if host))
+    proxy = at.url("gate")
+    return {
+        **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), proxy),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), direct),
+    }
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _open(urllib.request.Request(url)):  # noqa: S310 - our own http URL
+            return True
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _open(request: urllib.request.Request) -> Any:
+    """Past any proxy. Raises HTTPError for a status that is no success, OSError, HTTPException."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return direct.open(request, timeout=5)
+
+
+def prefect_api(at: Layout, method: str, path: str, content: Any = None) -> Any:
+    """The API's JSON answer. Raises urllib.error.HTTPError and OSError."""
+    request = urllib.request.Request(  # noqa: S310 - http or https, as the caller set it
+        at.variables["PREFECT_API_URL"].rstrip("/") + path,
+        method=method,
+        data=None if content is None else json.dumps(content).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    if secret := at.variables.get("PREFECT_API_AUTH_STRING"):
+        token = base64.b64encode(secret.encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    with _open(request) as response:
+        return json.load(response)
+
+
+def _worker_polls(at: Layout, started_at: float) -> bool:
+    try:
+        workers = prefect_api(at, "POST", f"/work_pools/{POOL}/workers/filter", {})
+    except (OSError, http.client.HTTPException):
+        return False
+    return any(
+        worker["name"] == WORKER
+        and worker["status"] == "ONLINE"
+        and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= started_at
+        for worker in workers
+    )
+
+
+def _python(*arguments: str | Path | int) -> list[str]:
+    return [sys.executable, *(str(argument) for argument in arguments)]
+
+
+def _sources_command(at: Layout) -> list[str]:
+    command = _python("-m", "sandbox.sources")
+    command += ["--port", str(at.ports["sources"]), "--state", str(at.state / "sources")]
+    if files := at.variables.get("SANDBOX_USGS_FILES"):
+        command += ["--usgs-files", files]
+    return command
+
+
+# In start order; the worker comes last and goes first.
+PARTS = (
+    Part(
+        "token",
+        command=lambda at: _python(
+            "-m",
+            "sandbox.identity",
+            *("--port", at.ports["token"]),
+            *("--gate-port", at.ports["gate"]),
+            *("--service-account", at.service_account),
+            *("--egress-log", at.state / "logs" / "egress.log"),
+        ),
+        is_ready=lambda at, _: (
+            _answers(f"{at.url('token')}/health") and _answers(f"{at.url('gate')}/health")
+        ),
+        address=lambda at: f"{at.url('token')}/token",
+    ),
+    Part(
+        "bigquery",
+        # The spatial extension is installed from its wheel; DuckDB itself would download it.
+        command=lambda at: _python(
+            "-c",
+            "import duckdb_extensions, bqemulator.cli as emulator; "
+            "duckdb_extensions.import_extension('spatial'); emulator.main()",
+            "start",
+            *("--rest-host", "127.0.0.1", "--rest-port", at.ports["bigquery"]),
+            *("--grpc-host", "127.0.0.1", "--grpc-port", 0),
+            *("--persistent", "--data-dir", at.state / "bigquery"),
+            *("--project", at.variables["GCP_PROJECT"], "--log-format", "json"),
+        ),
+        environment=lambda at: {
+            "BQEMU_GCS_LOCAL_ROOT": str(at.gcs_data / ".cloudstorage"),
+            "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",  # Avro's would be downloaded; Parquet stays
+        },
+        is_ready=lambda at, _: _answers(f"{at.url('bigquery')}/readyz"),
+        address=lambda at: at.variables["BIGQUERY_EMULATOR_HOST"],
+    ),
+    Part(
+        "gcs",
+        command=lambda at: _python(
+            *("-m", "gcp_storage_emulator", "--data-dir", at.gcs_data, "start"),
+            *("--host", "127.0.0.1", "--port", at.ports["gcs"]),
+            *("--default-bucket", at.variables["GCS_BUCKET"]),
+        ),
+        is_ready=lambda at, _: _answers(f"{at.url('gcs')}/"),
+        address=lambda at: at.variables["STORAGE_EMULATOR_HOST"],
+    ),
+    Part(
+        "sources",
+        command=_sources_command,
+        is_ready=lambda at, _: _answers(f"{at.url('sources')}/health"),
+        address=lambda at: at.variables["SANDBOX_SOURCES_URL"],
+    ),
+    Part(
+        "prefect",
+        command=lambda at: _python(
+            *("-m", "prefect", "server", "start"),
+            *("--host", "127.0.0.1", "--port", at.ports["prefect"]),
+        ),
+        # Whatever database the caller's own server uses.
+        environment=lambda at: {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+                f"sqlite+aiosqlite:///{at.variables['PREFECT_HOME']}/prefect.db"
+            )
+        },
+        is_ready=lambda at, _: _answers(f"{at.url('prefect')}/api/health"),
+        address=lambda at: at.variables["PREFECT_API_URL"],
+        ready_within_seconds=120,
+    ),
+    Part(
+        "worker",
+        command=lambda _: _python(
+            *("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"),
+            *("--name", WORKER, "--install-policy", "never"),
+        ),
+        is_ready=_worker_polls,
+        answers_within_seconds=40,  # it reports every 30 s, and may have to find the server first
+        address=lambda _: f"pool {POOL}",
+    ),
+)

@@ -1,0 +1,1 @@
+"""The verbs that every flow shares: extract, upload, load, cleanup, build, report."""

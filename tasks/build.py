@@ -1,0 +1,313 @@
+"""Runs dbt once, in this process, and tells what came of it.
+
+Requires: the project in `dbt/`, whose profile is made of GCP_PROJECT, BIGQUERY_LOCATION,
+GCP_SERVICE_ACCOUNT_FILE, RAW_DATASET, DBT_TARGET and DBT_DATASET_PREFIX.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PROJECT_DIR = Path(__file__).resolve().parents[1] / "dbt"
+FAILED = ("fail", "error", "runtime error", "partial success")
+KEYS_SHOWN = 3
+FAILURES_SHOWN = 3
+KEY_CHARACTERS = 80
+MESSAGE_CHARACTERS = 300
+TASK_RUNS_SECONDS = 30.0
+REQUEST_SECONDS = 60.0
+
+Query = Callable[[str], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class NodeFailure:
+    """A test or model that failed. `failing_rows` is None where dbt counted none."""
+
+    node: str
+    status: str
+    failing_rows: int | None
+    message: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What one `dbt build` did. `build_id` is dbt's invocation id, times are UTC."""
+
+    build_id: str
+    started_at: datetime
+    ended_at: datetime
+    nodes_passed: int
+    nodes_failed: int
+    nodes_warned: int
+    nodes_skipped: int
+    bytes_billed: int
+    failures: tuple[NodeFailure, ...] = ()
+
+
+class BuildFailed(Exception):
+    """A test or model failed, or dbt could not start. `result` has it all."""
+
+    def __init__(self, result: BuildResult) -> None:
+        super().__init__(describe(result))
+        self.result = result
+
+
+def build(
+    select: str | Sequence[str], target_path: Path, env: Mapping[str, str], query: Query
+) -> BuildResult:
+    """Builds and tests the selected nodes, for example `source:usgs_earthquake+`.
+
+    In a flow run each node is a task run, and dbt's lines are in the run's log; elsewhere they go
+    to stdout. `env` is set in os.environ for the duration, so one build at a time per process.
+    Artifacts and dbt's log are written to `target_path`; the same path again saves the parsing.
+    `query` runs one SELECT: it fetches the keys of the rows that failed a test.
+
+    Raises BuildFailed when a node failed, nothing was selected or dbt could not start.
+    """
+    started_at = datetime.now(UTC)
+    target_path = target_path.resolve()
+    # So that what stands there afterwards was written by this build.
+    (target_path / "run_results.json").unlink(missing_ok=True)
+    with environment(env):
+        cause = _invoke([select] if isinstance(select, str) else select, target_path)
+    run_results = _read_json(target_path / "run_results.json")
+    manifest = _read_json(target_path / "manifest.json")
+    result = summarise(run_results, manifest, started_at, datetime.now(UTC), cause)
+    if not result.failures:
+        return result
+    try:
+        failures = with_keys(result.failures, compiled_tests(run_results, manifest), query)
+    except Exception as error:
+        raise BuildFailed(result) from error
+    raise BuildFailed(replace(result, failures=failures))
+
+
+def _invoke(select: Sequence[str], target_path: Path) -> str | None:
+    """Runs dbt. None when all went well, else what dbt says about it."""
+    # dbt and its adapter take 4 s to import: runs that build nothing do not pay for it.
+    from dbt_common.events.base_types import EventLevel
+    from prefect.client.orchestration import PrefectClient
+    from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+    class Settings(PrefectDbtSettings):
+        @contextlib.contextmanager
+        def resolve_profiles_yml(self) -> Iterator[str]:
+            """The profile as it is: looking for Prefect blocks in it takes a server."""
+            yield str(self.profiles_dir)
+
+    class Runner(PrefectDbtRunner):
+        """Three repairs to prefect-dbt 0.7.25; tests/dbt_project watches what they are for."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.started: list[tuple[Any, str]] = []
+
+        def _queue_callback(self, callback_func: Any, event: Any, priority: Any = None) -> None:
+            # In dbt's own order. With starts first, a node that is about to be skipped gets a task
+            # run, which ends Completed and reports its table as made.
+            super()._queue_callback(callback_func, event, priority=0)
+
+        def _call_task(self, task_state: Any, manifest_node: Any, *args: Any) -> None:
+            # Else its log lines are headed "Task run None".
+            name = f"{manifest_node.resource_type.lower()} {manifest_node.name}"
+            task_state.set_task_run_name(manifest_node.unique_id, name)
+            self.started.append((task_state, manifest_node.unique_id))
+            super()._call_task(task_state, manifest_node, *args)
+
+        def wait_for_task_runs(self) -> None:
+            # They end in daemon threads, which a process that ends would leave Running for ever.
+            deadline = time.monotonic() + TASK_RUNS_SECONDS
+            while time.monotonic() < deadline and any(
+                tracker.get_task_result(node_id) is None for tracker, node_id in self.started
+            ):
+                time.sleep(0.02)
+
+    runner = Runner(
+        settings=Settings(
+            project_dir=PROJECT_DIR,
+            profiles_dir=PROJECT_DIR,
+            target_path=target_path,
+            log_level=EventLevel.INFO,
+        ),
+        raise_on_failure=False,
+        # The runner keeps a client and never calls it. Left to make one, it starts a whole server
+        # when it runs outside a flow and no API is configured.
+        client=PrefectClient("http://127.0.0.1:4200/api"),
+    )
+    arguments = ["build", "--select", *select, "--log-path", str(target_path / "logs")]
+    # Unit tests check the SQL against fixed rows: `make test` runs them. Here they would only
+    # cost queries and leave passing tables in the datasets of the readers.
+    arguments += ["--exclude-resource-type", "unit_test", "--no-use-colors"]
+    try:
+        with request_deadline(REQUEST_SECONDS):
+            succeeded = runner.invoke(arguments).success
+    except ValueError as error:
+        # "Failed to invoke dbt command '...': cause"
+        return str(error).partition("': ")[2] or str(error)
+    finally:
+        runner.wait_for_task_runs()
+    return None if succeeded else "dbt did not succeed"
+
+
+@contextlib.contextmanager
+def request_deadline(seconds: float) -> Iterator[None]:
+    """Google's client repeats a request that failed with 5xx for at most `seconds`.
+
+    Its default is ten minutes, for every request of every thread, and dbt-bigquery 1.11.3 does not
+    hand it the deadline of the profile.
+    """
+    from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+    before = DEFAULT_RETRY._timeout
+    DEFAULT_RETRY._timeout = seconds
+    try:
+        yield
+    finally:
+        DEFAULT_RETRY._timeout = before
+
+
+@contextlib.contextmanager
+def environment(env: Mapping[str, str]) -> Iterator[None]:
+    """os.environ with `env` in it; before and after it is the same."""
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def summarise(
+    run_results: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    started_at: datetime,
+    ended_at: datetime,
+    cause: str | None = None,
+) -> BuildResult:
+    """What dbt's artifacts tell. No node at all, or a cause without one, is a failure of dbt."""
+    results: list[Mapping[str, Any]] = run_results.get("results", [])
+    statuses = [result["status"] for result in results]
+    failures = tuple(
+        NodeFailure(
+            node=_name(result["unique_id"], manifest),
+            status=result["status"],
+            failing_rows=result.get("failures"),
+            message=_one_line(result.get("message") or ""),
+        )
+        for result in results
+        if result["status"] in FAILED
+    )
+    if not failures and (cause or not results):
+        message = _one_line(cause or "nothing is selected")
+        failures = (NodeFailure(node="dbt", status="error", failing_rows=None, message=message),)
+    return BuildResult(
+        build_id=run_results.get("metadata", {}).get("invocation_id") or str(uuid.uuid4()),
+        started_at=started_at,
+        ended_at=ended_at,
+        nodes_passed=sum(status in ("pass", "success", "no-op") for status in statuses),
+        nodes_failed=len(failures),
+        nodes_warned=statuses.count("warn"),
+        nodes_skipped=statuses.count("skipped"),
+        bytes_billed=sum(
+            int((result.get("adapter_response") or {}).get("bytes_billed") or 0)
+            for result in results
+        ),
+        failures=failures,
+    )
+
+
+def compiled_tests(run_results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Test name to the SQL that returns its failing rows."""
+    return {
+        _name(result["unique_id"], manifest): result["compiled_code"]
+        for result in run_results.get("results", [])
+        if result["unique_id"].startswith("test.") and result.get("compiled_code")
+    }
+
+
+def with_keys(
+    failures: Iterable[NodeFailure], compiled: Mapping[str, str], query: Query
+) -> tuple[NodeFailure, ...]:
+    """The failures, with the keys of up to KEYS_SHOWN rows where a test's SQL can be asked."""
+    return tuple(
+        replace(
+            failure,
+            keys=tuple(
+                failing_key(row)
+                for row in query(f"select *\nfrom (\n{sql}\n) as failing_rows\nlimit {KEYS_SHOWN}")
+            ),
+        )
+        if failure.failing_rows and (sql := compiled.get(failure.node))
+        else failure
+        for failure in failures
+    )
+
+
+def failing_key(row: Mapping[str, Any]) -> str:
+    """What names a row that a test returned: the values that dbt grouped by, else the first value.
+
+    dbt's tests return either groups with a count in `n_records` or whole rows, whose first columns
+    are the keys by this project's style.
+    """
+    if "n_records" in row:
+        values = [value for column, value in row.items() if column != "n_records"]
+    else:
+        values = [next((value for value in row.values() if value is not None), None)]
+    return "/".join("null" if value is None else str(value) for value in values)[:KEY_CHARACTERS]
+
+
+def describe(result: BuildResult) -> str:
+    """One line: `dbt: 14 passed, 1 failed: unique_stg_usgs__events_event_id (2 rows: us1, us2)`."""
+    counts = [f"{result.nodes_passed} passed"] + [
+        f"{count} {word}"
+        for count, word in (
+            (result.nodes_failed, "failed"),
+            (result.nodes_warned, "warned"),
+            (result.nodes_skipped, "skipped"),
+        )
+        if count
+    ]
+    line = f"dbt: {', '.join(counts)}"
+    if not result.failures:
+        return line
+    shown = [_describe_failure(failure) for failure in result.failures[:FAILURES_SHOWN]]
+    if more := len(result.failures) - FAILURES_SHOWN:
+        shown += [f"{more} more"] if more > 0 else []
+    return f"{line}: {'; '.join(shown)}"
+
+
+def _describe_failure(failure: NodeFailure) -> str:
+    if not failure.failing_rows:
+        return f"{failure.node} ({failure.message})"
+    rows = f"{failure.failing_rows} row{'' if failure.failing_rows == 1 else 's'}"
+    return f"{failure.node} ({rows}{': ' if failure.keys else ''}{', '.join(failure.keys)})"
+
+
+def _name(unique_id: str, manifest: Mapping[str, Any]) -> str:
+    """The name that people know a node by; ids of tests end in a hash."""
+    node = manifest.get("nodes", {}).get(unique_id)
+    return str(node["name"]) if node else unique_id
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 3] + "..."
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -1,0 +1,75 @@
+"""Removing what has served: batches that the ledger knows, and leftovers of runs that died."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core.batch import MANIFEST, batch_of
+from core.schema import Table
+from core.steps import step
+from tasks.landing import Landing, StoredObject
+from tasks.ledger import read_known
+from tasks.platform import Platform
+from tasks.verb import verb
+
+logger = logging.getLogger("pipelines.cleanup")
+
+# A prefix without a manifest may be a run at work; when its newest object is older, nobody is.
+UNCOMMITTED_LIFETIME = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Batches removed after their retention, and uncommitted leftovers swept."""
+
+    removed: int = 0
+    swept: int = 0
+
+
+@verb(
+    name="cleanup", task_run_name="cleanup {table.source}", retries=2, retry_delay_seconds=[5, 30]
+)
+def cleanup(platform: Platform, table: Table) -> Cleaned:
+    """Remove the prefixes of batches applied longer than the retention ago, manifest first.
+
+    Ages are taken by BigQuery's clock, so a wrong local one removes nothing.
+    """
+    prefix = platform.prefix(table.source)
+    found: list[tuple[Landing, str, list[StoredObject]]] = []
+    with step("cleanup.list"):
+        for landing in platform.landings:
+            by_batch: dict[str, list[StoredObject]] = defaultdict(list)
+            for stored in landing.list(prefix):
+                if batch_id := batch_of(stored.name, prefix):
+                    by_batch[batch_id].append(stored)
+            found += [(landing, batch_id, objects) for batch_id, objects in by_batch.items()]
+    if not found:
+        return Cleaned()
+    with step("cleanup.read_ledger"):
+        known = read_known(platform.warehouse, table.source, {batch_id for _, batch_id, _ in found})
+    retention = timedelta(days=platform.retention_days)
+    removed = swept = 0
+    for landing, batch_id, objects in found:
+        applied_at = known.applied.get(batch_id)
+        newest = max(stored.created_at for stored in objects)
+        committed = any(stored.name.endswith(f"/{MANIFEST}") for stored in objects)
+        if applied_at is not None and known.now - applied_at >= retention:
+            removed += 1
+        elif not committed and known.now - newest > UNCOMMITTED_LIFETIME:
+            swept += 1
+        else:
+            continue
+        remove(landing, objects)
+    if removed or swept:
+        logger.info("%s: %d batches removed, %d leftovers swept", table.source, removed, swept)
+    return Cleaned(removed, swept)
+
+
+def remove(landing: Landing, objects: list[StoredObject]) -> None:
+    """Delete a batch's objects, the manifest first: what has none does not exist."""
+    for stored in sorted(objects, key=lambda stored: not stored.name.endswith(f"/{MANIFEST}")):
+        with step("cleanup.delete"):
+            landing.delete(stored.name)

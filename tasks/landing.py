@@ -1,0 +1,119 @@
+"""A landing bucket behind five verbs. What is written is never overwritten."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+# Connect and read timeout of one call, and how long a client repeats it by itself.
+TIMEOUT_SECONDS = (10, 60)
+RETRY = DEFAULT_RETRY.with_timeout(120)
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as its bucket lists it."""
+
+    name: str
+    size_bytes: int
+    md5: str
+    created_at: datetime
+
+
+class Landing(Protocol):
+    """What the batch protocol asks of a bucket."""
+
+    @property
+    def address(self) -> str:
+        """The bucket as a person writes it: gs://name or s3://name."""
+        ...
+
+    def put(self, name: str, content: bytes) -> str:
+        """Write an object under a fresh name; the MD5 of its content in hex."""
+        ...
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        """Write an object unless one stands there; whether it was written."""
+        ...
+
+    def get(self, name: str) -> bytes:
+        """The content of an object; FileNotFoundError when there is none."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """The objects below a prefix, by name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object; no error when it is gone already."""
+        ...
+
+
+class GcsLanding:
+    """A Google Cloud Storage bucket (`bucket` is google.cloud.storage's)."""
+
+    def __init__(self, bucket: Any) -> None:
+        self._bucket = bucket
+
+    @property
+    def address(self) -> str:
+        return f"gs://{self._bucket.name}"
+
+    def put(self, name: str, content: bytes) -> str:
+        self._bucket.blob(name).upload_from_string(
+            content,
+            content_type="application/octet-stream",
+            checksum="md5",
+            retry=RETRY,
+            timeout=TIMEOUT_SECONDS,
+        )
+        return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        try:
+            self._bucket.blob(name).upload_from_string(
+                content,
+                content_type="application/json",
+                checksum="md5",
+                if_generation_match=0,
+                retry=RETRY,
+                timeout=TIMEOUT_SECONDS,
+            )
+        except PreconditionFailed:
+            return False
+        return True
+
+    def get(self, name: str) -> bytes:
+        try:
+            content: bytes = self._bucket.blob(name).download_as_bytes(
+                retry=RETRY, timeout=TIMEOUT_SECONDS
+            )
+        except NotFound as error:
+            raise FileNotFoundError(f"{self.address}/{name}") from error
+        return content
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        blobs = self._bucket.client.list_blobs(
+            self._bucket, prefix=prefix, retry=RETRY, timeout=TIMEOUT_SECONDS
+        )
+        for blob in blobs:
+            md5 = _hex(blob.md5_hash)
+            yield StoredObject(blob.name, int(blob.size), md5, blob.time_created)
+
+    def delete(self, name: str) -> None:
+        try:
+            self._bucket.blob(name).delete(retry=RETRY, timeout=TIMEOUT_SECONDS)
+        except NotFound:
+            return
+
+
+def _hex(base64_md5: str | None) -> str:
+    """GCS gives base64, S3 hex; composite objects on GCS have none."""
+    return base64.b64decode(base64_md5).hex() if base64_md5 else ""

@@ -1,0 +1,168 @@
+"""Reading and writing the ledger, `raw._loads`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+
+from google.cloud import bigquery
+
+from core.batch import Manifest, Window
+from core.ledger import Cursor, Line
+from core.schema import Mode, Table
+from core.script import FINAL_STATES, VERDICTS, literal
+from core.steps import step
+from core.values import as_json
+from core.version import code_version
+from tasks.warehouse import Warehouse
+
+# The last incremental line is sought in the partitions of these days first.
+RECENT_DAYS = 40
+COUNTS = ("extracted", *VERDICTS, "rejected", "rejected_unexpected", "odd", "superseded_ids")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows of some batches; `now` is BigQuery's clock."""
+
+    now: datetime
+    final: dict[str, datetime] = field(default_factory=dict)
+    applied: dict[str, datetime] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+def read_cursor(warehouse: Warehouse, table: Table) -> Cursor:
+    """Where the source's last incremental look left off; an empty Cursor before the first one."""
+    with step("decide.read_ledger"):
+        for recent in (True, False):
+            bound = (
+                f"AND applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)"
+                if recent
+                else ""
+            )
+            sql = f"""
+            SELECT watermark, seen FROM {warehouse.names.raw("_loads")}
+            WHERE
+                source = {literal(table.source)} AND mode = 'incremental'
+                AND state IN ('applied', 'looked') AND watermark IS NOT NULL {bound}
+            ORDER BY watermark DESC, applied_at DESC LIMIT 1
+            """
+            rows = warehouse.query(sql, source=table.source, purpose="ledger")
+            if rows:
+                return Cursor(rows[0]["watermark"], json.loads(rows[0]["seen"] or "{}"))
+    return Cursor()
+
+
+def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> Known:
+    """What the ledger says of these batches."""
+    ids = sorted(batch_ids)
+    sql = f"""
+    SELECT clock.now, l.batch_id, l.state, MAX(l.applied_at) AS applied_at, COUNT(*) AS lines
+    FROM (SELECT CURRENT_TIMESTAMP() AS now) AS clock
+    LEFT JOIN {warehouse.names.raw("_loads")} AS l
+        ON l.source = {literal(source)} AND l.batch_id IN UNNEST(@ids)
+    GROUP BY clock.now, l.batch_id, l.state
+    """
+    parameter = bigquery.ArrayQueryParameter("ids", "STRING", ids)
+    rows = warehouse.query(sql, source=source, purpose="ledger", parameters=[parameter])
+    known = Known(now=rows[0]["now"])
+    for row in rows:
+        if row["state"] in FINAL_STATES:
+            known.final[row["batch_id"]] = row["applied_at"]
+        if row["state"] in ("applied", "superseded"):
+            known.applied[row["batch_id"]] = row["applied_at"]
+        if row["state"] == "failed":
+            known.failures[row["batch_id"]] = row["lines"]
+    return known
+
+
+def read_lines(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> list[Line]:
+    """The final lines of these batches, oldest batch first."""
+    ids = sorted(batch_ids)
+    if not ids:
+        return []
+    names = [column.name for column in fields(Line)]
+    rows = warehouse.query(
+        f"""
+        SELECT {", ".join(names)} FROM {warehouse.names.raw("_loads")}
+        WHERE
+            source = {literal(source)} AND batch_id IN UNNEST(@ids)
+            AND state IN ('applied', 'superseded')
+        ORDER BY batch_id
+        """,
+        source=source,
+        purpose="ledger",
+        parameters=[bigquery.ArrayQueryParameter("ids", "STRING", ids)],
+    )
+    return [Line(**row) for row in rows]
+
+
+def record_look(
+    warehouse: Warehouse,
+    table: Table,
+    *,
+    batch_id: str,
+    mode: Mode,
+    window: Window,
+    watermark: datetime | None,
+    seen: dict[str, str],
+    met_again: int,
+    source_count: int | None,
+    requests: int,
+    observed_at: datetime,
+) -> Line:
+    """Write that the source was asked and had nothing new: the heartbeat for freshness."""
+    with step("look.record"):
+        warehouse.insert_line(
+            "_loads",
+            {
+                "batch_id": batch_id,
+                "source": table.source,
+                "table_name": table.name,
+                "mode": mode,
+                "state": "looked",
+                "window_start": window.start,
+                "window_end": window.end,
+                "watermark": watermark,
+                "seen": as_json(seen),
+                **dict.fromkeys(COUNTS, 0),
+                "met_again": met_again,
+                "source_count": source_count,
+                "requests": requests,
+                "code_version": code_version(),
+                "observed_at": observed_at,
+                "applied_at": "now",
+            },
+            table.source,
+        )
+    return Line(
+        batch_id, "looked", met_again=met_again, source_count=source_count, requests=requests
+    )
+
+
+def record_failure(
+    warehouse: Warehouse, table: Table, batch_id: str, message: str, *, is_parked: bool
+) -> None:
+    """Write that a batch failed to load; the third time it is parked."""
+    warehouse.insert_line(
+        "_loads",
+        {
+            "batch_id": batch_id,
+            "source": table.source,
+            "table_name": table.name,
+            "state": "parked" if is_parked else "failed",
+            "code_version": code_version(),
+            "message": message[:2000],
+            "applied_at": "now",
+        },
+        table.source,
+    )
+
+
+def is_known(warehouse: Warehouse, manifest: Manifest) -> bool:
+    """Whether the ledger has the batch: asked before anything else after any error of an apply."""
+    with step("load.read_ledger"):
+        known = read_known(warehouse, manifest.source, [manifest.batch_id])
+    return manifest.batch_id in known.final

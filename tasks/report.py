@@ -1,0 +1,112 @@
+"""A run that explains itself: its state message and its markdown artifact."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from core.batch import Window
+from core.errors import LoadFailed, TooManyRejects
+from core.ledger import Line
+from core.schema import Mode, Table
+
+Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+@dataclass
+class Outcome:
+    """What a run of a source did. `lines` are the ledger's, of every batch that it loaded."""
+
+    table: Table
+    mode: Mode
+    window: Window
+    lines: list[Line] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def total(self, name: str) -> int:
+        return sum(getattr(line, name) or 0 for line in self.lines)
+
+    @property
+    def message(self) -> str:
+        """One line for lists of runs."""
+        if not any(line.state != "looked" for line in self.lines):
+            return f"nothing new ({self.window}); {self.total('requests')} requests"
+        parts = [f"{self.total('written'):,} rows into raw.{self.table.name}"]
+        parts += [
+            f"{self.total(name):,} {name}"
+            for name in ("inserted", "updated", "deleted", "unchanged", "older", "rejected", "odd")
+            if self.total(name)
+        ]
+        return f"{parts[0]} ({', '.join(parts[1:])})" if parts[1:] else parts[0]
+
+    @property
+    def markdown(self) -> str:
+        """The run's artifact: counts in rows, sizes in bytes, seconds per step."""
+        rows = [
+            f"| {line.batch_id} | {line.state} | {line.extracted:,} | {line.inserted:,} | "
+            f"{line.updated:,} | {line.unchanged:,} | {line.older:,} | {line.duplicate:,} | "
+            f"{line.deleted:,} | {line.superseded_ids:,} | {line.rejected:,} | {line.odd:,} | "
+            f"{line.met_again:,} | {line.source_count if line.source_count is not None else ''} | "
+            f"{line.requests} | {line.size_bytes:,} |"
+            for line in self.lines
+        ]
+        steps = [f"| {name} | {seconds:.3f} |" for name, seconds in sorted(self.seconds.items())]
+        failures = [f"- batch {batch}: {cause}" for batch, cause in self.failures.items()]
+        return "\n".join(
+            [
+                f"# {self.table.source}: {self.mode}, {self.window}",
+                "",
+                self.message,
+                "",
+                "| batch | state | extracted | inserted | updated | unchanged | older | duplicate "
+                "| deleted | renamed away | rejected | odd | met again | source count | requests "
+                "| bytes |",
+                "|" + "---|" * 16,
+                *rows,
+                *(["", "## Batches that failed to load", *failures] if failures else []),
+                "",
+                "| step | seconds |",
+                "|---|---|",
+                *steps,
+            ]
+        )
+
+
+def run_name() -> str:
+    """The name of the current flow run: its flow or source, and its window."""
+    parameters = flow_run.parameters
+    start, end = parameters.get("start"), parameters.get("end")
+    window = f"{start or 'first'} to {end or 'now'}" if start or end else "what changed"
+    source = parameters.get("source")
+    return (
+        f"{flow_run.flow_name} {source}, {window}" if source else f"{flow_run.flow_name}, {window}"
+    )
+
+
+def report(outcome: Outcome) -> None:
+    """Log the outcome and, inside a flow run, leave it as an artifact.
+
+    Raises LoadFailed when a batch could not be loaded, TooManyRejects when more rows than the
+    table's share were rejected; by then all that is good is loaded.
+    """
+    where = outcome.table.source.replace("_", "-")
+    in_flow = FlowRunContext.get() is not None
+    logger: Logger = get_run_logger() if in_flow else logging.getLogger(f"pipelines.{where}")
+    logger.info("%s, %s: %s", where, outcome.window, outcome.message)
+    if in_flow:
+        create_markdown_artifact(outcome.markdown, key=f"load-{where}", description=outcome.message)
+    if outcome.failures:
+        causes = "; ".join(f"batch {batch}: {cause}" for batch, cause in outcome.failures.items())
+        raise LoadFailed(f"{where}, {outcome.window}: {causes}")
+    extracted, rejected = outcome.total("extracted"), outcome.total("rejected_unexpected")
+    if rejected > outcome.table.max_reject_share * extracted:
+        raise TooManyRejects(
+            f"{where}, {outcome.window}: {rejected:,} of {extracted:,} rows rejected, more than "
+            f"{outcome.table.max_reject_share:.0%}; {outcome.message}; see raw._rejects"
+        )

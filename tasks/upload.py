@@ -1,0 +1,158 @@
+"""A batch in the making: parts as they come, the manifest last."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.batch import (
+    MANIFEST,
+    Manifest,
+    Part,
+    Window,
+    check_parts,
+    decode_manifest,
+    encode_manifest,
+    new_batch_id,
+)
+from core.rows import Page, rejects_table
+from core.schema import STAGED, Mode, Table, fingerprint
+from core.steps import step
+from core.version import code_version
+from tasks.landing import Landing
+from tasks.platform import Platform
+from tasks.verb import verb
+
+
+@dataclass
+class Draft:
+    """A batch that does not exist yet: objects without a manifest. Fresh for every attempt."""
+
+    table: Table
+    mode: Mode
+    window: Window
+    observed_at: datetime
+    batch_id: str
+    prefix: str
+    landing: Landing
+    started_at: datetime
+    parts: list[Part] = field(default_factory=list)
+    rows: int = 0
+    rejected: int = 0
+    rejected_unexpected: int = 0
+    odd: int = 0
+
+    @property
+    def next_row(self) -> int:
+        return self.rows + self.rejected
+
+    @property
+    def uri(self) -> str:
+        return f"{self.landing.address}/{self.prefix}"
+
+
+def new_draft(
+    platform: Platform, table: Table, mode: Mode, window: Window, observed_at: datetime
+) -> Draft:
+    batch_id = new_batch_id(observed_at)
+    return Draft(
+        table=table,
+        mode=mode,
+        window=window,
+        observed_at=observed_at,
+        batch_id=batch_id,
+        prefix=f"{platform.prefix(table.source)}{batch_id}/",
+        landing=platform.landing,
+        started_at=datetime.now(UTC),
+    )
+
+
+def add_page(draft: Draft, page: Page) -> None:
+    """Write a page's rows and rejects as parts of the draft."""
+    if page.rows.num_rows:
+        number = len([part for part in draft.parts if part.kind == "rows"]) + 1
+        draft.parts.append(upload_part(draft, "rows", f"part-{number:04}.parquet", page.rows))
+        draft.rows += page.rows.num_rows
+    if page.rejects:
+        number = len([part for part in draft.parts if part.kind == "rejects"]) + 1
+        rejects = rejects_table(page.rejects)
+        draft.parts.append(upload_part(draft, "rejects", f"rejects-{number:04}.parquet", rejects))
+        draft.rejected += len(page.rejects)
+        draft.rejected_unexpected += sum(not reject.is_expected for reject in page.rejects)
+    draft.odd += page.odd
+
+
+@verb(
+    name="upload-to-bucket", task_run_name="upload {name}", retries=2, retry_delay_seconds=[2, 10]
+)
+def upload_part(draft: Draft, kind: Literal["rows", "rejects"], name: str, rows: pa.Table) -> Part:
+    """Write one Parquet object (zstd) and return what the manifest says of it."""
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="zstd")
+    content = sink.getvalue()
+    with step("upload.part"):
+        md5 = draft.landing.put(f"{draft.prefix}{name}", content)
+    return Part(name, kind, rows.num_rows, len(content), md5)
+
+
+@verb(name="commit", retries=2, retry_delay_seconds=[2, 10])
+def commit(
+    draft: Draft,
+    *,
+    requests: int,
+    source_count: int | None,
+    met_again: int = 0,
+    watermark: datetime | None = None,
+    seen: dict[str, str] | None = None,
+) -> Manifest:
+    """Make the batch exist: list its parts once more, then write the manifest if there is none.
+
+    Raises InvalidManifest when the bucket does not hold exactly what was uploaded, or when another
+    manifest stands there.
+    """
+    columns = tuple((column.name, column.type) for column in (*draft.table.columns, *STAGED))
+    manifest = Manifest(
+        batch_id=draft.batch_id,
+        source=draft.table.source,
+        table=draft.table.name,
+        mode=draft.mode,
+        window=draft.window,
+        observed_at=draft.observed_at,
+        columns=columns,
+        parts=tuple(draft.parts),
+        rows=draft.rows,
+        rejected=draft.rejected,
+        rejected_unexpected=draft.rejected_unexpected,
+        odd=draft.odd,
+        met_again=met_again,
+        source_count=source_count,
+        requests=requests,
+        schema_fingerprint=fingerprint(columns),
+        code_version=code_version(),
+        extract_started_at=draft.started_at,
+        extract_ended_at=datetime.now(UTC),
+        watermark=watermark,
+        seen=seen or {},
+    )
+    name = f"{draft.prefix}{MANIFEST}"
+    with step("commit.list"):
+        listed = [
+            Part(stored.name.removeprefix(draft.prefix), "rows", 0, stored.size_bytes, stored.md5)
+            for stored in draft.landing.list(draft.prefix)
+            if stored.name != name
+        ]
+    check_parts(draft.parts, listed, draft.uri)
+    with step("commit.manifest"):
+        written = draft.landing.put_if_absent(name, encode_manifest(manifest))
+    if not written:
+        # The answer to an earlier try was lost, or somebody else wrote here; only the first is
+        # fine.
+        standing = decode_manifest(draft.landing.get(name), f"{draft.uri}{MANIFEST}")
+        check_parts(standing.parts, manifest.parts, draft.uri)
+        return standing
+    return manifest

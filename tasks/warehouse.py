@@ -1,0 +1,243 @@
+"""BigQuery, with a deadline, a byte limit, labels and an account of every job."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+from core import ledger
+from core.batch import Manifest
+from core.schema import META, Column, Table
+from core.script import Names, fence_table, literal, staging_table
+
+logger = logging.getLogger("pipelines.warehouse")
+
+# How long Google's client repeats one call by itself, and how long a job may take.
+RETRY = DEFAULT_RETRY.with_timeout(60)
+CALL_TIMEOUT_SECONDS = 30.0
+JOB_TIMEOUT_SECONDS = 900.0
+# A staging table that nobody came back for removes itself.
+STAGING_LIFETIME = timedelta(days=3)
+
+
+@dataclass
+class Warehouse:
+    """The raw side of a BigQuery project. `jobs` holds what `flush_jobs` writes to `_jobs`."""
+
+    client: Any
+    project: str
+    location: str
+    raw_dataset: str
+    maximum_bytes_billed: int
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def staging_dataset(self) -> str:
+        return f"{self.raw_dataset}_staging"
+
+    @property
+    def names(self) -> Names:
+        return Names(self.project, self.raw_dataset, self.staging_dataset)
+
+    def query(
+        self,
+        sql: str,
+        *,
+        source: str,
+        purpose: str,
+        batch_id: str | None = None,
+        parameters: Sequence[Any] = (),
+    ) -> list[dict[str, Any]]:
+        """Run a statement or a script and return the rows of its (last) result."""
+        job = self.submit(sql, source=source, purpose=purpose, parameters=parameters)
+        return self.finish(job, source=source, purpose=purpose, batch_id=batch_id)
+
+    def submit(self, sql: str, *, source: str, purpose: str, parameters: Sequence[Any] = ()) -> Any:
+        config = bigquery.QueryJobConfig(
+            maximum_bytes_billed=self.maximum_bytes_billed,
+            labels={"source": source, "purpose": purpose},
+            query_parameters=list(parameters),
+            use_query_cache=False,
+        )
+        return self.client.query(sql, job_config=config, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+
+    def finish(
+        self, job: Any, *, source: str, purpose: str, batch_id: str | None
+    ) -> list[dict[str, Any]]:
+        """Wait for a job, account for it, and return its rows (none for a load job)."""
+        state = "failed"
+        try:
+            result = job.result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+            rows = [] if job.job_type == "load" else [dict(row.items()) for row in result]
+            state = "succeeded"
+        finally:
+            self.jobs.append(
+                {
+                    "job_id": job.job_id,
+                    "source": source,
+                    "batch_id": batch_id,
+                    "purpose": purpose,
+                    "job_type": job.job_type,
+                    "state": state,
+                    "bytes_processed": getattr(job, "total_bytes_processed", None),
+                    "bytes_billed": getattr(job, "total_bytes_billed", None),
+                    "slot_ms": getattr(job, "slot_millis", None),
+                    "started_at": job.started or job.created,
+                    "ended_at": job.ended,
+                }
+            )
+        return rows
+
+    def flush_jobs(self, source: str) -> None:
+        """Write the account of the jobs so far to `_jobs` in one statement."""
+        if not self.jobs:
+            return
+        listed, self.jobs = self.jobs, []
+        names = [column.name for column in ledger.JOBS]
+        rows = ",\n".join(f"({', '.join(literal(job[name]) for name in names)})" for job in listed)
+        self.submit(
+            f"INSERT INTO {self.names.raw('_jobs')} ({', '.join(names)}) VALUES\n{rows}",
+            source=source,
+            purpose="ledger",
+        ).result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+
+    def insert_line(self, table: str, line: Mapping[str, Any], source: str) -> None:
+        """Append one line to a ledger table; times named `..._at` may be "now" for BigQuery's."""
+        values = [
+            "CURRENT_TIMESTAMP()" if value == "now" else literal(value) for value in line.values()
+        ]
+        self.query(
+            f"INSERT INTO {self.names.raw(table)} ({', '.join(line)}) SELECT {', '.join(values)}",
+            source=source,
+            purpose="ledger",
+        )
+
+    def ensure_ledger(self) -> None:
+        """The datasets and the ledger tables exist, with every column of their declaration.
+
+        One call when all is there. `_loads` is made last, so that it stands for the others.
+        """
+        with contextlib.suppress(NotFound):
+            standing = self.client.get_table(
+                f"{self.project}.{self.raw_dataset}._loads",
+                retry=RETRY,
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+            if standing.labels.get("columns") == ledger.FINGERPRINT:
+                return
+        for name in (self.raw_dataset, self.staging_dataset):
+            dataset = bigquery.Dataset(f"{self.project}.{name}")
+            dataset.location = self.location
+            if name == self.staging_dataset:
+                dataset.default_table_expiration_ms = int(STAGING_LIFETIME.total_seconds() * 1000)
+            self.client.create_dataset(
+                dataset, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+            )
+        for name, (columns, partition_by) in ledger.TABLES.items():
+            self._ensure_table(
+                name, columns, partition_by, ["source"], "Ledger of the platform.", ledger.LABELS
+            )
+
+    def ensure_source(self, table: Table) -> None:
+        """A source's raw table, with every column of its declaration, and its fence exist."""
+        description = f"Raw rows of {table.source}, one per {table.key}."
+        columns = (*table.columns, *META)
+        self._ensure_table(
+            table.name, columns, table.partition_by, [table.key], description, {"layer": "raw"}
+        )
+        fence = self.names.raw(fence_table(table.source))
+        # One statement, so that two loaders cannot make the row twice.
+        self.query(
+            f"CREATE TABLE IF NOT EXISTS {fence} AS "
+            f"SELECT {literal(table.source)} AS source, CAST(NULL AS STRING) AS batch_id, "
+            "CAST(NULL AS TIMESTAMP) AS fenced_at",
+            source=table.source,
+            purpose="ledger",
+        )
+
+    def _ensure_table(
+        self,
+        name: str,
+        columns: Sequence[Column],
+        partition_by: str,
+        clustering: list[str],
+        description: str,
+        labels: Mapping[str, str],
+    ) -> None:
+        """The table exists, has at least these columns, and is labelled."""
+        schema = fields(columns)
+        wanted = bigquery.Table(f"{self.project}.{self.raw_dataset}.{name}", schema=schema)
+        wanted.description = description
+        wanted.time_partitioning = bigquery.TimePartitioning(type_="MONTH", field=partition_by)
+        wanted.clustering_fields = clustering
+        wanted.labels = dict(labels)
+        standing = self.client.create_table(
+            wanted, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+        )
+        present = {column.name for column in standing.schema}
+        missing = [column for column in schema if column.name not in present]
+        if missing or standing.labels != wanted.labels:
+            standing.schema = [*standing.schema, *missing]
+            standing.labels = wanted.labels
+            self.client.update_table(
+                standing, ["schema", "labels"], retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+            )
+
+    def create_staging(self, manifest: Manifest, kind: str, columns: Iterable[Column]) -> str:
+        """An empty staging table with the batch's columns that expires; its id for load jobs."""
+        table_id = ".".join(
+            (
+                self.project,
+                self.staging_dataset,
+                staging_table(manifest.source, manifest.batch_id, kind),
+            )
+        )
+        table = bigquery.Table(table_id, schema=fields(columns))
+        table.expires = datetime.now(UTC) + STAGING_LIFETIME
+        self.client.create_table(table, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+        return table_id
+
+    def drop_staging(self, manifest: Manifest) -> None:
+        for kind in ("rows", "rejects"):
+            table = staging_table(manifest.source, manifest.batch_id, kind)
+            self.client.delete_table(
+                f"{self.project}.{self.staging_dataset}.{table}",
+                not_found_ok=True,
+                retry=RETRY,
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+
+    def load_parts(
+        self, table_id: str, columns: Iterable[Column], uris: Sequence[str] | bytes, source: str
+    ) -> Any:
+        """Start a load job that makes the table hold exactly these Parquet parts."""
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            schema=fields(columns),
+            labels={"source": source, "purpose": "stage"},
+        )
+        if isinstance(uris, bytes):
+            return self.client.load_table_from_file(
+                io.BytesIO(uris), table_id, job_config=config, timeout=CALL_TIMEOUT_SECONDS
+            )
+        return self.client.load_table_from_uri(
+            list(uris), table_id, job_config=config, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+        )
+
+
+def fields(columns: Iterable[Column]) -> list[Any]:
+    """BigQuery's schema of declared columns; everything is nullable, raw rejects by code."""
+    return [
+        bigquery.SchemaField(column.name, column.type, description=column.description or None)
+        for column in columns
+    ]

@@ -1,0 +1,61 @@
+"""One embedded stack for all tests that need one, and a lab of its own for each of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.stack import Stack
+from tests.lab import Lab
+
+STORES = ("token", "bigquery", "gcs", "sources")
+
+
+@pytest.fixture(scope="session")
+def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables of a running stack without Prefect; also set in this process."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack.up(STORES)
+    env = stack.env()
+    before = dict(os.environ)
+    os.environ.update(env)
+    # Children are forked from a server that has imported everything once.
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.lab"])
+    yield env
+    os.environ.clear()
+    os.environ.update(before)
+    stack.down()
+
+
+@pytest.fixture
+def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Callable[..., Lab]:
+    """Make a lab with a small world. `suffix` tells several labs of one test apart."""
+    base = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60]
+
+    def make(
+        suffix: str = "", size: int = 120, cap: int = 20_000, retention_days: float = 0
+    ) -> Lab:
+        lab = Lab(f"{base}-{suffix}" if suffix else base, stack_env, retention_days=retention_days)
+        lab.control("world", {"seed": 7, "size": size, "cap": cap})
+        return lab
+
+    return make
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab()
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Real payloads beside the checkout; what needs them is skipped where they are absent."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "samples"
+    if not path.is_dir():
+        pytest.skip("../shared/samples is absent: no real payloads to read")
+    return path

@@ -1,0 +1,77 @@
+"""USGS runs against the stand-in: the raw table equals the world, whatever the world does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from tests.lab import Lab
+
+
+def test_the_raw_table_equals_the_world_through_three_stages(lab: Lab) -> None:
+    assert lab.run().total("inserted") > 100
+    lab.assert_equals_truth()
+    for _ in range(2):
+        changed = lab.control("advance")
+        outcome = lab.run()
+        lab.assert_equals_truth()
+        lab.assert_settled()
+        assert outcome.total("superseded_ids") >= changed["reidentified"] > 0
+        assert outcome.total("deleted") >= changed["deleted"] > 0
+        assert outcome.total("updated") >= changed["revised"] > 0
+
+
+def test_a_run_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
+    lab.run()
+    before = lab.rows()
+    outcome = lab.run()
+    assert lab.only_line(outcome).state == "looked"
+    assert lab.rows() == before
+    assert [line["state"] for line in lab.ledger()] == ["applied", "looked"]
+    assert lab.objects() == []
+
+
+def test_counts_add_up_in_every_line(lab: Lab) -> None:
+    lab.run()
+    lab.control("advance")
+    lab.run()
+    lines = lab.ledger()
+    assert len(lines) == 2
+    verdicts = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted", "rejected")
+    for line in lines:
+        assert sum(line[verdict] for verdict in verdicts) == line["extracted"]
+        assert line["extracted"] + line["met_again"] == line["source_count"]
+
+
+def test_a_world_beyond_the_cap_is_read_in_windows(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(size=300, cap=40)
+    outcome = lab.run()
+    assert lab.only_line(outcome).requests > 10
+    lab.assert_equals_truth()
+    assert {call["status"] for call in lab.look("control/requests")} == {200}
+
+
+def test_a_backfill_reads_a_range_of_days_and_leaves_the_watermark(lab: Lab) -> None:
+    lab.run()
+    watermark = lab.ledger()[-1]["watermark"]
+    warehouse = lab.platform.warehouse
+    lab.query("DELETE FROM {raw}.usgs_earthquake__events WHERE EXTRACT(YEAR FROM time) > 2000")
+    assert warehouse.raw_dataset
+    end = datetime.now(UTC)
+    outcome = lab.run(start=end - timedelta(days=60), end=end)
+    line = lab.only_line(outcome)
+    assert line.inserted > 50
+    lab.assert_equals_truth()
+    last = lab.ledger()[-1]
+    assert (last["mode"], last["watermark"]) == ("backfill", None)
+    lab.run()
+    assert lab.ledger()[-1]["watermark"] >= watermark
+
+
+def test_a_wrong_source_clock_does_not_lose_changes(lab: Lab) -> None:
+    lab.control("clock", {"offset_ms": -600_000})
+    lab.run()
+    lab.control("clock", {"offset_ms": 0})
+    lab.control("advance")
+    lab.run()
+    lab.assert_equals_truth()

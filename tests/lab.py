@@ -1,0 +1,167 @@
+"""A laboratory: one source's world, one raw dataset and one bucket prefix of its own.
+
+All labs share one embedded stack; nothing of one is seen by another. Runs happen here, or in a
+child process forked from a warm server, which can be killed at any step.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from blocks.platform import PlatformBlocks, blocks_from
+from blocks.settings import Settings
+from blocks.usgs_earthquake import UsgsEarthquake
+from core import steps
+from core.ledger import Line
+from core.rows import to_page
+from flows.usgs_earthquake import run
+from sources.usgs_earthquake import SOURCE, TABLE, to_record
+from tasks.platform import Platform, connect
+from tasks.report import Outcome
+
+Event = tuple[str, steps.Phase]
+
+
+@dataclass
+class Lab:
+    """`name` names the world, the raw dataset and, through it, the prefix in the bucket."""
+
+    name: str
+    env: dict[str, str]
+    history_start: str | None = "1900-01-01"
+    retention_days: float = 0
+    sources_url: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sources_url = f"{self.env['SANDBOX_SOURCES_URL']}/{self.name}/usgs"
+
+    @cached_property
+    def blocks(self) -> PlatformBlocks:
+        return blocks_from(self.settings)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(
+            gcp_project=self.env["GCP_PROJECT"],
+            gcp_service_account_file=Path(self.env["GCP_SERVICE_ACCOUNT_FILE"]),
+            gcs_bucket=self.env["GCS_BUCKET"],
+            raw_dataset=self.name.replace("-", "_"),
+            landing_retention_days=self.retention_days,
+        )
+
+    @cached_property
+    def platform(self) -> Platform:
+        return connect(self.blocks)
+
+    @cached_property
+    def api(self) -> UsgsEarthquake:
+        return UsgsEarthquake.model_validate(
+            {"base_url": self.sources_url, "history_start": self.history_start}
+        )
+
+    # The world.
+
+    def control(self, path: str, body: Any = None) -> Any:
+        answer = httpx.post(f"{self.sources_url}/control/{path}", json=body, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+    def look(self, path: str) -> Any:
+        answer = httpx.get(f"{self.sources_url}/{path}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+    # Runs.
+
+    def run(self, **window: Any) -> Outcome:
+        return run(self.platform, self.api, window.get("start"), window.get("end"))
+
+    def run_in_child(self, kill_at: int | None = None) -> list[Event]:
+        """Run in another process, killed with SIGKILL at its event number `kill_at` (from 0).
+
+        Returns the events that the child reached. Raises AssertionError when a child that was not
+        to be killed failed.
+        """
+        context = multiprocessing.get_context("forkserver")
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_child, args=(self, kill_at, sender))
+        child.start()
+        sender.close()
+        events: list[Event] = []
+        while True:
+            try:
+                events.append(receiver.recv())
+            except EOFError:
+                break
+        child.join()
+        expected = 0 if kill_at is None else -signal.SIGKILL
+        assert child.exitcode == expected, f"exit code {child.exitcode} after {events[-3:]}"
+        return events
+
+    # What came of it.
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a query in which {raw} stands for the lab's raw dataset."""
+        text = sql.replace("{raw}", f"`{self.platform.warehouse.raw_dataset}`")
+        return [dict(row.items()) for row in self.platform.warehouse.client.query(text).result()]
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The raw table by id; no id stands twice."""
+        rows = self.query(f"SELECT * FROM {{raw}}.{TABLE.name}")
+        by_id = {row["id"]: row for row in rows}
+        assert len(by_id) == len(rows)
+        return by_id
+
+    def ledger(self) -> list[dict[str, Any]]:
+        return self.query("SELECT * FROM {raw}._loads ORDER BY applied_at, batch_id")
+
+    def objects(self) -> list[str]:
+        prefix = self.platform.prefix(SOURCE)
+        return [stored.name for stored in self.platform.landing.list(prefix)]
+
+    def assert_equals_truth(self) -> None:
+        """The raw table is what a perfect copy of the world would be, field for field."""
+        truth = self.look("truth")
+        rows = self.rows()
+        live = {id_: row for id_, row in rows.items() if not row["_is_deleted"]}
+        records = [to_record(feature, "live") for feature in truth["live"]]
+        expected = {row["id"]: row for row in to_page(records, TABLE, 0).rows.to_pylist()}
+        assert expected
+        assert live.keys() == expected.keys()
+        for id_, row in expected.items():
+            got = {name: live[id_][name] for name in TABLE.column_names}
+            assert got == {name: row[name] for name in TABLE.column_names}
+        assert set(truth["deleted"]) == rows.keys() - live.keys()
+
+    def assert_settled(self) -> None:
+        """Every batch stands in the ledger once, and no committed batch is left in the bucket."""
+        final = [line["batch_id"] for line in self.ledger() if line["state"] != "looked"]
+        assert len(final) == len(set(final))
+        assert not [name for name in self.objects() if name.endswith("manifest.json")]
+
+    def only_line(self, outcome: Outcome) -> Line:
+        assert len(outcome.lines) == 1, outcome
+        return outcome.lines[0]
+
+
+def _child(lab: Lab, kill_at: int | None, sender: Any) -> None:
+    os.environ.update(lab.env)
+    reached = 0
+
+    def observe(name: str, phase: steps.Phase) -> None:
+        nonlocal reached
+        sender.send((name, phase))
+        if reached == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        reached += 1
+
+    steps.observers.append(observe)
+    lab.run()
