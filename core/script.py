@@ -154,7 +154,7 @@ def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
     extra = "s._extra"
     if unknown:
         # Columns that a newer code staged and this one does not know join the other extra fields.
-        fields = f"TO_JSON_STRING(STRUCT({', '.join(f's.{name}' for name in unknown)}))"
+        fields = f"TO_JSON_STRING(STRUCT({', '.join(f's.{name} AS {name}' for name in unknown)}))"
         extra = (
             f"IF(s._extra IS NULL, {fields}, CONCAT("
             f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"

@@ -1,18 +1,16 @@
 """The parts of the stack: how each is started, when it is ready, and what the rest must know."""
 
-import base64
 import http.client
-import json
 import random
 import socket
 import sys
-import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
+
+from sandbox.probe import answers, prefect_api
 
 POOL = "vm"
 WORKER = "sandbox"
@@ -124,11 +122,16 @@ def own_variables(at: Layout) -> dict[str, str]:
         "STORAGE_EMULATOR_HOST": at.url("gcs"),
         "SANDBOX_SOURCES_URL": at.url("sources"),
         "USGS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/usgs",
+        # The stand-in's oldest event is of 1900: the first run reads all there is.
+        "USGS_HISTORY_START": "1900-01-01",
         "PREFECT_API_URL": f"{at.url('prefect')}/api",
         "PREFECT_HOME": str(at.state / "prefect"),
         "PREFECT_UI_STATIC_DIRECTORY": str(at.state / "prefect-ui"),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        # A lease in memory is forgotten by a killed server, and its slot with it.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "pipelines",
+        # dbt keeps what it parsed there.
+        "XDG_CACHE_HOME": str(at.state / "cache"),
+        # A lease in memory is forgotten by a killed server.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
             "prefect.server.concurrency.lease_storage.filesystem"
         ),
@@ -138,6 +141,13 @@ def own_variables(at: Layout) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PIPELINES_HOME": str(at.root),
     }
+
+
+def isolated(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` without all that `up` would take from its caller, for a stack of one's own."""
+    at = Layout(Path(), Path(), dict.fromkeys(PORTS, 0))
+    taken = {*own_variables(at), *OPTIONAL, *gate_variables(at, {}, "")}
+    return {name: value for name, value in environ.items() if name not in taken}
 
 
 def gate_variables(at: Layout, given: Mapping[str, str], no_proxy: str) -> dict[str, str]:
@@ -157,38 +167,9 @@ def gate_variables(at: Layout, given: Mapping[str, str], no_proxy: str) -> dict[
     }
 
 
-def _answers(url: str) -> bool:
-    try:
-        with _open(urllib.request.Request(url)):  # noqa: S310 - our own http URL
-            return True
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def _open(request: urllib.request.Request) -> Any:
-    """Past any proxy. Raises HTTPError for a status that is no success, OSError, HTTPException."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return direct.open(request, timeout=5)
-
-
-def prefect_api(at: Layout, method: str, path: str, content: Any = None) -> Any:
-    """The API's JSON answer. Raises urllib.error.HTTPError and OSError."""
-    request = urllib.request.Request(  # noqa: S310 - http or https, as the caller set it
-        at.variables["PREFECT_API_URL"].rstrip("/") + path,
-        method=method,
-        data=None if content is None else json.dumps(content).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    if secret := at.variables.get("PREFECT_API_AUTH_STRING"):
-        token = base64.b64encode(secret.encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
-    with _open(request) as response:
-        return json.load(response)
-
-
 def _worker_polls(at: Layout, started_at: float) -> bool:
     try:
-        workers = prefect_api(at, "POST", f"/work_pools/{POOL}/workers/filter", {})
+        workers = prefect_api(at.variables, "POST", f"/work_pools/{POOL}/workers/filter", {})
     except (OSError, http.client.HTTPException):
         return False
     return any(
@@ -224,7 +205,7 @@ PARTS = (
             *("--egress-log", at.state / "logs" / "egress.log"),
         ),
         is_ready=lambda at, _: (
-            _answers(f"{at.url('token')}/health") and _answers(f"{at.url('gate')}/health")
+            answers(f"{at.url('token')}/health") and answers(f"{at.url('gate')}/health")
         ),
         address=lambda at: f"{at.url('token')}/token",
     ),
@@ -245,7 +226,7 @@ PARTS = (
             "BQEMU_GCS_LOCAL_ROOT": str(at.gcs_data / ".cloudstorage"),
             "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",  # Avro's would be downloaded; Parquet stays
         },
-        is_ready=lambda at, _: _answers(f"{at.url('bigquery')}/readyz"),
+        is_ready=lambda at, _: answers(f"{at.url('bigquery')}/readyz"),
         address=lambda at: at.variables["BIGQUERY_EMULATOR_HOST"],
     ),
     Part(
@@ -255,13 +236,13 @@ PARTS = (
             *("--host", "127.0.0.1", "--port", at.ports["gcs"]),
             *("--default-bucket", at.variables["GCS_BUCKET"]),
         ),
-        is_ready=lambda at, _: _answers(f"{at.url('gcs')}/"),
+        is_ready=lambda at, _: answers(f"{at.url('gcs')}/"),
         address=lambda at: at.variables["STORAGE_EMULATOR_HOST"],
     ),
     Part(
         "sources",
         command=_sources_command,
-        is_ready=lambda at, _: _answers(f"{at.url('sources')}/health"),
+        is_ready=lambda at, _: answers(f"{at.url('sources')}/health"),
         address=lambda at: at.variables["SANDBOX_SOURCES_URL"],
     ),
     Part(
@@ -276,7 +257,7 @@ PARTS = (
                 f"sqlite+aiosqlite:///{at.variables['PREFECT_HOME']}/prefect.db"
             )
         },
-        is_ready=lambda at, _: _answers(f"{at.url('prefect')}/api/health"),
+        is_ready=lambda at, _: answers(f"{at.url('prefect')}/api/health"),
         address=lambda at: at.variables["PREFECT_API_URL"],
         ready_within_seconds=120,
     ),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -92,18 +93,17 @@ def stop(root: psutil.Process | None, mark: str, *, children_first: bool) -> int
         children = [process for process in family if process != root]
         _terminate(children)
         _ended(children, TERM_SECONDS)
-    if root is not None and root.is_running() and os.getpgid(root.pid) == root.pid:
+    if root is not None and root.is_running() and _group(root) == root.pid:
         outside = [process for process in family if _group(process) != root.pid]
-        os.killpg(root.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(root.pid, signal.SIGTERM)
         _terminate(outside)
     else:
         _terminate(family)
     rest = {*_ended(family, TERM_SECONDS), *marked(mark)}
     for process in rest:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     alive = [*_ended(rest, KILL_SECONDS), *marked(mark)]
     if alive:
         raise SurvivorsError(f"{mark}: still alive after SIGKILL: {alive}")
@@ -130,10 +130,8 @@ def _group(process: psutil.Process) -> int | None:
 
 def _terminate(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.terminate()
-        except psutil.NoSuchProcess:
-            continue
 
 
 def _ended(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:

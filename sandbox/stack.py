@@ -30,9 +30,9 @@ from sandbox.parts import (
     Layout,
     Part,
     choose_ports,
-    prefect_api,
     variables_for,
 )
+from sandbox.probe import prefect_api
 from sandbox.state_file import Record, SandboxError, State
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,7 +147,9 @@ class Stack:
             else:
                 condition = "running" if process else "dead"
             address = "" if condition == "stopped" else part.address(at)
-            lines.append(PartStatus(part.name, condition, process and process.pid, address))
+            lines.append(
+                PartStatus(part.name, condition, process.pid if process else None, address)
+            )
         return lines
 
     # What follows works on a state under the lock.
@@ -232,7 +234,7 @@ class Stack:
 
     def _ensure_pool(self, at: Layout) -> None:
         try:
-            prefect_api(at, "GET", f"/work_pools/{POOL}")
+            prefect_api(at.variables, "GET", f"/work_pools/{POOL}")
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise SandboxError(f"prefect: GET work pool {POOL}: {error}") from error
@@ -243,9 +245,7 @@ class Stack:
     def _reap(self, state: State, at: Layout) -> None:
         """No run of a worker that is gone is left. Our own server has no other worker than ours."""
         force = [] if "prefect" in state.external else ["--force"]
-        for line in self._run(at, "deploy.reap", POOL, *force).splitlines():
-            if line.startswith("reaped"):
-                self._say(line)
+        self._say(self._run(at, "deploy.reap", POOL, *force).strip())
 
     def _run(self, at: Layout, *module: str) -> str:
         done = subprocess.run(
@@ -275,7 +275,9 @@ class Stack:
 
     def _find(self, part: Part, state: State) -> psutil.Process | None:
         record = state.parts.get(part.name)
-        return record and processes.find(record.pid, record.created_at, self._mark(part))
+        if record is None:
+            return None
+        return processes.find(record.pid, record.created_at, self._mark(part))
 
 
 def _env_line(name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.parts import isolated
 from sandbox.stack import Stack
 from tests.lab import Lab
 
@@ -19,7 +21,7 @@ STORES = ("token", "bigquery", "gcs", "sources")
 @pytest.fixture(scope="session")
 def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables of a running stack without Prefect; also set in this process."""
-    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack = Stack(tmp_path_factory.mktemp("stack"), isolated(os.environ))
     stack.up(STORES)
     env = stack.env()
     before = dict(os.environ)
@@ -35,7 +37,8 @@ def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 @pytest.fixture
 def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Callable[..., Lab]:
     """Make a lab with a small world. `suffix` tells several labs of one test apart."""
-    base = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60]
+    readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40]
+    base = f"{readable}-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]}"
 
     def make(
         suffix: str = "", size: int = 120, cap: int = 20_000, retention_days: float = 0

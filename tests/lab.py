@@ -24,6 +24,7 @@ from core.ledger import Line
 from core.rows import to_page
 from flows.usgs_earthquake import run
 from sources.usgs_earthquake import SOURCE, TABLE, to_record
+from tasks.load import Loaded
 from tasks.platform import Platform, connect
 from tasks.report import Outcome
 
@@ -49,9 +50,10 @@ class Lab:
 
     @cached_property
     def settings(self) -> Settings:
+        key_file = self.env.get("GCP_SERVICE_ACCOUNT_FILE")
         return Settings(
             gcp_project=self.env["GCP_PROJECT"],
-            gcp_service_account_file=Path(self.env["GCP_SERVICE_ACCOUNT_FILE"]),
+            gcp_service_account_file=Path(key_file) if key_file else None,
             gcs_bucket=self.env["GCS_BUCKET"],
             raw_dataset=self.name.replace("-", "_"),
             landing_retention_days=self.retention_days,
@@ -66,6 +68,10 @@ class Lab:
         return UsgsEarthquake.model_validate(
             {"base_url": self.sources_url, "history_start": self.history_start}
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A child makes its own clients."""
+        return Lab, (self.name, self.env, self.history_start, self.retention_days)
 
     # The world.
 
@@ -147,7 +153,7 @@ class Lab:
         assert len(final) == len(set(final))
         assert not [name for name in self.objects() if name.endswith("manifest.json")]
 
-    def only_line(self, outcome: Outcome) -> Line:
+    def only_line(self, outcome: Outcome | Loaded) -> Line:
         assert len(outcome.lines) == 1, outcome
         return outcome.lines[0]
 

@@ -6,8 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from sandbox.sources import usgs
-from sandbox.sources.server import SourcesServer
+from sandbox.sources import sheets, usgs
+from sandbox.sources.server import OpenWorld, SourcesServer
 from sandbox.sources.usgs_catalog import load_files
 
 
@@ -27,7 +27,10 @@ def main() -> None:
     files = load_files(arguments.usgs_files) if arguments.usgs_files else None
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sources = {"usgs": functools.partial(usgs.UsgsWorld, state_dir=arguments.state, files=files)}
+    sources: dict[str, OpenWorld] = {
+        "usgs": functools.partial(usgs.UsgsWorld, state_dir=arguments.state, files=files),
+        "sheets": functools.partial(sheets.SheetsWorld, state_dir=arguments.state),
+    }
     try:
         with SourcesServer(arguments.port, sources) as server:
             print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)

@@ -42,6 +42,11 @@ class Fault:
     n: int = 1
     seconds: float = 1.0
 
+    @property
+    def breaks_body(self) -> bool:
+        """Whether the client gets another body than the source's, or none."""
+        return self.kind not in ("drip", "withhold", "repeat")
+
 
 def parse_plan(payload: Any) -> list[Fault]:
     """The plan in a JSON list. Raises ValueError for an unknown kind or field."""

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +38,8 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes
+    reaches_client: bool = True
+    """Whether the answer's body gets through; a fault may break it."""
 
     @property
     def params(self) -> dict[str, str]:
@@ -121,6 +123,8 @@ class Room:
     def call(self, request: Request) -> tuple[Response, Fault | None]:
         """Answer one API call, distorted if a fault strikes, and log it."""
         fault = next_fault(self.faults, request.uri)
+        if fault is not None and fault.breaks_body:
+            request = replace(request, reaches_client=False)
         response = self.world.answer(request)
         if fault is not None:
             response = distort(response, fault)

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +34,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Completed, Pending, Running, Scheduled
 
 from deploy.reap import MESSAGE, LiveWorkerError, reap
-from sandbox.parts import POOL
+from sandbox.parts import POOL, isolated
 from sandbox.processes import marked
 from sandbox.stack import ROOT, Stack
 
@@ -68,7 +69,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("reap") / "state", say=print)
+    stack = Stack(tmp_path_factory.mktemp("reap") / "state", isolated(os.environ), say=print)
     stack.up(["prefect"])
     yield stack
     stack.down()
@@ -124,13 +125,17 @@ def start_runs(client: SyncPrefectClient, deployments: dict[UUID, Path]) -> dict
     return {deployment: client.read_flow_run(run.id) for deployment, run in runs.items()}
 
 
-def kill(stack: Stack, *parts: str) -> list[psutil.Process]:
-    """SIGKILL for all processes of the parts at once; those of the worker include its runs."""
-    victims = [process for part in parts for process in marked(f"{part}@{stack.directory}")]
+def kill_together(stack: Stack) -> int:
+    """SIGKILL for the server, the worker and its flow runs; the server first, so that none of them
+    can tell it anything. How many processes there were."""
+    victims = [
+        process for part in ("prefect", "worker") for process in marked(f"{part}@{stack.directory}")
+    ]
     for process in victims:
-        process.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # a short-lived child, as `sleep` in a pull step
+            process.kill()
     psutil.wait_procs(victims, timeout=10)
-    return victims
+    return len(victims)
 
 
 def slots_taken(client: SyncPrefectClient, deployment: UUID) -> int:
@@ -267,7 +272,7 @@ def test_flow_runs_worker_and_server_killed_together(
     }
     runs = start_runs(client, {deployments[name]: directories[name] for name in killed_in})
     assert {name: runs[deployments[name]].state_type for name in killed_in} == killed_in
-    assert len(kill(stack, "worker", "prefect")) >= 4
+    assert kill_together(stack) >= 4
     assert {line.name: line.condition for line in stack.status()}["worker"] == "dead"
 
     stack.up(["prefect"])
@@ -323,7 +328,9 @@ def test_a_run_that_outlived_its_killed_worker_is_stopped_before_it_is_reaped(
 def test_a_worker_is_restarted_when_the_variables_it_hands_on_have_changed(stack: Stack) -> None:
     stack.up(["prefect", "worker"])
     before = {line.name: line.pid for line in stack.status()}
-    changed = Stack(stack.directory, {**os.environ, "RAW_DATASET": "raw_of_mine"}, say=print)
+    changed = Stack(
+        stack.directory, {**isolated(os.environ), "RAW_DATASET": "raw_of_mine"}, say=print
+    )
     changed.up(["prefect", "worker"])
     after = {line.name: line.pid for line in stack.status()}
     assert {name for name, pid in after.items() if pid != before[name]} == {"worker"}

@@ -3,6 +3,7 @@
 With SQLAlchemy 2.1 the scheduler never inserts one, and everything else looks right.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
 
-from sandbox.parts import POOL
+from sandbox.parts import POOL, isolated
 from sandbox.stack import Stack
 
 SCHEDULED_WITHIN_SECONDS = 30
@@ -20,7 +21,7 @@ SCHEDULED_WITHIN_SECONDS = 30
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[SyncPrefectClient]:
-    stack = Stack(tmp_path / "state")
+    stack = Stack(tmp_path / "state", isolated(os.environ))
     stack.up(["prefect"])
     try:
         with SyncPrefectClient(api=stack.env()["PREFECT_API_URL"]) as client:

@@ -22,11 +22,12 @@ from google.oauth2.service_account import Credentials
 
 from sandbox import processes
 from sandbox.identity import ensure_service_account
+from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack, read_env
 from sandbox.state_file import SandboxError
 
 EMULATORS = ("token", "bigquery", "gcs")
-CLEAN = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+CLEAN = isolated(os.environ)
 
 
 @pytest.fixture(scope="module")

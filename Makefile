@@ -1,0 +1,55 @@
+# Needs Debian 12 (or alike) with python3.11 and make; everything else is installed into .venv.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# Some machines set it; imports are two to three times slower without compiled files.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help install demo down status test lint test-cloud lock clean
+
+help:
+	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
+	@echo "make down        stop everything that demo started"
+	@echo "make test        lint, types and the whole suite"
+	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
+	@echo "make lock        resolve the dependencies anew"
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements-dev.lock install.sh
+	@./install.sh $(PYTHON) $(VENV)
+	@touch $@
+
+demo: install
+	@$(BIN)/python -m sandbox up
+	@$(BIN)/python -m sandbox.demo
+
+down: install
+	@$(BIN)/python -m sandbox down
+
+status: install
+	@$(BIN)/python -m sandbox status
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest -m "not cloud"
+
+test-cloud: install
+	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)
+	CLOUD_TEST_PROJECT=$(PROJECT) $(BIN)/pytest -m cloud
+
+lock: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev -c requirements.lock \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		-o requirements-dev.lock
+
+clean: down
+	rm -rf $(VENV) .sandbox

@@ -1,0 +1,202 @@
+"""The mediastack stand-in: one world with its plan and quota, its control and its truth.
+
+Stored are the recipe, the moments of the stages and the requests counted in each month of the
+world's clock; the articles are made again. Planted rows and forced refusals are for one test and
+are forgotten on restart.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from sandbox.sources import mediastack_api as api
+from sandbox.sources.faults import Response
+from sandbox.sources.mediastack_articles import Article, advance, generate, is_wanted, key
+from sandbox.sources.memory import Clock, refuse_unknown, store, texts, whole
+from sandbox.sources.server import ControlError, Request
+
+DEFAULT_KEY = "sandbox-mediastack-key"
+SIZE_MAX = 20_000
+PLANS = ("free", "paid")
+SETTINGS = {"keys", "monthly_requests", "plan", "envelope"}
+
+
+@dataclass
+class Recipe:
+    """What a world is a function of, its service's settings, and what was spent of its quota."""
+
+    anchor_ms: int
+    seed: int = 1
+    size: int = 300
+    keys: list[str] = field(default_factory=lambda: [DEFAULT_KEY])
+    monthly_requests: int = 100_000
+    plan: str = "free"
+    envelope: api.Envelope = "current"
+    clock: Clock = field(default_factory=Clock)
+    stage_moments_ms: list[int] = field(default_factory=list)
+    requests_by_month: dict[str, int] = field(default_factory=dict)
+
+
+class MediastackWorld:
+    """A world by its name: from its stored recipe, or new."""
+
+    def __init__(self, name: str, *, state_dir: Path) -> None:
+        self._path = state_dir / f"{name}.mediastack.json"
+        if self._path.exists():
+            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            self._recipe = Recipe(**{**stored, "clock": Clock(**stored["clock"])})
+        else:
+            self._recipe = Recipe(anchor_ms=Clock().now_ms())
+        self._rows: list[Article] | None = None
+        self._planted: list[Any] = []
+        self._forced: list[str] = []
+        self._advance_after: int | None = None
+        self._store()
+
+    def now_ms(self) -> int:
+        """The world's clock."""
+        return self._recipe.clock.now_ms()
+
+    def answer(self, request: Request) -> Response:
+        """A page of news or a refusal. Every request is counted, whatever becomes of it."""
+        counted = self._recipe.requests_by_month
+        counted[self._month()] = counted.get(self._month(), 0) + 1
+        self._store()
+        try:
+            self._admit(request)
+            query = api.parse(request.params, is_free=self._recipe.plan == "free")
+            response = api.page(query, self._listing(), self._planted)
+        except api.Refusal as refusal:
+            response = api.refuse(refusal, self._recipe.envelope)
+        self._arrive()
+        return response
+
+    def truth(self) -> dict[str, Any]:
+        """Every article of ph and en ever listed, as it is now, without planted ones."""
+        articles = {key(row): row for row in self._listing() if is_wanted(row)}
+        return {"articles": list(articles.values())}
+
+    def state(self) -> dict[str, Any]:
+        """The recipe, what is left of this month, and how many rows are listed."""
+        used = self._recipe.requests_by_month.get(self._month(), 0)
+        return {
+            **asdict(self._recipe),
+            "stages": len(self._recipe.stage_moments_ms),
+            "now_ms": self.now_ms(),
+            "month": self._month(),
+            "requests_counted": used,
+            "requests_left": max(self._recipe.monthly_requests - used, 0),
+            "rows": len(self._listing()),
+            "planted": len(self._planted),
+            "forced_refusals": len(self._forced),
+        }
+
+    def control(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Do `world`, `settings`, `advance`, `clock`, `plant` or `refuse`. Raises ControlError."""
+        match action:
+            case "world":
+                self._create(payload)
+            case "settings":
+                refuse_unknown(payload, SETTINGS)
+                _set(self._recipe, payload)
+            case "advance":
+                refuse_unknown(payload, {"after_requests"})
+                if "after_requests" in payload:
+                    self._advance_after = whole(payload, "after_requests", 0)
+                    return {"after_requests": self._advance_after}
+                return self._advance()
+            case "clock":
+                self._recipe.clock.set(payload)
+            case "plant":
+                return self._plant(payload)
+            case "refuse":
+                return self._refuse(payload)
+            case _:
+                raise ControlError(404, f"no control action {action!r}")
+        self._store()
+        return self.state()
+
+    def _admit(self, request: Request) -> None:
+        """Raises Refusal: forced ones first, then path, key and quota."""
+        if self._forced:
+            raise api.Refusal(self._forced.pop(0))
+        if request.path != api.PATH or request.method != "GET":
+            raise api.Refusal("invalid_api_function")
+        access_key = request.params.get("access_key")
+        if not access_key:
+            raise api.Refusal("missing_access_key")
+        if access_key not in self._recipe.keys:
+            raise api.Refusal("invalid_access_key")
+        if self._recipe.requests_by_month[self._month()] > self._recipe.monthly_requests:
+            raise api.Refusal("usage_limit_reached")
+
+    def _create(self, payload: dict[str, Any]) -> None:
+        refuse_unknown(payload, SETTINGS | {"seed", "size", "anchor_ms"})
+        recipe = Recipe(
+            anchor_ms=whole(payload, "anchor_ms", Clock().now_ms()),
+            seed=whole(payload, "seed", 1),
+            size=whole(payload, "size", 300),
+        )
+        if not 0 <= recipe.size <= SIZE_MAX:
+            raise ControlError(400, f"size must lie in 0..{SIZE_MAX}")
+        _set(recipe, payload)
+        self._recipe, self._rows = recipe, None
+        self._planted, self._forced, self._advance_after = [], [], None
+
+    def _advance(self) -> dict[str, Any]:
+        moments_ms = self._recipe.stage_moments_ms
+        moment_ms = self.now_ms()
+        counts = advance(self._listing(), self._recipe.seed, len(moments_ms) + 1, moment_ms)
+        moments_ms.append(moment_ms)
+        self._store()
+        return {"stage": len(moments_ms), "moment_ms": moment_ms, **counts}
+
+    def _arrive(self) -> None:
+        """Let the stage come that was ordered for after so many requests."""
+        if self._advance_after is not None:
+            self._advance_after -= 1
+            if self._advance_after <= 0:
+                self._advance_after = None
+                self._advance()
+
+    def _plant(self, payload: dict[str, Any]) -> dict[str, Any]:
+        articles = payload.get("articles")
+        if not isinstance(articles, list):
+            raise ControlError(400, 'plant takes {"articles": [...]}')
+        self._planted = articles + self._planted
+        return {"planted": len(self._planted)}
+
+    def _refuse(self, payload: dict[str, Any]) -> dict[str, Any]:
+        refuse_unknown(payload, {"code", "times"})
+        if payload.get("code") not in api.REFUSALS:
+            raise ControlError(400, f"refuse takes a code out of {', '.join(api.REFUSALS)}")
+        self._forced = [payload["code"]] * whole(payload, "times", 1)
+        return {"forced_refusals": len(self._forced)}
+
+    def _listing(self) -> list[Article]:
+        """The rows at the current stage, top first, made on first need."""
+        if self._rows is None:
+            recipe = self._recipe
+            self._rows = generate(recipe.seed, recipe.size, recipe.anchor_ms)
+            for stage, moment_ms in enumerate(recipe.stage_moments_ms, start=1):
+                advance(self._rows, recipe.seed, stage, moment_ms)
+        return self._rows
+
+    def _month(self) -> str:
+        return datetime.fromtimestamp(self.now_ms() / 1000, UTC).strftime("%Y-%m")
+
+    def _store(self) -> None:
+        store(self._path, asdict(self._recipe))
+
+
+def _set(recipe: Recipe, payload: dict[str, Any]) -> None:
+    if payload.get("plan", recipe.plan) not in PLANS:
+        raise ControlError(400, f"plan must be one of {', '.join(PLANS)}")
+    if payload.get("envelope", recipe.envelope) not in get_args(api.Envelope):
+        raise ControlError(400, f"envelope must be one of {', '.join(get_args(api.Envelope))}")
+    recipe.keys = texts(payload, "keys", recipe.keys)
+    recipe.monthly_requests = whole(payload, "monthly_requests", recipe.monthly_requests)
+    recipe.plan = payload.get("plan", recipe.plan)
+    recipe.envelope = payload.get("envelope", recipe.envelope)

@@ -1,0 +1,86 @@
+"""Records to pages: every record is a row or a reject, and what fits no column is kept."""
+
+from __future__ import annotations
+
+import json
+
+from core.rows import Record, Reject, to_page
+from core.schema import Column, Table
+
+TABLE = Table(
+    source="s",
+    name="s__t",
+    key="id",
+    order_by="stamp",
+    partition_by="at",
+    required=("stamp",),
+    required_when_live=("at",),
+    columns=(
+        Column("id", "STRING"),
+        Column("stamp", "INT64"),
+        Column("at", "INT64"),
+        Column("size", "FLOAT64"),
+    ),
+)
+GOOD = {"id": "a", "stamp": 1, "at": 2, "size": 0.5}
+
+
+def record(is_deleted: bool = False, **fields: object) -> Record:
+    return Record({**GOOD, **fields}, {}, is_deleted, {**GOOD, **fields})
+
+
+def test_an_odd_value_becomes_null_and_stays_in_extra() -> None:
+    page = to_page([record(size="big"), record(size=None)], TABLE, first_row=5)
+    assert page.odd == 1
+    odd, plain = page.rows.to_pylist()
+    assert (odd["size"], json.loads(odd["_extra"])) == (None, {"size": "big"})
+    assert (plain["size"], plain["_extra"]) == (None, None)
+    assert [odd["_row"], plain["_row"]] == [5, 6]
+
+
+def test_fields_without_a_column_stay_in_extra() -> None:
+    page = to_page([Record(GOOD, {"new": [1, "ü"]}, False, GOOD)], TABLE, 0)
+    assert json.loads(page.rows.to_pylist()[0]["_extra"]) == {"new": [1, "ü"]}
+    assert page.odd == 0
+
+
+def test_a_row_without_what_its_table_needs_is_rejected_whole() -> None:
+    page = to_page(
+        [
+            record(id=""),
+            record(id=None),
+            record(id=7),
+            record(stamp=None),
+            record(stamp="soon"),
+            record(at=None),
+            record(is_deleted=True, at=None),
+        ],
+        TABLE,
+        0,
+    )
+    assert [reject.reason for reject in page.rejects] == [
+        "row with blank id",
+        "row with blank id",
+        "row with unusable id",
+        "row with no stamp",
+        "row with an unusable stamp",
+        "row with no at",
+    ]
+    assert page.rows.num_rows == 1
+    assert page.extracted == 7
+    assert json.loads(page.rejects[2].payload) == {**GOOD, "id": 7}
+
+
+def test_a_reject_that_the_source_is_known_for_is_expected() -> None:
+    page = to_page(
+        [record(is_deleted=True, id=""), record(id="")], TABLE, 0, {"deletion with blank id": ""}
+    )
+    assert page.rejects == [
+        Reject("deletion with blank id", page.rejects[0].payload, 0, True),
+        Reject("row with blank id", page.rejects[1].payload, 1, False),
+    ]
+
+
+def test_text_that_is_no_unicode_is_kept_escaped() -> None:
+    page = to_page([record(id="\ud800")], TABLE, 0)
+    assert "\\ud800" in page.rejects[0].payload

@@ -1,0 +1,141 @@
+"""Every script the loader renders, read for what the emulator forgives and BigQuery does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from msgspec import structs
+
+from core.batch import Manifest, Part, Window
+from core.schema import STAGED, Type
+from core.script import Names, apply_merge, literal
+from sources.usgs_earthquake import TABLE
+
+NAMES = Names("a-project", "raw", "raw_staging")
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+COLUMNS: tuple[tuple[str, Type], ...] = tuple(
+    (column.name, column.type) for column in (*TABLE.columns, *STAGED)
+)
+MANIFEST = Manifest(
+    batch_id="20260102T030405678901_0a1b2c3d",
+    source=TABLE.source,
+    table=TABLE.name,
+    mode="incremental",
+    window=Window(MOMENT),
+    observed_at=MOMENT,
+    columns=COLUMNS,
+    parts=(Part("part-0001.parquet", "rows", 10, 1, "0"),),
+    rows=10,
+    rejected=2,
+    rejected_unexpected=1,
+    odd=0,
+    met_again=0,
+    source_count=12,
+    requests=3,
+    schema_fingerprint="f",
+    code_version="v",
+    extract_started_at=MOMENT,
+    extract_ended_at=MOMENT,
+    watermark=MOMENT,
+    seen={"it's": 'a "digest"; DROP'},
+)
+SCRIPTS = {
+    "merge": apply_merge(TABLE, MANIFEST, NAMES),
+    "merge without rejects": apply_merge(TABLE, structs.replace(MANIFEST, rejected=0), NAMES),
+    "merge without aliases": apply_merge(replace(TABLE, aliases=None), MANIFEST, NAMES),
+    "merge of columns unknown here": apply_merge(
+        TABLE,
+        structs.replace(MANIFEST, columns=(*COLUMNS[1:], ("new", "STRING"))),
+        NAMES,
+    ),
+    "backfill": apply_merge(TABLE, structs.replace(MANIFEST, mode="backfill"), NAMES),
+}
+
+
+def statements(script: str) -> list[str]:
+    """The script's statements with control flow cut away; none of ours has a semicolon inside."""
+    cut = re.sub(r"^\s*(IF .* THEN|END IF;)\s*$", "", script, flags=re.MULTILINE)
+    return [" ".join(part.split()) for part in cut.split(";") if part.strip()]
+
+
+def problems(script: str) -> list[str]:
+    """What BigQuery would refuse or get wrong although the emulator runs it."""
+    found = []
+    parts = statements(script)
+    begin = parts.index("BEGIN TRANSACTION")
+    end = parts.index("COMMIT TRANSACTION")
+    inside = parts[begin + 1 : end]
+    if not re.match(r"UPDATE `[^`]+`\.`[^`]+`\.`_fence__", inside[0]):
+        found.append("the transaction does not begin with its fence")
+    for statement in parts[:begin]:
+        if not statement.startswith("DECLARE"):
+            found.append(f"before the transaction: {statement}")
+    checked = False
+    for statement in inside:
+        if re.match(
+            r"(CREATE(?! OR REPLACE TEMP TABLE| TEMP TABLE)|ALTER|DROP|TRUNCATE)", statement
+        ):
+            found.append(f"DDL inside the transaction: {statement[:60]}")
+        if "HAVING COUNT(*) > 1" in statement and "ERROR(" in statement:
+            checked = True
+        if statement.startswith("MERGE") and not checked:
+            found.append("a MERGE without a check for two source rows before it")
+    if "@" in script:
+        found.append("a query parameter inside a script")
+    for name in ("raw", "raw_staging"):
+        if re.search(rf"(?<!`\.)`?{name}`?\.", script.replace(f"`a-project`.`{name}`.", "")):
+            found.append(f"{name} is not fully qualified")
+    return found
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_holds_what_bigquery_demands(name: str) -> None:
+    assert problems(SCRIPTS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        (lambda s: re.sub(r"UPDATE `a-project`.`raw`.`_fence.*?;", "", s, flags=re.S), "fence"),
+        (lambda s: s.replace("CREATE OR REPLACE TEMP TABLE", "CREATE TABLE"), "DDL"),
+        (lambda s: s.replace("HAVING COUNT(*) > 1", ""), "two source rows"),
+        (
+            lambda s: s.replace("IF known = 0 THEN", "SELECT @known;\nIF known = 0 THEN"),
+            "parameter",
+        ),
+        (lambda s: s.replace("`a-project`.`raw`.", "raw."), "qualified"),
+    ],
+)
+def test_the_check_finds_what_it_is_for(broken: Callable[[str], str], problem: str) -> None:
+    script = broken(SCRIPTS["merge"])
+    assert script != SCRIPTS["merge"]
+    if problem == "fence":
+        # The fence's SET follows it, so the first statement is another.
+        assert problems(script)[0] == "the transaction does not begin with its fence"
+    assert any(problem in found for found in problems(script))
+
+
+def test_the_ledger_line_is_written_in_the_same_transaction_as_the_rows() -> None:
+    script = SCRIPTS["merge"]
+    merge, line = script.index("MERGE "), script.index("INSERT INTO `a-project`.`raw`.`_loads`")
+    assert script.index("IF known = 0") < merge < line < script.index("COMMIT TRANSACTION")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "NULL"),
+        (True, "TRUE"),
+        (-3, "-3"),
+        ("plain text-1/2", "'plain text-1/2'"),
+        ("it's", "SAFE_CONVERT_BYTES_TO_STRING(FROM_BASE64('aXQncw=='))"),
+        ("two\nlines", "SAFE_CONVERT_BYTES_TO_STRING(FROM_BASE64('dHdvCmxpbmVz'))"),
+        (MOMENT, "TIMESTAMP '2026-01-02 03:04:05.678901+00:00'"),
+    ],
+)
+def test_literals(value: str | int | bool | datetime | None, expected: str) -> None:
+    assert literal(value) == expected

@@ -1,0 +1,53 @@
+"""A real week of USGS events (2,155 of January 2024) through the whole load, field for field."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sandbox.parts import isolated
+from sandbox.stack import Stack
+from sources.usgs_earthquake import TABLE
+from tests.lab import Lab
+
+SECONDS = 1000.0
+
+
+@pytest.fixture(scope="module")
+def week(
+    samples: Path, stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lab]:
+    """A lab whose USGS serves the real files; the other parts are the session's."""
+    environ = {**isolated(os.environ), "SANDBOX_USGS_FILES": str(samples / "usgs")}
+    stack = Stack(tmp_path_factory.mktemp("files"), environ)
+    stack.up(["sources"])
+    yield Lab("real-week", {**stack_env, "SANDBOX_SOURCES_URL": stack.env()["SANDBOX_SOURCES_URL"]})
+    stack.down()
+
+
+def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
+    (path,) = (samples / "usgs").glob("*.geojson")
+    features = json.loads(path.read_text())["features"]
+    assert len(features) == 2155
+    assert week.run().total("inserted") == 2155
+    rows = week.rows()
+    assert len(rows) == 2155
+    for feature in features:
+        row = rows[feature["id"]]
+        for name, value in feature["properties"].items():
+            if name in ("time", "updated"):
+                assert row[name] == datetime.fromtimestamp(value / SECONDS, UTC)
+            else:
+                assert row[name] == value, (feature["id"], name)
+        point = [row["longitude"], row["latitude"], row["depth"]]
+        assert point == feature["geometry"]["coordinates"]
+        assert row["_extra"] is None
+        assert row["_is_deleted"] is False
+    # Nothing of the file has no column.
+    assert set(features[0]["properties"]) <= set(TABLE.column_names)
+    assert week.run().lines[0].state == "looked"

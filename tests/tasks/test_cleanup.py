@@ -1,0 +1,58 @@
+"""Cleanup removes what has served, keeps what may be needed, and sweeps what died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sources.usgs_earthquake import TABLE
+from tasks import cleanup as module
+from tasks.cleanup import cleanup
+from tasks.load import load
+from tests.lab import Lab
+from tests.tasks.test_load import commit_batch, quake
+
+
+@pytest.fixture
+def bare(make_lab: Callable[..., Lab]) -> Lab:
+    lab = make_lab(size=1, retention_days=7)
+    lab.platform.warehouse.ensure_ledger()
+    return lab
+
+
+def test_a_loaded_batch_stays_for_its_retention(bare: Lab) -> None:
+    commit_batch(bare, quake("a"), quake(""))
+    load(bare.platform, TABLE)
+    assert cleanup(bare.platform, TABLE).removed == 0
+    assert len(bare.objects()) == 3
+    assert cleanup(replace(bare.platform, retention_days=0), TABLE).removed == 1
+    assert bare.objects() == []
+
+
+def test_a_committed_batch_that_is_not_loaded_is_never_removed(bare: Lab) -> None:
+    commit_batch(bare, quake("a"))
+    cleanup(replace(bare.platform, retention_days=0), TABLE)
+    assert len(bare.objects()) == 2
+
+
+def test_leftovers_are_swept_when_they_are_old(bare: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = commit_batch(bare, quake("a"))
+    prefix = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/"
+    bare.platform.landing.delete(f"{prefix}manifest.json")
+    assert cleanup(bare.platform, TABLE).swept == 0
+    assert len(bare.objects()) == 1
+    monkeypatch.setattr(module, "UNCOMMITTED_LIFETIME", timedelta(seconds=-60))
+    assert cleanup(bare.platform, TABLE).swept == 1
+    assert bare.objects() == []
+
+
+def test_another_project_s_batches_are_not_seen(bare: Lab, make_lab: Callable[..., Lab]) -> None:
+    other = make_lab(suffix="other", size=1)
+    other.platform.warehouse.ensure_ledger()
+    commit_batch(bare, quake("a"))
+    assert load(other.platform, TABLE).lines == []
+    cleanup(other.platform, TABLE)
+    assert len(bare.objects()) == 2

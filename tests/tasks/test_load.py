@@ -1,0 +1,314 @@
+"""Loading committed batches: at most once, in order, whoever loads and whatever dies."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from msgspec import structs
+
+from core import steps
+from core.batch import MANIFEST, Manifest, Window, encode_manifest
+from core.rows import to_page
+from core.schema import Mode
+from sources.usgs_earthquake import EXPECTED_REJECTS, TABLE, Listing, to_record
+from tasks.load import load
+from tasks.upload import Draft, add_page, commit, new_draft
+from tests.lab import Lab
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def quake(id_: str, updated: int = 1, time: datetime | None = NOON, **properties: Any) -> Any:
+    """A feature whose `updated` is so many seconds after noon."""
+    return {
+        "type": "Feature",
+        "id": id_,
+        "properties": {
+            "time": time and time.timestamp() * 1000,
+            "updated": (NOON.timestamp() + updated) * 1000,
+            "ids": f",{id_},",
+            "mag": 1.5,
+            **properties,
+        },
+        "geometry": {"type": "Point", "coordinates": [1, 2, 3]},
+    }
+
+
+def commit_batch(
+    lab: Lab,
+    *features: Any,
+    hour: int = 0,
+    deleted: tuple[Any, ...] = (),
+    mode: Mode = "incremental",
+    watermark: datetime | None = None,
+) -> Manifest:
+    """A committed batch that was observed `hour` hours after noon."""
+    draft = new_draft(lab.platform, TABLE, mode, Window(NOON), NOON + timedelta(hours=hour))
+    listings: tuple[tuple[Listing, Any], ...] = (("live", features), ("deleted", deleted))
+    for listing, listed in listings:
+        records = [to_record(feature, listing) for feature in listed]
+        add_page(draft, to_page(records, TABLE, draft.next_row, EXPECTED_REJECTS))
+    return commit(draft, requests=1, source_count=draft.next_row, watermark=watermark)
+
+
+@pytest.fixture
+def bare(make_lab: Callable[..., Lab]) -> Lab:
+    """A lab whose bucket keeps its batches and whose ledger is empty."""
+    lab = make_lab(size=1, retention_days=7)
+    lab.platform.warehouse.ensure_ledger()
+    return lab
+
+
+def values(lab: Lab, name: str) -> dict[str, Any]:
+    return {id_: row[name] for id_, row in lab.rows().items()}
+
+
+def deleted(lab: Lab) -> set[str]:
+    return {id_ for id_, row in lab.rows().items() if row["_is_deleted"]}
+
+
+def test_verdicts_are_counted(bare: Lab) -> None:
+    commit_batch(bare, quake("a"), quake("b"), quake("c"), quake("d", 9))
+    load(bare.platform, TABLE)
+    commit_batch(
+        bare,
+        quake("a", 2, mag=2.5),
+        quake("b"),
+        quake("d", 5),
+        quake("e"),
+        quake("e"),
+        quake(""),
+        deleted=(quake("c", 3), quake("")),
+        hour=1,
+    )
+    (line,) = load(bare.platform, TABLE).lines
+    counted = (line.inserted, line.updated, line.unchanged, line.older, line.duplicate)
+    assert counted == (1, 1, 1, 1, 1)
+    assert (line.deleted, line.rejected, line.rejected_unexpected) == (1, 2, 1)
+    assert line.extracted == 8
+    assert values(bare, "mag")["a"] == 2.5
+    assert deleted(bare) == {"c"}
+    rejects = bare.query("SELECT reason, payload FROM {raw}._rejects ORDER BY reason")
+    assert [row["reason"] for row in rejects] == ["deletion with blank id", "row with blank id"]
+    assert json.loads(rejects[0]["payload"])["properties"]["mag"] == 1.5
+
+
+def test_loading_again_changes_nothing(bare: Lab) -> None:
+    commit_batch(bare, quake("a"))
+    load(bare.platform, TABLE)
+    before = (bare.rows(), bare.ledger())
+    assert load(bare.platform, TABLE).lines == []
+    assert (bare.rows(), bare.ledger()) == before
+
+
+def test_an_older_observation_never_overwrites_a_newer_one(bare: Lab) -> None:
+    commit_batch(bare, quake("a", 5, mag=5), hour=5)
+    load(bare.platform, TABLE)
+    commit_batch(bare, quake("a", 3, mag=3), hour=6)
+    assert bare.only_line(load(bare.platform, TABLE)).older == 1
+    assert values(bare, "mag") == {"a": 5}
+
+
+def test_at_equal_stamps_the_later_batch_wins_whatever_arrives_first(bare: Lab) -> None:
+    commit_batch(bare, quake("a", mag=2), quake("b", mag=2), hour=2)
+    load(bare.platform, TABLE)
+    commit_batch(bare, quake("a", mag=1), hour=1)
+    commit_batch(bare, quake("b", mag=3), hour=3)
+    load(bare.platform, TABLE)
+    assert values(bare, "mag") == {"a": 2, "b": 3}
+
+
+def test_within_a_batch_a_deletion_wins_at_equal_stamps(bare: Lab) -> None:
+    commit_batch(bare, quake("a"), quake("b", 9), deleted=(quake("a"), quake("b", 3)))
+    assert bare.only_line(load(bare.platform, TABLE)).duplicate == 2
+    assert deleted(bare) == {"a"}
+
+
+def test_a_deletion_keeps_what_it_does_not_bring(bare: Lab) -> None:
+    commit_batch(bare, quake("a", place="here"))
+    commit_batch(bare, deleted=(quake("a", 2, time=None, mag=None, place=None),), hour=1)
+    load(bare.platform, TABLE)
+    row = bare.rows()["a"]
+    assert (row["_is_deleted"], row["time"], row["mag"], row["place"]) == (True, NOON, 1.5, "here")
+
+
+def test_a_deletion_without_a_time_is_found_again(bare: Lab) -> None:
+    for hour in range(2):
+        commit_batch(bare, deleted=(quake("a", 2 + hour, time=None),), hour=hour)
+        load(bare.platform, TABLE)
+    assert deleted(bare) == {"a"}
+    assert len(bare.rows()) == 1
+
+
+def test_an_event_moved_across_a_month_stays_one_row(bare: Lab) -> None:
+    commit_batch(bare, quake("a", time=NOON), quake("b", time=NOON + timedelta(days=30)))
+    commit_batch(
+        bare,
+        quake("a", 2, time=NOON + timedelta(days=1)),
+        quake("b", 2, time=NOON - timedelta(days=400)),
+        hour=1,
+    )
+    lines = load(bare.platform, TABLE).lines
+    assert [line.updated for line in lines] == [0, 2]
+    assert values(bare, "time") == {
+        "a": NOON + timedelta(days=1),
+        "b": NOON - timedelta(days=400),
+    }
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in order", "late"])
+def test_a_renamed_event_leaves_one_live_row(bare: Lab, order: tuple[int, int]) -> None:
+    batches: list[Callable[[], object]] = [
+        lambda: commit_batch(bare, quake("ak1", 1), hour=0),
+        lambda: commit_batch(
+            bare,
+            quake("us1", 2, ids=",us1,ak1,", time=NOON + timedelta(hours=13)),
+            hour=1,
+        ),
+    ]
+    for number in order:
+        batches[number]()
+        load(bare.platform, TABLE)
+    assert deleted(bare) == {"ak1"}
+    # And back again.
+    commit_batch(bare, quake("ak1", 3, ids=",us1,ak1,"), hour=2)
+    load(bare.platform, TABLE)
+    assert deleted(bare) == {"us1"}
+
+
+def test_two_rows_that_name_each_other_leave_one(bare: Lab) -> None:
+    names = ",us1,ak1,"
+    commit_batch(bare, quake("us1", ids=names), quake("ak1", ids=names))
+    load(bare.platform, TABLE)
+    assert deleted(bare) == {"ak1"}
+    commit_batch(bare, quake("us1", ids=names), quake("ak1", ids=names), quake("x"), hour=1)
+    load(bare.platform, TABLE)
+    assert len(deleted(bare)) == 1
+
+
+def test_columns_of_another_time_are_null_or_extra(bare: Lab) -> None:
+    manifest = commit_batch(bare, quake("a", place="here"), quake("b", unknown=1), hour=0)
+    prefix = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/"
+    columns = tuple(
+        ("spot" if name == "place" else name, type_) for name, type_ in manifest.columns
+    )
+    changed = structs.replace(manifest, columns=columns)
+    bare.platform.landing.put(f"{prefix}{MANIFEST}", encode_manifest(changed))
+    load(bare.platform, TABLE)
+    rows = bare.rows()
+    assert rows["a"]["place"] is None
+    assert json.loads(rows["a"]["_extra"]) == {"spot": "here"}
+    assert json.loads(rows["b"]["_extra"])["unknown"] == 1
+
+
+def test_a_batch_whose_part_is_gone_is_recorded_then_parked_and_the_next_goes_on(
+    bare: Lab,
+) -> None:
+    poisoned = commit_batch(bare, quake("a"))
+    prefix = f"{bare.platform.prefix(TABLE.source)}{poisoned.batch_id}/"
+    bare.platform.landing.delete(f"{prefix}part-0001.parquet")
+    commit_batch(bare, quake("b"), hour=1)
+    for run in range(3):
+        loaded = load(bare.platform, TABLE)
+        assert list(loaded.failures) == [poisoned.batch_id]
+        assert ("(parked)" in loaded.failures[poisoned.batch_id]) is (run == 2)
+    assert load(bare.platform, TABLE).failures == {}
+    assert set(bare.rows()) == {"b"}
+    states = sorted(line["state"] for line in bare.ledger())
+    assert states == ["applied", "failed", "failed", "parked"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows": 2}, {"batch_id": "20260101T000000000000_00000000"}, {"table": "other"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_manifest_that_lies_is_refused(bare: Lab, change: dict[str, Any]) -> None:
+    manifest = commit_batch(bare, quake("a"))
+    name = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/{MANIFEST}"
+    bare.platform.landing.put(name, encode_manifest(structs.replace(manifest, **change)))
+    assert list(load(bare.platform, TABLE).failures) == [manifest.batch_id]
+
+
+def test_counts_that_do_not_add_up_roll_everything_back(bare: Lab) -> None:
+    manifest = commit_batch(bare, quake("a"), quake("b"))
+    name = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/{MANIFEST}"
+    # The parts say three, the object holds two: only the staged rows can tell.
+    (part,) = manifest.parts
+    lying = structs.replace(
+        manifest, parts=(structs.replace(part, rows=3),), rows=3, source_count=3
+    )
+    bare.platform.landing.put(name, encode_manifest(lying))
+    failures = load(bare.platform, TABLE).failures
+    assert "2 rows staged, 3 in the manifest" in failures[manifest.batch_id]
+    assert bare.query(f"SELECT * FROM {{raw}}.{TABLE.name}") == []
+    assert [line["state"] for line in bare.ledger()] == ["failed"]
+
+
+def test_a_row_that_stands_twice_stops_the_batch_and_nothing_changes(bare: Lab) -> None:
+    commit_batch(bare, quake("a"))
+    load(bare.platform, TABLE)
+    bare.query(
+        f"INSERT INTO {{raw}}.{TABLE.name} (id, time, updated) "
+        f"SELECT id, time, updated FROM {{raw}}.{TABLE.name}"
+    )
+    manifest = commit_batch(bare, quake("a", 5, mag=9), quake("b"), hour=1)
+    failures = load(bare.platform, TABLE).failures
+    assert "do not add up" in failures[manifest.batch_id]
+    rows = bare.query(f"SELECT id, mag FROM {{raw}}.{TABLE.name}")
+    assert sorted(row["id"] for row in rows) == ["a", "a"]
+    assert bare.query("SELECT * FROM {raw}._loads WHERE state = 'applied' AND inserted = 0") == []
+
+
+def _loader(lab: Lab, is_to_die: bool, gate: Any) -> None:
+    os.environ.update(lab.env)
+
+    def die(name: str, phase: steps.Phase) -> None:
+        if is_to_die and (name, phase) == ("load.wait", "before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    steps.observers.append(die)
+    gate.wait()
+    load(lab.platform, TABLE)
+
+
+@pytest.mark.timeout(180)
+def test_ten_loaders_on_one_batch_of_which_one_dies(bare: Lab) -> None:
+    manifest = commit_batch(bare, *(quake(f"q{n}") for n in range(50)))
+    context = multiprocessing.get_context("forkserver")
+    gate = context.Barrier(10)
+    loaders = [context.Process(target=_loader, args=(bare, n == 0, gate)) for n in range(10)]
+    for loader in loaders:
+        loader.start()
+    for loader in loaders:
+        loader.join()
+    assert [loader.exitcode for loader in loaders] == [-signal.SIGKILL] + [0] * 9
+    assert len(bare.rows()) == 50
+    lines = bare.ledger()
+    assert [(line["batch_id"], line["state"]) for line in lines] == [(manifest.batch_id, "applied")]
+
+
+def test_a_commit_that_is_repeated_finds_its_own_manifest(bare: Lab) -> None:
+    draft: Draft = new_draft(bare.platform, TABLE, "incremental", Window(), NOON)
+    add_page(draft, to_page([to_record(quake("a"), "live")], TABLE, 0))
+    first = commit(draft, requests=1, source_count=1)
+    assert commit(draft, requests=1, source_count=1).parts == first.parts
+
+
+def test_parquet_holds_microseconds_and_is_compressed(bare: Lab) -> None:
+    manifest = commit_batch(bare, quake("a"))
+    (part,) = manifest.parts
+    name = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/{part.name}"
+    stored = pq.ParquetFile(io.BytesIO(bare.platform.landing.get(name)))
+    assert stored.schema_arrow.field("time").type == pa.timestamp("us", tz="UTC")
+    assert stored.metadata.row_group(0).column(0).compression == "ZSTD"
