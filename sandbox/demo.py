@@ -6,12 +6,14 @@ what came of it. The second demo first advances the stand-ins' worlds; later one
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +42,10 @@ class Row:
 
 def main() -> int:
     """0 when every run ended Completed."""
-    env = read_env(DEFAULT_STATE)
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo")
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR")
+    state = parser.parse_args().state
+    env = read_env(state)
     # Before Prefect is imported, which reads its settings then.
     os.environ.update(env)
     for source in SOURCES:
@@ -60,7 +65,7 @@ def main() -> int:
         f"\nPrefect UI      {env['PREFECT_API_URL'].removesuffix('/api')}"
         f"\nBigQuery        {env['BIGQUERY_EMULATOR_HOST']}, project {env['GCP_PROJECT']}: "
         "raw.usgs_earthquake__events, raw._loads, gold.daily_earthquake_activity"
-        f"\nvariables       {DEFAULT_STATE.name}/env"
+        f"\nvariables       {os.path.relpath(state)}/env"
         "\nmake demo       again: the sources have changed; once more: nothing new"
         "\nmake down       stops everything"
     )

@@ -1,17 +1,12 @@
 """Google's place on this machine: a service account, its token endpoint and the egress gate.
 
 `python -m sandbox.identity` serves the endpoint and the gate. Google's clients sign a JWT with the
-generated key and exchange it here, as they do in the cloud. What they, or anything else that obeys
-the proxy variables, try to reach outside is refused at the gate and noted. The gate exists because
-google-auth 2.62 asks iamcredentials.googleapis.com for `allowedLocations` in the background for
-every service account of the default universe: GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED no longer has any
-effect, and another universe domain would turn the token exchange off.
+generated key and exchange it here, as they do in the cloud.
 """
 
 import argparse
 import json
 import os
-import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,19 +17,13 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sandbox.gate import serve_gate
+from sandbox.private import write_private
+
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 # What google-auth names as the audience whatever `token_uri` says (read in 2.62).
 GOOGLE_AUDIENCE = "https://oauth2.googleapis.com/token"
 TOKEN_SECONDS = 3599
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace the file in one step; nobody but its owner can ever read it (mode 0600)."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def ensure_service_account(path: Path, project: str, token_uri: str) -> None:
@@ -114,40 +103,13 @@ class TokenEndpoint(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-class EgressGate(BaseHTTPRequestHandler):
-    """A proxy that lets nothing through: 403 at once, and a line `host:port` in the log."""
-
-    log: Path
-    log_lock = threading.Lock()
-
-    def do_CONNECT(self) -> None:
-        self._refuse(self.path)
-
-    def do_GET(self) -> None:
-        target = urlsplit(self.path)
-        if target.hostname:
-            self._refuse(f"{target.hostname}:{target.port or 80}")
-        elif self.path == "/health":
-            self.send_response(HTTPStatus.NO_CONTENT)
-            self.end_headers()
-        else:
-            self.send_error(HTTPStatus.NOT_FOUND)
-
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
-
-    def _refuse(self, target: str) -> None:
-        with self.log_lock, self.log.open("a") as log:
-            log.write(f"{target}\n")
-        self.close_connection = True
-        self.send_error(HTTPStatus.FORBIDDEN, "The sandbox lets nothing leave this machine")
-
-
 def main() -> None:
     """Serve both until killed. Raises OSError when a port is taken."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.identity")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--gate-port", type=int, required=True)
     parser.add_argument("--service-account", type=Path, required=True)
+    parser.add_argument("--certificate", type=Path, required=True)
     parser.add_argument("--egress-log", type=Path, required=True)
     options = parser.parse_args()
 
@@ -155,9 +117,7 @@ def main() -> None:
     key = serialization.load_pem_private_key(account["private_key"].encode(), password=None)
     assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - narrows the type of our own key
     TokenEndpoint.account, TokenEndpoint.public_key = account, key.public_key()
-    EgressGate.log = options.egress_log
-    gate = ThreadingHTTPServer(("127.0.0.1", options.gate_port), EgressGate)
-    threading.Thread(target=gate.serve_forever, daemon=True).start()
+    serve_gate(options.gate_port, options.certificate, options.egress_log)
     ThreadingHTTPServer(("127.0.0.1", options.port), TokenEndpoint).serve_forever()
 
 

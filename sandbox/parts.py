@@ -43,6 +43,16 @@ class Layout:
         return f"http://127.0.0.1:{self.ports[server]}"
 
     @property
+    def certificate(self) -> Path:
+        """The gate's own key and certificate."""
+        return self.state / "gate.pem"
+
+    @property
+    def trusted(self) -> Path:
+        """The certificates that clients trust: the world's and the gate's."""
+        return self.state / "trusted.pem"
+
+    @property
     def service_account(self) -> Path:
         return self.state / "service-account.json"
 
@@ -164,6 +174,7 @@ def gate_variables(at: Layout, given: Mapping[str, str], no_proxy: str) -> dict[
     return {
         **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), proxy),
         **dict.fromkeys(("NO_PROXY", "no_proxy"), direct),
+        "REQUESTS_CA_BUNDLE": str(at.trusted),
     }
 
 
@@ -202,6 +213,7 @@ PARTS = (
             *("--port", at.ports["token"]),
             *("--gate-port", at.ports["gate"]),
             *("--service-account", at.service_account),
+            *("--certificate", at.certificate),
             *("--egress-log", at.state / "logs" / "egress.log"),
         ),
         is_ready=lambda at, _: (

@@ -22,7 +22,8 @@ import psutil
 from dotenv import dotenv_values
 
 from sandbox import processes, state_file
-from sandbox.identity import ensure_service_account, write_private
+from sandbox.gate import ensure_certificate
+from sandbox.identity import ensure_service_account
 from sandbox.parts import (
     PARTS,
     POOL,
@@ -32,6 +33,7 @@ from sandbox.parts import (
     choose_ports,
     variables_for,
 )
+from sandbox.private import write_private
 from sandbox.probe import prefect_api
 from sandbox.state_file import Record, SandboxError, State
 
@@ -166,6 +168,7 @@ class Stack:
         ]
         state_file.save(self.directory, state)
         token_uri = f"{bare.url('token')}/token"
+        ensure_certificate(bare.certificate, bare.trusted)
         ensure_service_account(bare.service_account, variables["GCP_PROJECT"], token_uri)
         lines = [_env_line(name, value) for name, value in sorted(variables.items())]
         write_private(self.directory / "env", "".join(lines))

@@ -17,6 +17,19 @@ from core.schema import Mode, Table
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
+# Ledger columns that a run's message tells, in words.
+COUNTS = {
+    "inserted": "inserted",
+    "updated": "updated",
+    "deleted": "deleted",
+    "superseded_ids": "renamed away",
+    "unchanged": "unchanged",
+    "older": "older",
+    "duplicate": "duplicate",
+    "rejected": "rejected",
+    "odd": "odd",
+}
+
 
 @dataclass
 class Outcome:
@@ -39,9 +52,7 @@ class Outcome:
             return f"nothing new ({self.window}); {self.total('requests')} requests"
         parts = [f"{self.total('written'):,} rows into raw.{self.table.name}"]
         parts += [
-            f"{self.total(name):,} {name}"
-            for name in ("inserted", "updated", "deleted", "unchanged", "older", "rejected", "odd")
-            if self.total(name)
+            f"{self.total(name):,} {word}" for name, word in COUNTS.items() if self.total(name)
         ]
         return f"{parts[0]} ({', '.join(parts[1:])})" if parts[1:] else parts[0]
 

@@ -39,6 +39,7 @@ class Lab:
     env: dict[str, str]
     history_start: str | None = "1900-01-01"
     retention_days: float = 0
+    raw_dataset: str = ""
     sources_url: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Lab:
             gcp_project=self.env["GCP_PROJECT"],
             gcp_service_account_file=Path(key_file) if key_file else None,
             gcs_bucket=self.env["GCS_BUCKET"],
-            raw_dataset=self.name.replace("-", "_"),
+            raw_dataset=self.raw_dataset or self.name.replace("-", "_"),
             landing_retention_days=self.retention_days,
         )
 
@@ -71,7 +72,13 @@ class Lab:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A child makes its own clients."""
-        return Lab, (self.name, self.env, self.history_start, self.retention_days)
+        return Lab, (
+            self.name,
+            self.env,
+            self.history_start,
+            self.retention_days,
+            self.raw_dataset,
+        )
 
     # The world.
 

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from sandbox.sources import sheets, usgs
+from sandbox.sources import mediastack, openweather, sheets, usgs
 from sandbox.sources.server import OpenWorld, SourcesServer
 from sandbox.sources.usgs_catalog import load_files
 
@@ -29,6 +29,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sources: dict[str, OpenWorld] = {
         "usgs": functools.partial(usgs.UsgsWorld, state_dir=arguments.state, files=files),
+        "openweather": functools.partial(openweather.OpenWeatherWorld, state_dir=arguments.state),
+        "mediastack": functools.partial(mediastack.MediastackWorld, state_dir=arguments.state),
         "sheets": functools.partial(sheets.SheetsWorld, state_dir=arguments.state),
     }
     try:

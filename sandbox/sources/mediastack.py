@@ -51,7 +51,8 @@ class MediastackWorld:
             self._recipe = Recipe(anchor_ms=Clock().now_ms())
         self._rows: list[Article] | None = None
         self._planted: list[Any] = []
-        self._forced: list[str] = []
+        self._forced_code = ""
+        self._forced_times = 0
         self._advance_after: int | None = None
         self._store()
 
@@ -90,7 +91,7 @@ class MediastackWorld:
             "requests_left": max(self._recipe.monthly_requests - used, 0),
             "rows": len(self._listing()),
             "planted": len(self._planted),
-            "forced_refusals": len(self._forced),
+            "forced_refusals": self._forced_times,
         }
 
     def control(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -120,8 +121,9 @@ class MediastackWorld:
 
     def _admit(self, request: Request) -> None:
         """Raises Refusal: forced ones first, then path, key and quota."""
-        if self._forced:
-            raise api.Refusal(self._forced.pop(0))
+        if self._forced_times != 0:
+            self._forced_times -= 1 if self._forced_times > 0 else 0
+            raise api.Refusal(self._forced_code)
         if request.path != api.PATH or request.method != "GET":
             raise api.Refusal("invalid_api_function")
         access_key = request.params.get("access_key")
@@ -143,7 +145,7 @@ class MediastackWorld:
             raise ControlError(400, f"size must lie in 0..{SIZE_MAX}")
         _set(recipe, payload)
         self._recipe, self._rows = recipe, None
-        self._planted, self._forced, self._advance_after = [], [], None
+        self._planted, self._forced_times, self._advance_after = [], 0, None
 
     def _advance(self) -> dict[str, Any]:
         moments_ms = self._recipe.stage_moments_ms
@@ -169,11 +171,13 @@ class MediastackWorld:
         return {"planted": len(self._planted)}
 
     def _refuse(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """The next `times` requests meet this refusal; -1 means all, 0 none."""
         refuse_unknown(payload, {"code", "times"})
         if payload.get("code") not in api.REFUSALS:
             raise ControlError(400, f"refuse takes a code out of {', '.join(api.REFUSALS)}")
-        self._forced = [payload["code"]] * whole(payload, "times", 1)
-        return {"forced_refusals": len(self._forced)}
+        self._forced_code = payload["code"]
+        self._forced_times = whole(payload, "times", 1)
+        return {"forced_refusals": self._forced_times}
 
     def _listing(self) -> list[Article]:
         """The rows at the current stage, top first, made on first need."""

@@ -184,9 +184,7 @@ def _sorted(query: Query, rows: list[Article]) -> list[Article]:
     return rows
 
 
-def _choice(
-    params: Mapping[str, str], name: str, allowed: tuple[str, ...] | None = None
-) -> Choice:
+def _choice(params: Mapping[str, str], name: str, allowed: tuple[str, ...] | None = None) -> Choice:
     choice = _listed([entry for entry in params.get(name, "").lower().split(",") if entry])
     if allowed is not None and not choice.wanted | choice.unwanted <= set(allowed):
         raise _invalid(name, "NO_SUCH_CHOICE_ERROR")
@@ -198,9 +196,7 @@ def _listed(entries: list[str]) -> Choice:
     return Choice({entry for entry in entries if not entry.startswith("-")}, unwanted)
 
 
-def _number(
-    params: Mapping[str, str], name: str, default: int, low: int, high: int | None
-) -> int:
+def _number(params: Mapping[str, str], name: str, default: int, low: int, high: int | None) -> int:
     text = params.get(name) or str(default)
     if not re.fullmatch(r"-?\d{1,9}", text):
         raise _invalid(name, "INVALID_TYPE_ERROR")

@@ -131,7 +131,7 @@ def _batch(rng: Random, seed: int, batch: int, wanted: int, moment_ms: int) -> l
         serial = seed % 900 * 10_000_000 + batch * 1000 + number
         if rng.random() > 0.4:  # else at the same second as the story before
             published_ms = _published_ms(rng, number, moment_ms)
-        story = [row for row in _story(rng, serial, number, published_ms)]
+        story = list(_story(rng, serial, number, published_ms))
         if is_wanted(story[0]):
             story = story[: wanted - found]
             found += len(story)
@@ -168,7 +168,9 @@ def _story(rng: Random, serial: int, number: int, published_ms: int) -> Iterator
         "description": _description(rng, title, number),
         "url": url,
         "source": rng.choice((code, display)),
-        "image": f"https://{host}/img/{serial}.jpg?quality=90&strip=all" if number % 8 == 6 else None,
+        "image": f"https://{host}/img/{serial}.jpg?quality=90&strip=all"
+        if number % 8 == 6
+        else None,
         "category": rng.choice(CATEGORIES),
         "language": language,
         "country": country,
@@ -178,7 +180,9 @@ def _story(rng: Random, serial: int, number: int, published_ms: int) -> Iterator
     match number % 12:
         case 1:  # in two categories
             yield article
-            yield article | {"category": "general" if article["category"] != "general" else "health"}
+            yield article | {
+                "category": "general" if article["category"] != "general" else "health"
+            }
         case 3:  # under two sources
             yield article
             yield article | {"source": other, "author": None}
@@ -199,7 +203,7 @@ def _description(rng: Random, title: str, number: int) -> str | None:
     if number % 17 == 2:
         return None
     if number % 13 == 5:
-        return f"<p>{title}.</p> <a href=\"https://ads.example/?a=1&amp;b=2\">Read more</a>"
+        return f'<p>{title}.</p> <a href="https://ads.example/?a=1&amp;b=2">Read more</a>'
     tail = rng.choice(("It said the plan\u2019s cost &amp; schedule stand.", "Q&A follows."))
     return f"{title} &#8211; the city&#8217;s council met on Friday. {tail} [&#8230;]"
 

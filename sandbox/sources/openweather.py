@@ -25,7 +25,7 @@ MINUTE_MS = 60_000
 UNITS = ("standard", "metric", "imperial")
 # Offered by the real service, refused here so that nobody takes silence for support.
 NOT_OFFERED = ("q", "id", "zip", "mode")
-INVALID_KEY = "Invalid API key. Please see https://openweathermap.org/faq#error401 for more info."  # noqa: S105
+INVALID_KEY = "Invalid API key. Please see https://openweathermap.org/faq#error401 for more info."
 TOO_MANY_CALLS = (
     "Your account is temporary blocked due to exceeding of requests limitation of your "
     "subscription type. Please choose the proper subscription https://openweathermap.org/price"
@@ -51,6 +51,10 @@ class Recipe:
     clock: Clock = field(default_factory=Clock)
     stages: int = 0
     served: list[dict[str, Any]] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The recipe as JSON has it; the bodies are not copied, there may be thousands."""
+        return {**vars(self), "clock": asdict(self.clock)}
 
 
 class OpenWeatherWorld:
@@ -95,7 +99,7 @@ class OpenWeatherWorld:
     def state(self) -> dict[str, Any]:
         """The recipe, with the number of bodies served instead of the bodies."""
         return {
-            **asdict(self._recipe),
+            **self._recipe.document(),
             "served": len(self._recipe.served),
             "now_ms": self.now_ms(),
             "planted": len(self._patches),
@@ -197,7 +201,7 @@ class OpenWeatherWorld:
         return {"planted": len(self._patches)}
 
     def _store(self) -> None:
-        store(self._path, asdict(self._recipe))
+        store(self._path, self._recipe.document())
 
 
 def _set(recipe: Recipe, payload: dict[str, Any]) -> None:

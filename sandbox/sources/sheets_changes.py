@@ -95,7 +95,8 @@ def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str,
     def take(wanted: int, fits: Callable[[Row], bool] = lambda row: True) -> list[Row]:
         """Up to `wanted` valid rows that fit; none is taken twice."""
         taken = [row for row in live if fits(row)][:wanted]
-        live[:] = [row for row in live if not any(row is other for other in taken)]
+        marked = {id(row) for row in taken}
+        live[:] = [row for row in live if id(row) not in marked]
         return taken
 
     retyped = take(1, lambda row: ledger.get(row, "type") in EXPENSE)
@@ -117,7 +118,7 @@ def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str,
     first = len(ledger.rows) // 3
     ledger.rows[first:first] = [_late_row(rng, ledger, moment_ms) for _ in range(2)]
     ledger.rows += [
-        new_row(rng, ledger, moment_ms - rng.randrange(1, 12 * HOUR_MS)) for _ in range(many)
+        new_row(rng, ledger, moment_ms - rng.randrange(HOUR_MS, 12 * HOUR_MS)) for _ in range(many)
     ]
     return {
         "appended": many,

@@ -11,6 +11,7 @@ from sandbox.sources.sheets_ledger import COLUMNS, Ledger
 
 DAY_MS = DAY_SECONDS * 1000
 SPAN_DAYS = 548  # 18 months
+TYPED_WITHIN_MS = 1_800_000
 MANILA_SECONDS = 8 * 3600
 SERIAL_OF_EPOCH = 25_569
 
@@ -73,7 +74,7 @@ def generate(seed: int, size: int, anchor_ms: int) -> Ledger:
     """`size` rows of the 18 months before the anchor, by time, with a blank row amid them."""
     rng = Random(f"{seed}/ledger")
     first_ms = anchor_ms - SPAN_DAYS * DAY_MS
-    moments = sorted(rng.randrange(first_ms, anchor_ms) for _ in range(size))
+    moments = sorted(rng.randrange(first_ms, anchor_ms - TYPED_WITHIN_MS) for _ in range(size))
     ledger = Ledger(list(COLUMNS), [])
     kinds = KINDS[:size] + rng.choices(KINDS, SHARES, k=max(size - len(KINDS), 0))
     rng.shuffle(kinds)
@@ -97,14 +98,14 @@ def new_row(rng: Random, ledger: Ledger, moment_ms: int, kind: Kind | None = Non
     """A row of what happened then, with the ledger's next number; typed in some minutes later."""
     type_, item, parties, low, high, _ = kind or rng.choices(KINDS, SHARES)[0]
     ledger.serial += 1
-    serial = to_serial(moment_ms)
-    typed_in = to_serial(moment_ms + rng.randrange(60_000, 1_800_000))
+    day, seconds = divmod(moment_ms // 1000 + MANILA_SECONDS, DAY_SECONDS)
+    typed_in = to_serial(moment_ms + rng.randrange(60_000, TYPED_WITHIN_MS))
     centavos = rng.choice((0, 0, 50, 25, 99, rng.randrange(100)))
     return trimmed(
         [
             f"L{ledger.serial:06d}",
-            int(serial),
-            None if rng.random() < 0.04 else serial % 1,
+            SERIAL_OF_EPOCH + day,
+            None if rng.random() < 0.04 else seconds / DAY_SECONDS,
             type_,
             item,
             rng.choice(parties) or None,

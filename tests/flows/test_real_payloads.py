@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.usgs_earthquake import TABLE
+from tasks.due import due_build, run_build
 from tests.lab import Lab
 
 SECONDS = 1000.0
@@ -51,3 +53,31 @@ def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
     # Nothing of the file has no column.
     assert set(features[0]["properties"]) <= set(TABLE.column_names)
     assert week.run().lines[0].state == "looked"
+
+
+def test_the_mart_reconciles_with_the_file(
+    week: Lab, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DBT_DATASET_PREFIX", "real_week_")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    due = due_build(week.platform, TABLE.source)
+    assert due
+    run_build(week.platform, week.blocks, TABLE.source, due)
+    assert due_build(week.platform, TABLE.source) is None
+    (path,) = (samples / "usgs").glob("*.geojson")
+    expected: Counter[tuple[str, date]] = Counter()
+    for feature in json.loads(path.read_text())["features"]:
+        at = datetime.fromtimestamp(feature["properties"]["time"] / SECONDS, UTC)
+        for calendar, hours in (("UTC", 0), ("Asia/Manila", 8)):
+            expected[calendar, (at + timedelta(hours=hours)).date()] += 1
+    rows = week.query(
+        "SELECT calendar, activity_date, SUM(event_count) AS n "
+        "FROM real_week_gold.daily_earthquake_activity GROUP BY 1, 2"
+    )
+    assert {(row["calendar"], row["activity_date"]): int(row["n"]) for row in rows} == expected
+    by_class = week.query(
+        "SELECT magnitude_class, SUM(event_count) AS n FROM "
+        "real_week_gold.daily_earthquake_activity WHERE calendar = 'UTC' GROUP BY 1"
+    )
+    assert sum(int(row["n"]) for row in by_class) == 2155
+    assert len(by_class) > 3

@@ -263,7 +263,7 @@ def test_a_spreadsheet_that_is_not_shared_is_forbidden(world: World) -> None:
     }
     world.control("share", {"shared": True})
     assert world.get(ALL).status_code == 200
-    assert world.http.post(world.url + BOOK + ":batchUpdate").status_code == 404
+    assert world.http.post(f"{world.url}{ALL}:append").status_code == 403  # for reading only
 
 
 @pytest.mark.parametrize(
