@@ -85,6 +85,10 @@ class Manifest(msgspec.Struct, frozen=True):
     extract_ended_at: datetime
     watermark: datetime | None = None
     seen: dict[str, str] = {}
+    # What a reader of the ledger should know, such as a gap.
+    note: str | None = None
+    # Lets a snapshot mark as many rows deleted as it lacks.
+    allow_absent: bool = False
     version: Literal[1] = 1
 
     @property

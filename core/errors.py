@@ -30,6 +30,14 @@ class LoadFailed(Exception):
     """At least one committed batch could not be loaded; the message names each with its cause."""
 
 
+class PartlyExtracted(Exception):
+    """Part of a source could not be had; the rest is loaded."""
+
+
+class DeletionsHeld(Exception):
+    """A snapshot lacks so many rows that none was marked deleted; everything else is applied."""
+
+
 class TooManyRejects(Exception):
     """More rows than the table's share were rejected; the good ones are loaded."""
 

@@ -37,12 +37,14 @@ LOADS = (
     Column("rejected_unexpected", "INT64", "Rejects that the source is not known for."),
     Column("odd", "INT64", "Rows with a value that fitted no column and is kept in _extra."),
     Column("superseded_ids", "INT64", "Standing rows marked deleted because a newer renamed them."),
+    Column("absent", "INT64", "Standing rows marked deleted because a snapshot lacks them."),
+    Column("held", "INT64", "Standing rows that a snapshot lacks, too many to be marked."),
     Column("source_count", "INT64", "How many rows the source said it has; null if it cannot say."),
     Column("requests", "INT64", "Requests sent to the source."),
     Column("size_bytes", "INT64", "Bytes of the batch's objects."),
     Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
     Column("code_version", "STRING", "Digest of the code that extracted."),
-    Column("message", "STRING", "What went wrong, for failed and parked."),
+    Column("message", "STRING", "What went wrong, or what a reader should know, such as a gap."),
     Column("observed_at", "TIMESTAMP", "The source server's clock at the first response, UTC."),
     Column("extract_started_at", "TIMESTAMP", "UTC."),
     Column("extract_ended_at", "TIMESTAMP", "UTC."),
@@ -106,6 +108,8 @@ class Cursor:
 
     watermark: datetime | None = None
     seen: dict[str, str] = field(default_factory=dict)
+    # Deletions that the last snapshot held back.
+    held: int = 0
 
     def updated_after(self, overlap: timedelta) -> datetime | None:
         return self.watermark - overlap if self.watermark else None
@@ -129,10 +133,13 @@ class Line:
     rejected_unexpected: int = 0
     odd: int = 0
     superseded_ids: int = 0
+    absent: int = 0
+    held: int = 0
     source_count: int | None = None
     requests: int = 0
     size_bytes: int = 0
+    message: str | None = None
 
     @property
     def written(self) -> int:
-        return self.inserted + self.updated + self.deleted + self.superseded_ids
+        return self.inserted + self.updated + self.deleted + self.superseded_ids + self.absent

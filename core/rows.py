@@ -18,12 +18,16 @@ from core.values import as_json
 
 @dataclass(frozen=True)
 class Record:
-    """One row as its source sent it: `fields` by column name, the rest in `extra`."""
+    """One row as its source sent it: `fields` by column name, the rest in `extra`.
+
+    `reason` says why the source's own rules do not let it stand, whatever its fields are.
+    """
 
     fields: Mapping[str, object]
     extra: Mapping[str, object]
     is_deleted: bool
     payload: object
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Reject:
     row: int
     # A known habit of the source, kept and counted, which by itself fails no run.
     is_expected: bool = False
+    key: str | None = None
 
 
 @dataclass
@@ -80,7 +85,16 @@ def to_page(
         reason = reject_reason(table, record, typed)
         if reason is not None:
             is_expected = reason in (expected or {})
-            rejects.append(Reject(reason, as_json(record.payload), row, is_expected))
+            key = typed[table.key[0]] if len(table.key) == 1 else None
+            rejects.append(
+                Reject(
+                    reason,
+                    as_json(record.payload),
+                    row,
+                    is_expected,
+                    key if isinstance(key, str) and key else None,
+                )
+            )
             continue
         odd += is_odd
         for name, values_ in columns.items():
@@ -96,11 +110,13 @@ def to_page(
 def reject_reason(table: Table, record: Record, typed: Mapping[str, object]) -> str | None:
     """Why a row cannot stand in its table, or None when it can."""
     kind = "deletion" if record.is_deleted else "row"
-    key = typed[table.key]
-    if key is None or key == "":
-        given = record.fields.get(table.key)
-        state = "blank" if given is None or given == "" else "unusable"
-        return f"{kind} with {state} {table.key}"
+    if record.reason is not None:
+        return record.reason
+    for name in table.key:
+        if typed[name] is None or typed[name] == "":
+            given = record.fields.get(name)
+            state = "blank" if given is None or given == "" else "unusable"
+            return f"{kind} with {state} {name}"
     needed = table.required if record.is_deleted else (*table.required, *table.required_when_live)
     for name in needed:
         if typed[name] is None:
@@ -117,6 +133,7 @@ def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
             "reason": [reject.reason for reject in listed],
             "is_expected": [reject.is_expected for reject in listed],
             "payload": [reject.payload for reject in listed],
+            "key": [reject.key for reject in listed],
         },
         schema=arrow_schema(REJECTS),
     )

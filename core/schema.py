@@ -41,6 +41,8 @@ class Column:
     type: Type
     description: str = ""
     converter: values.Converter | None = None
+    # Of all versions of a row the least or the greatest value stands, whatever order they come in.
+    keep: Literal["min", "max"] | None = None
 
     def convert(self, value: object) -> object:
         """The value in this column's type; ValueError when it does not fit without loss."""
@@ -51,25 +53,33 @@ class Column:
 class Table:
     """How a source loads: one raw table, its key, its order and its write mode.
 
+    merge: the newest version of a row stands. insert: a row whose key stands is left alone.
+    snapshot: each batch is all there is, so rows whose key it does not have are marked deleted.
+
     `order_by` names the source's own trustworthy update stamp, if it has one; without it, the order
     of batches decides. `aliases` names a comma-separated column of all the ids that a row goes by:
     a row whose key stands there in a not older row is marked deleted. Such rows are looked for
-    within `alias_slack` of the batch's event times.
+    within `alias_slack` of the batch's event times. A table without `partition_by` is small.
     """
 
     source: str
     name: str
     columns: tuple[Column, ...]
-    key: str
-    order_by: str
-    partition_by: str
+    key: tuple[str, ...]
+    write: Literal["merge", "insert", "snapshot"] = "merge"
+    order_by: str | None = None
+    partition_by: str | None = None
     aliases: str | None = None
     alias_slack: timedelta = timedelta(days=1)
     required: tuple[str, ...] = ()
     # Columns that a deletion may lack.
     required_when_live: tuple[str, ...] = ()
+    # A look at a source that cannot be asked again is taken though BigQuery does not answer.
+    is_replayable: bool = True
     # A run whose rejects are more than this share of the rows extracted ends Failed, after loading.
     max_reject_share: float = 0.01
+    # A snapshot that lacks more than this share of the live rows marks none of them.
+    max_absent_share: float = 0.2
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -90,6 +100,8 @@ REJECTS = (
     Column("reason", "STRING"),
     Column("is_expected", "BOOL"),
     Column("payload", "STRING"),
+    # The rejected row's key where it has one: a snapshot that rejects a row still has it.
+    Column("key", "STRING"),
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import indent
@@ -21,6 +22,8 @@ from core.values import as_json
 SAFE_TEXT = re.compile(r"[\w .,:;/+\-]*", re.ASCII)
 # The verdicts on a staged row; with the rejected they add up to the rows extracted.
 VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
+# What becomes of standing rows that the batch does not hold itself.
+MARKS = ("superseded_ids", "absent", "held")
 # Ledger states after which a batch is never applied again by itself.
 FINAL_STATES = ("applied", "superseded", "parked")
 
@@ -72,7 +75,6 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
         "source": manifest.source,
         "table_name": manifest.table,
         "mode": manifest.mode,
-        "state": "applied",
         "window_start": manifest.window.start,
         "window_end": manifest.window.end,
         "watermark": manifest.watermark if incremental else None,
@@ -90,48 +92,71 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
         "observed_at": manifest.observed_at,
         "extract_started_at": manifest.extract_started_at,
         "extract_ended_at": manifest.extract_ended_at,
+        "message": manifest.note,
     }
     expressions = {name: literal(value) for name, value in line.items()}
-    counts = {verdict: f"n_{verdict}" for verdict in (*VERDICTS, "superseded_ids")}
-    return {**expressions, **counts, "applied_at": "applied_at"}
+    counts = {name: f"n_{name}" for name in (*VERDICTS, *MARKS)}
+    return {**expressions, "state": "verdict_of_batch", **counts, "applied_at": "applied_at"}
 
 
-def apply_merge(table: Table, manifest: Manifest, names: Names) -> str:
-    """The script that merges a staged batch into `table`, at most once, whoever runs it.
+def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
+    """The script that brings a staged batch into `table`, at most once, whoever runs it.
 
-    Afterwards the raw table holds the newest version of each row by the table's order, rows that a
-    newer row names among its aliases are marked deleted, the rejects and one ledger line are in.
-    Nothing of this happens when the ledger knows the batch, or when any count does not add up.
+    Afterwards the raw table is what its write mode says, rows that a newer row names among its
+    aliases are marked deleted, the rejects and one ledger line are in. A snapshot older than the
+    last one applied goes to the ledger as superseded and changes no row. Nothing of this happens
+    when the ledger knows the batch, or when any count does not add up.
     """
     target = names.raw(table.name)
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))
+    loads = names.raw("_loads")
     batch = literal(manifest.batch_id)
+    source = literal(manifest.source)
     known = ", ".join(literal(state) for state in FINAL_STATES)
     line = ledger_line(manifest)
+    steps = [
+        _rows_to_place(table, manifest, staging),
+        _bounds(table, target),
+        _standing(table, target),
+        _verdicts(table, batch),
+        _guards(table, manifest),
+        _merge(table, target, batch),
+        _supersede(table, target, batch) if table.aliases else "",
+        _mark_absent(table, manifest, names, batch) if table.write == "snapshot" else "",
+    ]
+    apply = "\n".join(step for step in steps if step)
+    if table.write == "snapshot":
+        apply = f"""\
+SET newer = (
+    SELECT COUNT(*) FROM {loads}
+    WHERE source = {source} AND batch_id > {batch} AND state = 'applied'
+);
+IF newer > 0 THEN
+  SET verdict_of_batch = 'superseded';
+  SET n_older = {manifest.rows};
+ELSE
+{indent(apply, "  ")}
+END IF;"""
     body = "\n".join(
         [
-            _rows_to_place(table, manifest, staging),
-            _bounds(table, target),
-            _verdicts(table, target, batch),
-            _guards(table, manifest),
-            _merge(table, target, batch),
-            _supersede(table, target, batch) if table.aliases else "SET n_superseded_ids = 0;",
+            "SET applied_at = CURRENT_TIMESTAMP();",
+            apply,
             _insert_rejects(manifest, names) if manifest.rejected else "",
-            f"INSERT INTO {names.raw('_loads')} ({', '.join(line)})\n"
-            f"SELECT {', '.join(line.values())};",
+            f"INSERT INTO {loads} ({', '.join(line)})\nSELECT {', '.join(line.values())};",
         ]
     )
     return f"""\
-DECLARE known INT64;
+DECLARE known, newer INT64;
 DECLARE applied_at, bound_from, bound_to TIMESTAMP;
-DECLARE {", ".join(f"n_{verdict}" for verdict in VERDICTS)}, n_superseded_ids INT64;
+DECLARE verdict_of_batch STRING DEFAULT 'applied';
+DECLARE {", ".join(f"n_{name}" for name in (*VERDICTS, *MARKS))} INT64 DEFAULT 0;
 BEGIN TRANSACTION;
 UPDATE {names.raw(fence_table(manifest.source))}
 SET batch_id = {batch}, fenced_at = CURRENT_TIMESTAMP()
 WHERE TRUE;
 SET known = (
-    SELECT COUNT(*) FROM {names.raw("_loads")}
-    WHERE source = {literal(manifest.source)} AND batch_id = {batch} AND state IN ({known})
+    SELECT COUNT(*) FROM {loads}
+    WHERE source = {source} AND batch_id = {batch} AND state IN ({known})
 );
 IF known = 0 THEN
 {indent(body.strip(), "  ")}
@@ -159,17 +184,25 @@ def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
             f"IF(s._extra IS NULL, {fields}, CONCAT("
             f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
         )
+    order = f"s.{table.order_by} DESC, " if table.order_by else ""
     return f"""\
-SET applied_at = CURRENT_TIMESTAMP();
 CREATE OR REPLACE TEMP TABLE placed AS
 SELECT
     {", ".join(own)},
     s._is_deleted, {extra}, s._row,
     ROW_NUMBER() OVER (
-        PARTITION BY s.{table.key}
-        ORDER BY s.{table.order_by} DESC, s._is_deleted DESC, s._row DESC
+        PARTITION BY {_columns(table.key, "s")}
+        ORDER BY {order}s._is_deleted DESC, s._row DESC
     ) AS _rank
 FROM {staging} AS s;"""
+
+
+def _columns(names: Iterable[str], alias: str) -> str:
+    return ", ".join(f"{alias}.{name}" for name in names)
+
+
+def _same_key(table: Table, one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in table.key)
 
 
 def _bounds(table: Table, target: str) -> str:
@@ -178,85 +211,124 @@ def _bounds(table: Table, target: str) -> str:
     The batch's own range, united with the places where its keys already stand: a revised event time
     may cross a partition. Constants, so that BigQuery prunes the partitions outside.
     """
-    slack = int(table.alias_slack.total_seconds()) if table.aliases else 0
-    names = f"SELECT {table.key} AS name FROM placed"
-    if table.aliases:
-        names += f"""
-    UNION DISTINCT
-    SELECT name FROM placed AS p CROSS JOIN UNNEST(SPLIT(p.{table.aliases}, ',')) AS name
-    WHERE name != ''"""
     event = table.partition_by
-    return f"""\
-CREATE OR REPLACE TEMP TABLE names AS
-    {names};
-CREATE OR REPLACE TEMP TABLE bounds AS
-SELECT MIN(event_from) AS event_from, MAX(event_to) AS event_to
-FROM (
+    if event is None:
+        return ""
+    slack = int(table.alias_slack.total_seconds()) if table.aliases else 0
+    own = f"""\
     SELECT
         TIMESTAMP_SUB(MIN({event}), INTERVAL {slack} SECOND) AS event_from,
         TIMESTAMP_ADD(MAX({event}), INTERVAL {slack} SECOND) AS event_to
-    FROM placed
+    FROM placed"""
+    names = ""
+    if event not in table.key:
+        (key,) = table.key
+        names = f"CREATE OR REPLACE TEMP TABLE names AS\n    SELECT {key} AS name FROM placed"
+        if table.aliases:
+            names += f"""
+    UNION DISTINCT
+    SELECT name FROM placed AS p CROSS JOIN UNNEST(SPLIT(p.{table.aliases}, ',')) AS name
+    WHERE name != ''"""
+        names += ";\n"
+        own += f"""
     UNION ALL
     SELECT MIN(t.{event}), MAX(t.{event})
     FROM {target} AS t
-    WHERE t.{table.key} IN (SELECT name FROM names)
+    WHERE t.{key} IN (SELECT name FROM names)"""
+    return f"""\
+{names}CREATE OR REPLACE TEMP TABLE bounds AS
+SELECT MIN(event_from) AS event_from, MAX(event_to) AS event_to
+FROM (
+{own}
 );
 SET bound_from = (SELECT event_from FROM bounds);
 SET bound_to = (SELECT event_to FROM bounds);"""
 
 
 def _within(table: Table, alias: str) -> str:
+    if table.partition_by is None:
+        return "TRUE"
     event = f"{alias}.{table.partition_by}"
     return f"({event} BETWEEN bound_from AND bound_to OR {event} IS NULL)"
 
 
-def _verdicts(table: Table, target: str, batch: str) -> str:
+def _standing(table: Table, target: str) -> str:
+    """The rows of the target under the batch's keys."""
+    return f"""\
+CREATE OR REPLACE TEMP TABLE standing AS
+SELECT t.*
+FROM {target} AS t
+JOIN (SELECT {", ".join(table.key)} FROM placed WHERE _rank = 1) AS p
+    ON {_same_key(table, "p", "t")}
+WHERE {_within(table, "t")};"""
+
+
+def _verdicts(table: Table, batch: str) -> str:
     """What becomes of each staged row. A deletion keeps the values that it does not bring."""
-    names = [name for name in table.column_names if name != table.key]
-    merged = [
-        f"IF(s._is_deleted, COALESCE(s.{name}, t.{name}), s.{name}) AS {name}" for name in names
-    ]
-    content = [*names, "_extra", "_is_deleted"]
-    merged.append("IF(s._is_deleted, COALESCE(s._extra, t._extra), s._extra) AS _extra")
-    differs = "\n            OR ".join(f"c.{name} IS DISTINCT FROM t.{name}" for name in content)
     key, order = table.key, table.order_by
+    plain = [column for column in table.columns if column.name not in key]
+    names = [column.name for column in plain]
+    content = [*names, "_extra", "_is_deleted"]
+    is_older = f"{batch} < t._batch_id"
+    if order:
+        is_older = f"(s.{order} < t.{order} OR s.{order} = t.{order} AND {is_older})"
+    merged = []
+    for name in content:
+        kept = next((column.keep for column in plain if column.name == name), None)
+        if kept:
+            function = "LEAST" if kept == "min" else "GREATEST"
+            merged.append(
+                f"{function}(COALESCE(s.{name}, t.{name}), COALESCE(t.{name}, s.{name})) AS {name}"
+            )
+        elif name == "_is_deleted":
+            merged.append("IF(_is_older, t._is_deleted, s._is_deleted) AS _is_deleted")
+        else:
+            merged.append(
+                f"CASE WHEN _is_older THEN t.{name} "
+                f"WHEN s._is_deleted THEN COALESCE(s.{name}, t.{name}) ELSE s.{name} END AS {name}"
+            )
+    differs = "\n            OR ".join(f"c.{name} IS DISTINCT FROM t.{name}" for name in content)
+    judged = f"""\
+        WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
+        WHEN NOT (
+            {differs}
+        ) THEN IF(c._is_older, 'older', 'unchanged')
+        WHEN c._is_deleted AND NOT c._is_older THEN 'deleted'
+        ELSE 'updated'"""
+    if table.write == "insert":
+        judged = "        WHEN c._stands THEN 'unchanged'\n        ELSE 'inserted'"
     counts = "\n".join(
         f"SET n_{verdict} = (SELECT COUNT(*) FROM judged WHERE _verdict = '{verdict}');"
         for verdict in VERDICTS
     )
     return f"""\
-CREATE OR REPLACE TEMP TABLE standing AS
-SELECT * FROM {target} AS t
-WHERE {_within(table, "t")} AND t.{key} IN (SELECT {key} FROM placed);
+CREATE OR REPLACE TEMP TABLE compared AS
+SELECT
+    s.*, t.{key[0]} IS NOT NULL AS _stands,
+    t.{key[0]} IS NOT NULL AND {is_older} AS _is_older
+FROM placed AS s
+LEFT JOIN standing AS t ON {_same_key(table, "t", "s")};
 CREATE OR REPLACE TEMP TABLE merged AS
 SELECT
-    s.{key}, {", ".join(merged)},
-    s._is_deleted, s._rank, t._batch_id AS _standing_batch_id, t.{order} AS _standing_{order},
-    t.{key} IS NOT NULL AS _stands
-FROM placed AS s
-LEFT JOIN standing AS t ON t.{key} = s.{key};
+    {_columns(key, "s")}, {", ".join(merged)}, s._rank, s._stands, s._is_older
+FROM compared AS s
+LEFT JOIN standing AS t ON {_same_key(table, "t", "s")};
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT
     c.*,
     CASE
         WHEN c._rank > 1 THEN 'duplicate'
-        WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
-        WHEN c.{order} < c._standing_{order} THEN 'older'
-        WHEN c.{order} = c._standing_{order} AND {batch} < c._standing_batch_id THEN 'older'
-        WHEN NOT (
-            {differs}
-        ) THEN 'unchanged'
-        WHEN c._is_deleted THEN 'deleted'
-        ELSE 'updated'
+{judged}
     END AS _verdict
 FROM merged AS c
-LEFT JOIN standing AS t ON t.{key} = c.{key};
+LEFT JOIN standing AS t ON {_same_key(table, "t", "c")};
 {counts}"""
 
 
 def _guards(table: Table, manifest: Manifest) -> str:
     counted = " + ".join(f"n_{verdict}" for verdict in VERDICTS)
     where = f"{manifest.source} batch {manifest.batch_id}"
+    keys = ", ".join(table.key)
     return f"""\
 SELECT IF(
     {counted} + {manifest.rejected} = {manifest.extracted},
@@ -271,9 +343,9 @@ SELECT IF(
 SELECT IF(
     (
         SELECT COUNT(*) FROM (
-            SELECT {table.key} FROM judged
+            SELECT {keys} FROM judged
             WHERE _verdict IN ('inserted', 'updated', 'deleted')
-            GROUP BY {table.key} HAVING COUNT(*) > 1
+            GROUP BY {keys} HAVING COUNT(*) > 1
         )
     ) = 0,
     1,
@@ -282,16 +354,19 @@ SELECT IF(
 
 
 def _merge(table: Table, target: str, batch: str) -> str:
-    content = [*(name for name in table.column_names if name != table.key), "_extra", "_is_deleted"]
+    content = [name for name in table.column_names if name not in table.key]
+    content += ["_extra", "_is_deleted"]
     updates = ", ".join(f"{name} = c.{name}" for name in content)
-    columns = [table.key, *content]
+    # A row keeps the name of the newest batch that observed it, by which later ones are ordered.
+    updates += f", _batch_id = IF(c._is_older, t._batch_id, {batch}), _inserted_at = applied_at"
+    columns = [*table.key, *content]
     return f"""\
 MERGE {target} AS t
 USING (
     SELECT * FROM judged WHERE _verdict IN ('inserted', 'updated', 'deleted')
 ) AS c
-ON t.{table.key} = c.{table.key} AND {_within(table, "t")}
-WHEN MATCHED THEN UPDATE SET {updates}, _batch_id = {batch}, _inserted_at = applied_at
+ON {_same_key(table, "t", "c")} AND {_within(table, "t")}
+WHEN MATCHED THEN UPDATE SET {updates}
 WHEN NOT MATCHED THEN
     INSERT ({", ".join(columns)}, _batch_id, _inserted_at)
     VALUES ({", ".join(f"c.{name}" for name in columns)}, {batch}, applied_at);"""
@@ -303,7 +378,7 @@ def _supersede(table: Table, target: str, batch: str) -> str:
     At equal stamps a live row outweighs a deleted one, then the later batch, then the greater key,
     so that of two rows that name each other exactly one stays.
     """
-    key, order, aliases = table.key, table.order_by, table.aliases
+    (key,), order, aliases = table.key, table.order_by, table.aliases
     return f"""\
 CREATE OR REPLACE TEMP TABLE renamed AS
 SELECT DISTINCT o.{key}
@@ -327,6 +402,38 @@ IF n_superseded_ids > 0 THEN
     UPDATE {target} AS t
     SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
     WHERE {_within(table, "t")} AND t.{key} IN (SELECT {key} FROM renamed);
+END IF;"""
+
+
+def _mark_absent(table: Table, manifest: Manifest, names: Names, batch: str) -> str:
+    """Mark the rows that a snapshot lacks, unless it lacks so many that it is hardly all there is.
+
+    A row that the snapshot has but that was rejected is present all the same.
+    """
+    (key,) = table.key
+    target = names.raw(table.name)
+    present = f"SELECT {key} AS name FROM placed"
+    if manifest.rejected:
+        rejects = names.staged(staging_table(manifest.source, manifest.batch_id, "rejects"))
+        present += f"\n    UNION DISTINCT SELECT key FROM {rejects} WHERE key IS NOT NULL"
+    share = "1.0" if manifest.allow_absent else str(table.max_absent_share)
+    return f"""\
+CREATE OR REPLACE TEMP TABLE lacking AS
+SELECT t.{key}
+FROM {target} AS t
+LEFT JOIN (
+    {present}
+) AS p ON p.name = t.{key}
+WHERE NOT t._is_deleted AND p.name IS NULL;
+SET n_absent = (SELECT COUNT(*) FROM lacking);
+IF n_absent > {share} * (SELECT COUNT(*) FROM {target} WHERE NOT _is_deleted) THEN
+    SET n_held = n_absent;
+    SET n_absent = 0;
+END IF;
+IF n_absent > 0 THEN
+    UPDATE {target} AS t
+    SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
+    WHERE t.{key} IN (SELECT {key} FROM lacking);
 END IF;"""
 
 

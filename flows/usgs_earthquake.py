@@ -23,7 +23,7 @@ from core.errors import CountMismatch, Refused
 from core.ledger import Cursor, Line
 from core.rows import to_page
 from core.schema import Mode
-from core.steps import step, timings
+from core.steps import step
 from sources.usgs_earthquake import (
     EXPECTED_REJECTS,
     MOST_SEEN,
@@ -41,12 +41,11 @@ from sources.usgs_earthquake import (
     unseen,
     whole_seconds,
 )
-from tasks.cleanup import cleanup
 from tasks.http import Http, open_http
-from tasks.ledger import read_cursor, record_look
-from tasks.load import load
+from tasks.ledger import record_look
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
+from tasks.run import Extracted, run_source
 from tasks.upload import add_page, commit, new_draft
 from tasks.verb import verb
 
@@ -183,29 +182,20 @@ def fetch(
 def run(
     platform: Platform, api: UsgsEarthquake, start: datetime | None, end: datetime | None
 ) -> Outcome:
-    """One run: recover, decide, extract and commit, load, clean up.
+    """One run, over a range of event times or over what changed."""
+    mode: Mode = "backfill" if start or end else "incremental"
 
-    Raises what `extract`, `load` and `report` raise.
-    """
-    with timings() as spent:
-        platform.warehouse.ensure_ledger()
-        recovered = load(platform, TABLE)
-        mode: Mode = "backfill" if start or end else "incremental"
-        cursor = read_cursor(platform.warehouse, TABLE) if mode == "incremental" else Cursor()
+    def window_of(cursor: Cursor) -> Window:
         since = cursor.updated_after(OVERLAP)
-        window = (
-            Window(start, end) if mode == "backfill" else Window(since and whole_seconds(since))
-        )
-        batch = extract(platform, api, window, mode, cursor)
-        if isinstance(batch, Line):
-            lines, failures = [*recovered.lines, batch], recovered.failures
-        else:
-            loaded = load(platform, TABLE, skip=recovered.failures)
-            lines = [*recovered.lines, *loaded.lines]
-            failures = {**recovered.failures, **loaded.failures}
-        cleanup(platform, TABLE)
-        platform.warehouse.flush_jobs(SOURCE)
-    return Outcome(TABLE, mode, window, lines, failures, dict(spent.seconds))
+        return Window(start, end) if mode == "backfill" else Window(since and whole_seconds(since))
+
+    return run_source(
+        platform,
+        TABLE,
+        mode,
+        window_of,
+        lambda window, cursor: Extracted(extract(platform, api, window, mode, cursor)),
+    )
 
 
 @flow(

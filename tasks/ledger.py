@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from core.batch import Manifest, Window
 from core.ledger import Cursor, Line
 from core.schema import Mode, Table
-from core.script import FINAL_STATES, VERDICTS, literal
+from core.script import FINAL_STATES, MARKS, VERDICTS, literal
 from core.steps import step
 from core.values import as_json
 from core.version import code_version
@@ -20,7 +20,7 @@ from tasks.warehouse import Warehouse
 
 # The last incremental line is sought in the partitions of these days first.
 RECENT_DAYS = 40
-COUNTS = ("extracted", *VERDICTS, "rejected", "rejected_unexpected", "odd", "superseded_ids")
+COUNTS = ("extracted", *VERDICTS, *MARKS, "rejected", "rejected_unexpected", "odd")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def read_cursor(warehouse: Warehouse, table: Table) -> Cursor:
                 else ""
             )
             sql = f"""
-            SELECT watermark, seen FROM {warehouse.names.raw("_loads")}
+            SELECT watermark, seen, held FROM {warehouse.names.raw("_loads")}
             WHERE
                 source = {literal(table.source)} AND mode = 'incremental'
                 AND state IN ('applied', 'looked') AND watermark IS NOT NULL {bound}
@@ -51,7 +51,8 @@ def read_cursor(warehouse: Warehouse, table: Table) -> Cursor:
             """
             rows = warehouse.query(sql, source=table.source, purpose="ledger")
             if rows:
-                return Cursor(rows[0]["watermark"], json.loads(rows[0]["seen"] or "{}"))
+                seen = json.loads(rows[0]["seen"] or "{}")
+                return Cursor(rows[0]["watermark"], seen, rows[0]["held"] or 0)
     return Cursor()
 
 

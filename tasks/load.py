@@ -20,7 +20,7 @@ from core.batch import (
 from core.errors import first_line
 from core.ledger import FAILURES_BEFORE_PARKING, Line
 from core.schema import REJECTS, Column, Table
-from core.script import apply_merge
+from core.script import apply_script
 from core.steps import step
 from tasks.landing import Landing
 from tasks.ledger import is_known, read_known, read_lines, record_failure
@@ -150,7 +150,7 @@ def stage(warehouse: Warehouse, landing: Landing, prefix: str, manifest: Manifes
 
 def apply(warehouse: Warehouse, table: Table, manifest: Manifest) -> None:
     """Run the fenced script: afterwards the batch is in its table and in the ledger, once."""
-    script = apply_merge(table, manifest, warehouse.names)
+    script = apply_script(table, manifest, warehouse.names)
     with step("load.apply"):
         job = warehouse.submit(script, source=manifest.source, purpose="apply")
         with step("load.wait"):

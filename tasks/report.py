@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from core.batch import Window
-from core.errors import LoadFailed, TooManyRejects
+from core.errors import DeletionsHeld, LoadFailed, PartlyExtracted, TooManyRejects
 from core.ledger import Line
 from core.schema import Mode, Table
 
@@ -23,6 +23,8 @@ COUNTS = {
     "updated": "updated",
     "deleted": "deleted",
     "superseded_ids": "renamed away",
+    "absent": "gone",
+    "held": "deletions held back",
     "unchanged": "unchanged",
     "older": "older",
     "duplicate": "duplicate",
@@ -40,6 +42,8 @@ class Outcome:
     window: Window
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    not_had: tuple[str, ...] = ()
+    note: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
@@ -48,13 +52,16 @@ class Outcome:
     @property
     def message(self) -> str:
         """One line for lists of runs."""
-        if not any(line.state != "looked" for line in self.lines):
-            return f"nothing new ({self.window}); {self.total('requests')} requests"
-        parts = [f"{self.total('written'):,} rows into raw.{self.table.name}"]
-        parts += [
+        note = f"; {self.note}" if self.note else ""
+        if not self.lines:
+            return self.note or f"nothing done ({self.window})"
+        if all(line.state == "looked" for line in self.lines):
+            return f"nothing new ({self.window}); {self.total('requests')} requests{note}"
+        counts = [
             f"{self.total(name):,} {word}" for name, word in COUNTS.items() if self.total(name)
         ]
-        return f"{parts[0]} ({', '.join(parts[1:])})" if parts[1:] else parts[0]
+        written = f"{self.total('written'):,} rows into raw.{self.table.name}"
+        return f"{written} ({', '.join(counts)}){note}" if counts else f"{written}{note}"
 
     @property
     def markdown(self) -> str:
@@ -103,8 +110,9 @@ def run_name() -> str:
 def report(outcome: Outcome) -> None:
     """Log the outcome and, inside a flow run, leave it as an artifact.
 
-    Raises LoadFailed when a batch could not be loaded, TooManyRejects when more rows than the
-    table's share were rejected; by then all that is good is loaded.
+    Raises LoadFailed when a batch could not be loaded, PartlyExtracted when part of the source
+    could not be had, DeletionsHeld when a snapshot lacks too many rows, TooManyRejects when more
+    rows than the table's share were rejected; by then all that is good is loaded.
     """
     where = outcome.table.source.replace("_", "-")
     in_flow = FlowRunContext.get() is not None
@@ -115,6 +123,17 @@ def report(outcome: Outcome) -> None:
     if outcome.failures:
         causes = "; ".join(f"batch {batch}: {cause}" for batch, cause in outcome.failures.items())
         raise LoadFailed(f"{where}, {outcome.window}: {causes}")
+    if outcome.not_had:
+        raise PartlyExtracted(
+            f"{where}, {outcome.window}: {'; '.join(outcome.not_had)}; the rest is loaded: "
+            f"{outcome.message}"
+        )
+    if held := outcome.total("held"):
+        raise DeletionsHeld(
+            f"{where}: {held:,} rows are gone from the source, more than "
+            f"{outcome.table.max_absent_share:.0%} of all, and were not marked deleted; if that is "
+            f"right, run once with allow_deletions=true; {outcome.message}"
+        )
     extracted, rejected = outcome.total("extracted"), outcome.total("rejected_unexpected")
     if rejected > outcome.table.max_reject_share * extracted:
         raise TooManyRejects(

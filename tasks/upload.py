@@ -109,6 +109,8 @@ def commit(
     met_again: int = 0,
     watermark: datetime | None = None,
     seen: dict[str, str] | None = None,
+    note: str | None = None,
+    allow_absent: bool = False,
 ) -> Manifest:
     """Make the batch exist: list its parts once more, then write the manifest if there is none.
 
@@ -138,6 +140,8 @@ def commit(
         extract_ended_at=datetime.now(UTC),
         watermark=watermark,
         seen=seen or {},
+        note=note,
+        allow_absent=allow_absent,
     )
     name = f"{draft.prefix}{MANIFEST}"
     with step("commit.list"):

@@ -149,10 +149,15 @@ class Warehouse:
 
     def ensure_source(self, table: Table) -> None:
         """A source's raw table, with every column of its declaration, and its fence exist."""
-        description = f"Raw rows of {table.source}, one per {table.key}."
+        description = f"Raw rows of {table.source}, one per {', '.join(table.key)}."
         columns = (*table.columns, *META)
         self._ensure_table(
-            table.name, columns, table.partition_by, [table.key], description, {"layer": "raw"}
+            table.name,
+            columns,
+            table.partition_by,
+            list(table.key),
+            description,
+            {"layer": "raw"},
         )
         fence = self.names.raw(fence_table(table.source))
         # One statement, so that two loaders cannot make the row twice.
@@ -168,7 +173,7 @@ class Warehouse:
         self,
         name: str,
         columns: Sequence[Column],
-        partition_by: str,
+        partition_by: str | None,
         clustering: list[str],
         description: str,
         labels: Mapping[str, str],
@@ -177,7 +182,8 @@ class Warehouse:
         schema = fields(columns)
         wanted = bigquery.Table(f"{self.project}.{self.raw_dataset}.{name}", schema=schema)
         wanted.description = description
-        wanted.time_partitioning = bigquery.TimePartitioning(type_="MONTH", field=partition_by)
+        if partition_by:
+            wanted.time_partitioning = bigquery.TimePartitioning(type_="MONTH", field=partition_by)
         wanted.clustering_fields = clustering
         wanted.labels = dict(labels)
         standing = self.client.create_table(

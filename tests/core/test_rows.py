@@ -10,7 +10,7 @@ from core.schema import Column, Table
 TABLE = Table(
     source="s",
     name="s__t",
-    key="id",
+    key=("id",),
     order_by="stamp",
     partition_by="at",
     required=("stamp",),

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from core.batch import Manifest, Part, Window
 from core.schema import STAGED, Type
-from core.script import Names, apply_merge, literal
+from core.script import Names, apply_script, literal
 from sources.usgs_earthquake import TABLE
 
 NAMES = Names("a-project", "raw", "raw_staging")
@@ -44,15 +44,15 @@ MANIFEST = Manifest(
     seen={"it's": 'a "digest"; DROP'},
 )
 SCRIPTS = {
-    "merge": apply_merge(TABLE, MANIFEST, NAMES),
-    "merge without rejects": apply_merge(TABLE, structs.replace(MANIFEST, rejected=0), NAMES),
-    "merge without aliases": apply_merge(replace(TABLE, aliases=None), MANIFEST, NAMES),
-    "merge of columns unknown here": apply_merge(
+    "merge": apply_script(TABLE, MANIFEST, NAMES),
+    "merge without rejects": apply_script(TABLE, structs.replace(MANIFEST, rejected=0), NAMES),
+    "merge without aliases": apply_script(replace(TABLE, aliases=None), MANIFEST, NAMES),
+    "merge of columns unknown here": apply_script(
         TABLE,
         structs.replace(MANIFEST, columns=(*COLUMNS[1:], ("new", "STRING"))),
         NAMES,
     ),
-    "backfill": apply_merge(TABLE, structs.replace(MANIFEST, mode="backfill"), NAMES),
+    "backfill": apply_script(TABLE, structs.replace(MANIFEST, mode="backfill"), NAMES),
 }
 
 
