@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,3 +29,14 @@ class Settings(BaseSettings):
     landing_retention_days: float = Field(default=7, ge=0)
     usgs_base_url: HttpUrl = HttpUrl("https://earthquake.usgs.gov")
     usgs_history_start: date | None = None
+    openweather_base_url: HttpUrl = HttpUrl("https://api.openweathermap.org")
+    openweather_api_key: SecretStr | None = None
+    # name:lat:lon, several by semicolon
+    openweather_locations: str = ""
+    openweather_units: Literal["standard", "metric", "imperial"] = "metric"
+    mediastack_base_url: HttpUrl = HttpUrl("https://api.mediastack.com")
+    mediastack_access_key: SecretStr | None = None
+    mediastack_monthly_requests: int = Field(default=100, ge=1)
+    google_sheets_base_url: HttpUrl = HttpUrl("https://sheets.googleapis.com")
+    finance_sheet_url: str = ""
+    finance_worksheet: str = "ledger"

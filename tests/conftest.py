@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from sandbox.parts import isolated
 from sandbox.stack import Stack
 from tests.lab import Lab
 
+KITS = [f"tests.kits.{path.stem}" for path in (Path(__file__).parent / "kits").glob("[a-z]*.py")]
 STORES = ("token", "bigquery", "gcs", "sources")
 
 
@@ -27,7 +29,7 @@ def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     before = dict(os.environ)
     os.environ.update(env)
     # Children are forked from a server that has imported everything once.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.lab"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(KITS)
     yield env
     os.environ.clear()
     os.environ.update(before)
@@ -41,10 +43,14 @@ def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Calla
     base = f"{readable}-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]}"
 
     def make(
-        suffix: str = "", size: int = 120, cap: int = 20_000, retention_days: float = 0
+        suffix: str = "",
+        kit: str = "usgs_earthquake",
+        size: int = 120,
+        retention_days: float = 0,
+        **settings: Any,
     ) -> Lab:
-        lab = Lab(f"{base}-{suffix}" if suffix else base, stack_env, retention_days=retention_days)
-        lab.control("world", {"seed": 7, "size": size, "cap": cap})
+        lab = Lab(f"{base}-{suffix}" if suffix else base, stack_env, kit, retention_days)
+        lab.source.start(lab, size, **settings)
         return lab
 
     return make

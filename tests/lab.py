@@ -6,10 +6,11 @@ child process forked from a warm server, which can be killed at any step.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,9 @@ import httpx
 
 from blocks.platform import PlatformBlocks, blocks_from
 from blocks.settings import Settings
-from blocks.usgs_earthquake import UsgsEarthquake
 from core import steps
 from core.ledger import Line
-from core.rows import to_page
-from flows.usgs_earthquake import run
-from sources.usgs_earthquake import SOURCE, TABLE, to_record
+from core.schema import Table
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
 from tasks.report import Outcome
@@ -33,17 +31,24 @@ Event = tuple[str, steps.Phase]
 
 @dataclass
 class Lab:
-    """`name` names the world, the raw dataset and, through it, the prefix in the bucket."""
+    """`name` names the world, the raw dataset and, through it, the prefix in the bucket.
+
+    `kit` is a module of tests/kits, which knows the source.
+    """
 
     name: str
     env: dict[str, str]
-    history_start: str | None = "1900-01-01"
+    kit: str = "usgs_earthquake"
     retention_days: float = 0
     raw_dataset: str = ""
-    sources_url: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.sources_url = f"{self.env['SANDBOX_SOURCES_URL']}/{self.name}/usgs"
+    @property
+    def source(self) -> Any:
+        return importlib.import_module(f"tests.kits.{self.kit}")
+
+    @property
+    def sources_url(self) -> str:
+        return f"{self.env['SANDBOX_SOURCES_URL']}/{self.name}/{self.source.PATH}"
 
     @cached_property
     def blocks(self) -> PlatformBlocks:
@@ -64,21 +69,9 @@ class Lab:
     def platform(self) -> Platform:
         return connect(self.blocks)
 
-    @cached_property
-    def api(self) -> UsgsEarthquake:
-        return UsgsEarthquake.model_validate(
-            {"base_url": self.sources_url, "history_start": self.history_start}
-        )
-
     def __reduce__(self) -> tuple[Any, ...]:
         """A child makes its own clients."""
-        return Lab, (
-            self.name,
-            self.env,
-            self.history_start,
-            self.retention_days,
-            self.raw_dataset,
-        )
+        return Lab, (self.name, self.env, self.kit, self.retention_days, self.raw_dataset)
 
     # The world.
 
@@ -95,7 +88,8 @@ class Lab:
     # Runs.
 
     def run(self, **window: Any) -> Outcome:
-        return run(self.platform, self.api, window.get("start"), window.get("end"))
+        outcome: Outcome = self.source.run(self, **window)
+        return outcome
 
     def run_in_child(self, kill_at: int | None = None) -> list[Event]:
         """Run in another process, killed with SIGKILL at its event number `kill_at` (from 0).
@@ -126,33 +120,24 @@ class Lab:
         text = sql.replace("{raw}", f"`{self.platform.warehouse.raw_dataset}`")
         return [dict(row.items()) for row in self.platform.warehouse.client.query(text).result()]
 
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """The raw table by id; no id stands twice."""
-        rows = self.query(f"SELECT * FROM {{raw}}.{TABLE.name}")
-        by_id = {row["id"]: row for row in rows}
-        assert len(by_id) == len(rows)
-        return by_id
+    def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """The raw table by key; no key stands twice."""
+        table: Table = self.source.TABLE
+        rows = self.query(f"SELECT * FROM {{raw}}.{table.name}")
+        by_key = {tuple(row[name] for name in table.key): row for row in rows}
+        assert len(by_key) == len(rows)
+        return by_key
 
     def ledger(self) -> list[dict[str, Any]]:
         return self.query("SELECT * FROM {raw}._loads ORDER BY applied_at, batch_id")
 
     def objects(self) -> list[str]:
-        prefix = self.platform.prefix(SOURCE)
+        prefix = self.platform.prefix(self.source.TABLE.source)
         return [stored.name for stored in self.platform.landing.list(prefix)]
 
     def assert_equals_truth(self) -> None:
         """The raw table is what a perfect copy of the world would be, field for field."""
-        truth = self.look("truth")
-        rows = self.rows()
-        live = {id_: row for id_, row in rows.items() if not row["_is_deleted"]}
-        records = [to_record(feature, "live") for feature in truth["live"]]
-        expected = {row["id"]: row for row in to_page(records, TABLE, 0).rows.to_pylist()}
-        assert expected
-        assert live.keys() == expected.keys()
-        for id_, row in expected.items():
-            got = {name: live[id_][name] for name in TABLE.column_names}
-            assert got == {name: row[name] for name in TABLE.column_names}
-        assert set(truth["deleted"]) == rows.keys() - live.keys()
+        self.source.assert_equals_truth(self)
 
     def assert_settled(self) -> None:
         """Every batch stands in the ledger once, and no committed batch is left in the bucket."""

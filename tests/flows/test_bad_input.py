@@ -54,7 +54,7 @@ def test_an_odd_value_is_kept(lab: Lab, properties: dict[str, Any], extra: dict[
     plant(lab, feature(**properties))
     outcome = lab.run()
     report(outcome)
-    row = lab.rows()["xx1"]
+    row = lab.rows()[("xx1",)]
     assert json.loads(row["_extra"]) == extra
     assert outcome.total("odd") == ("surprise" not in properties)
 
@@ -139,9 +139,7 @@ def test_a_page_that_was_short_once_is_read_again(lab: Lab) -> None:
 
 def test_an_empty_world_is_nothing_new(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab()
-    lab.history_start = "2100-01-01"
-    lab.__dict__.pop("api", None)
-    outcome = lab.run()
+    outcome = lab.run(history_start="2100-01-01")
     assert lab.only_line(outcome).state == "looked"
     assert outcome.message == "nothing new (first load); 3 requests"
 

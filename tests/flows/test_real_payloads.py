@@ -40,7 +40,7 @@ def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
     rows = week.rows()
     assert len(rows) == 2155
     for feature in features:
-        row = rows[feature["id"]]
+        row = rows[(feature["id"],)]
         for name, value in feature["properties"].items():
             if name in ("time", "updated"):
                 assert row[name] == datetime.fromtimestamp(value / SECONDS, UTC)

@@ -47,7 +47,7 @@ def first_and_last(events: list[Event], point: Event) -> list[int]:
 def traces(stack_env: dict[str, str]) -> dict[str, list[Event]]:
     """What an undisturbed run passes: one with news, one without."""
     lab = Lab("kill-traces", stack_env)
-    lab.control("world", {"seed": 7, "size": 60})
+    lab.source.start(lab, 60)
     lab.run_in_child()
     lab.control("advance")
     return {"news": lab.run_in_child(), "nothing new": lab.run_in_child()}

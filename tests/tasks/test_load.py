@@ -70,11 +70,11 @@ def bare(make_lab: Callable[..., Lab]) -> Lab:
 
 
 def values(lab: Lab, name: str) -> dict[str, Any]:
-    return {id_: row[name] for id_, row in lab.rows().items()}
+    return {id_: row[name] for (id_,), row in lab.rows().items()}
 
 
 def deleted(lab: Lab) -> set[str]:
-    return {id_ for id_, row in lab.rows().items() if row["_is_deleted"]}
+    return {id_ for (id_,), row in lab.rows().items() if row["_is_deleted"]}
 
 
 def test_verdicts_are_counted(bare: Lab) -> None:
@@ -138,7 +138,7 @@ def test_a_deletion_keeps_what_it_does_not_bring(bare: Lab) -> None:
     commit_batch(bare, quake("a", place="here"))
     commit_batch(bare, deleted=(quake("a", 2, time=None, mag=None, place=None),), hour=1)
     load(bare.platform, TABLE)
-    row = bare.rows()["a"]
+    row = bare.rows()[("a",)]
     assert (row["_is_deleted"], row["time"], row["mag"], row["place"]) == (True, NOON, 1.5, "here")
 
 
@@ -206,9 +206,9 @@ def test_columns_of_another_time_are_null_or_extra(bare: Lab) -> None:
     bare.platform.landing.put(f"{prefix}{MANIFEST}", encode_manifest(changed))
     load(bare.platform, TABLE)
     rows = bare.rows()
-    assert rows["a"]["place"] is None
-    assert json.loads(rows["a"]["_extra"]) == {"spot": "here"}
-    assert json.loads(rows["b"]["_extra"])["unknown"] == 1
+    assert rows[("a",)]["place"] is None
+    assert json.loads(rows[("a",)]["_extra"]) == {"spot": "here"}
+    assert json.loads(rows[("b",)]["_extra"])["unknown"] == 1
 
 
 def test_a_batch_whose_part_is_gone_is_recorded_then_parked_and_the_next_goes_on(
@@ -223,7 +223,7 @@ def test_a_batch_whose_part_is_gone_is_recorded_then_parked_and_the_next_goes_on
         assert list(loaded.failures) == [poisoned.batch_id]
         assert ("(parked)" in loaded.failures[poisoned.batch_id]) is (run == 2)
     assert load(bare.platform, TABLE).failures == {}
-    assert set(bare.rows()) == {"b"}
+    assert set(bare.rows()) == {("b",)}
     states = sorted(line["state"] for line in bare.ledger())
     assert states == ["applied", "failed", "failed", "parked"]
 
