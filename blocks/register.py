@@ -10,15 +10,21 @@ import sys
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
+from blocks.finance import Finance
+from blocks.openweather import OpenWeather, parse_locations
+from blocks.ph_news import PhNews
 from blocks.platform import GCP, LANDING_GCS, WAREHOUSE, blocks_from
 from blocks.settings import Settings
 from blocks.usgs_earthquake import UsgsEarthquake
 
 
 def all_blocks(settings: Settings) -> dict[str, Block]:
-    """Every block of the project by document name, in the order in which they refer to another."""
+    """Every block of the project by document name, in the order in which they refer to another.
+
+    A source whose key or address is not set has no block; its flow says so when it is run.
+    """
     shared = blocks_from(settings)
-    return {
+    blocks: dict[str, Block] = {
         GCP: shared.gcp,
         LANDING_GCS: shared.gcs,
         WAREHOUSE: shared.warehouse,
@@ -26,6 +32,27 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
             base_url=settings.usgs_base_url, history_start=settings.usgs_history_start
         ),
     }
+    if settings.openweather_api_key:
+        blocks["openweather"] = OpenWeather(
+            base_url=settings.openweather_base_url,
+            api_key=settings.openweather_api_key,
+            locations=parse_locations(settings.openweather_locations),
+            units=settings.openweather_units,
+        )
+    if settings.mediastack_access_key:
+        blocks["ph-news"] = PhNews(
+            base_url=settings.mediastack_base_url,
+            access_key=settings.mediastack_access_key,
+            monthly_requests=settings.mediastack_monthly_requests,
+        )
+    if settings.finance_sheet_url:
+        blocks["finance"] = Finance(
+            base_url=settings.google_sheets_base_url,
+            sheet_url=settings.finance_sheet_url,
+            worksheet=settings.finance_worksheet,
+            gcp_credentials=shared.gcp,
+        )
+    return blocks
 
 
 def register(settings: Settings) -> list[str]:
@@ -38,17 +65,26 @@ def register(settings: Settings) -> list[str]:
     return saved
 
 
+def explain(error: ValidationError) -> str:
+    """Which variables are missing or wrong, one per line, without their values."""
+    lines = [
+        f"{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        for problem in error.errors()
+    ]
+    return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])
+
+
 def main() -> int:
     try:
-        settings = Settings()
+        saved = register(Settings())
     except ValidationError as error:
-        for problem in error.errors():
-            variable = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{variable}: {problem['msg']}", file=sys.stderr)
-        print("Set these in the environment or in .env (see .env.example).", file=sys.stderr)
+        print(explain(error), file=sys.stderr)
         return 1
-    for saved in register(settings):
-        print(f"saved {saved}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for document in saved:
+        print(f"saved {document}")
     return 0
 
 

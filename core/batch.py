@@ -87,6 +87,8 @@ class Manifest(msgspec.Struct, frozen=True):
     seen: dict[str, str] = {}
     # What a reader of the ledger should know, such as a gap.
     note: str | None = None
+    # (field, change) of what the source sent otherwise than declared.
+    fields: tuple[tuple[str, str], ...] = ()
     # Lets a snapshot mark as many rows deleted as it lacks.
     allow_absent: bool = False
     version: Literal[1] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from urllib.parse import quote
 
 
@@ -24,6 +25,14 @@ class Refused(SourceError):
 
 class CountMismatch(SourceError):
     """The source says it has another number of rows than it gave."""
+
+
+class NoRequestLeft(Exception):
+    """The source's budget has no request left before `until`, UTC."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"no request left until {until:%Y-%m-%d %H:%M} UTC")
+        self.until = until
 
 
 class LoadFailed(Exception):

@@ -1,4 +1,6 @@
-"""The tables that say what happened: `_loads`, `_rejects`, `_jobs`, `_builds`. All append-only."""
+"""The tables that say what happened: `_loads`, `_rejects`, `_jobs`, `_builds`, `_requests`,
+`_fields`. All append-only.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from core.schema import Column, fingerprint
+from core.batch import Window
+from core.schema import Column, Mode, fingerprint
 
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
 # parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
@@ -88,11 +91,28 @@ BUILDS = (
     Column("started_at", "TIMESTAMP", "UTC."),
     Column("ended_at", "TIMESTAMP", "UTC."),
 )
+REQUESTS = (
+    Column("reservation_id", "STRING", "The reservation: one line reserved, then one settled."),
+    Column("source", "STRING", "The source whose plan counts requests."),
+    Column("state", "STRING", "reserved or settled; what is never settled counts as spent."),
+    Column("requests", "INT64", "Requests granted when reserved, really sent when settled."),
+    Column("recorded_at", "TIMESTAMP", "When this line was written, by BigQuery's clock, UTC."),
+)
+FIELDS = (
+    Column("source", "STRING"),
+    Column("table_name", "STRING", "The raw table."),
+    Column("field", "STRING", "The source's field."),
+    Column("change", "STRING", "new, retyped or missing, against the declared columns."),
+    Column("batch_id", "STRING", "The first batch that showed it."),
+    Column("announced_at", "TIMESTAMP", "When it was announced, once, UTC."),
+)
 # Table name to columns and the column whose month partitions it.
 TABLES: dict[str, tuple[tuple[Column, ...], str]] = {
     "_rejects": (REJECTED, "rejected_at"),
     "_jobs": (JOBS, "started_at"),
     "_builds": (BUILDS, "started_at"),
+    "_requests": (REQUESTS, "recorded_at"),
+    "_fields": (FIELDS, "announced_at"),
     "_loads": (LOADS, "applied_at"),
 }
 # The tables carry it as a label, so that one look tells whether a column is missing.
@@ -113,6 +133,21 @@ class Cursor:
 
     def updated_after(self, overlap: timedelta) -> datetime | None:
         return self.watermark - overlap if self.watermark else None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at a source that had nothing new. `observed_at` by the source's own clock."""
+
+    batch_id: str
+    window: Window
+    observed_at: datetime
+    seen: dict[str, str]
+    met_again: int
+    requests: int
+    source_count: int | None = None
+    mode: Mode = "incremental"
+    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,36 @@ class Reject:
 
 
 @dataclass
+class Fields:
+    """Which fields a source sent: those with no column, those of another type, those present."""
+
+    new: set[str] = field(default_factory=set)
+    retyped: set[str] = field(default_factory=set)
+    present: set[str] = field(default_factory=set)
+
+    def add(self, other: Fields) -> None:
+        self.new |= other.new
+        self.retyped |= other.retyped
+        self.present |= other.present
+
+    def changes(self, table: Table) -> tuple[tuple[str, str], ...]:
+        """(field, change) of what is not as declared: new, retyped, or missing from every row."""
+        found = [(name, "new") for name in self.new]
+        found += [(name, "retyped") for name in self.retyped]
+        if self.present:
+            wanted = {column.name for column in table.columns if not column.is_optional}
+            found += [(name, "missing") for name in wanted - self.present]
+        return tuple(sorted(found))
+
+
+@dataclass
 class Page:
     """A bounded piece of an extraction, ready to be written as Parquet."""
 
     rows: pa.Table
     rejects: list[Reject] = field(default_factory=list)
     odd: int = 0
+    fields: Fields = field(default_factory=lambda: Fields())
 
     @property
     def extracted(self) -> int:
@@ -67,10 +91,14 @@ def to_page(
     staged: dict[str, list[object]] = {column.name: [] for column in STAGED}
     rejects: list[Reject] = []
     odd = 0
+    fields = Fields()
     for row, record in enumerate(records, start=first_row):
         typed: dict[str, object] = {}
         extra = dict(record.extra)
         is_odd = False
+        fields.new |= extra.keys()
+        if not record.is_deleted:
+            fields.present |= record.fields.keys()
         for column in table.columns:
             value = record.fields.get(column.name)
             if value is None:
@@ -82,6 +110,7 @@ def to_page(
                 typed[column.name] = None
                 extra[column.name] = value
                 is_odd = True
+                fields.retyped.add(column.name)
         reason = reject_reason(table, record, typed)
         if reason is not None:
             is_expected = reason in (expected or {})
@@ -104,7 +133,7 @@ def to_page(
         staged["_row"].append(row)
     arrays = {**columns, **staged}
     schema = arrow_schema((*table.columns, *STAGED))
-    return Page(pa.Table.from_pydict(arrays, schema=schema), rejects, odd)
+    return Page(pa.Table.from_pydict(arrays, schema=schema), rejects, odd, fields)
 
 
 def reject_reason(table: Table, record: Record, typed: Mapping[str, object]) -> str | None:

@@ -43,6 +43,8 @@ class Column:
     converter: values.Converter | None = None
     # Of all versions of a row the least or the greatest value stands, whatever order they come in.
     keep: Literal["min", "max"] | None = None
+    # The source leaves it out when there is nothing to say; otherwise its absence is announced.
+    is_optional: bool = False
 
     def convert(self, value: object) -> object:
         """The value in this column's type; ValueError when it does not fit without loss."""

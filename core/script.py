@@ -43,6 +43,11 @@ class Names:
         return f"`{self.project}`.`{self.staging_dataset}`.`{table}`"
 
 
+def quoted(name: str) -> str:
+    """A column's name in backquotes: a source may name one `to`, which GoogleSQL reserves."""
+    return f"`{name}`"
+
+
 def fence_table(source: str) -> str:
     return f"_fence__{source}"
 
@@ -142,6 +147,7 @@ END IF;"""
             "SET applied_at = CURRENT_TIMESTAMP();",
             apply,
             _insert_rejects(manifest, names) if manifest.rejected else "",
+            _announce(manifest, names) if manifest.fields else "",
             f"INSERT INTO {loads} ({', '.join(line)})\nSELECT {', '.join(line.values())};",
         ]
     )
@@ -169,9 +175,9 @@ def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
     """Staged rows, typed as the table wants them, ranked within their key."""
     staged = dict(manifest.columns)
     own = [
-        f"s.{column.name}"
+        f"s.{quoted(column.name)}"
         if column.name in staged
-        else f"CAST(NULL AS {column.type}) AS {column.name}"
+        else f"CAST(NULL AS {column.type}) AS {quoted(column.name)}"
         for column in table.columns
     ]
     known = {column.name for column in (*table.columns, *STAGED)}
@@ -179,12 +185,13 @@ def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
     extra = "s._extra"
     if unknown:
         # Columns that a newer code staged and this one does not know join the other extra fields.
-        fields = f"TO_JSON_STRING(STRUCT({', '.join(f's.{name} AS {name}' for name in unknown)}))"
+        named = ", ".join(f"s.{quoted(name)} AS {quoted(name)}" for name in unknown)
+        fields = f"TO_JSON_STRING(STRUCT({named}))"
         extra = (
             f"IF(s._extra IS NULL, {fields}, CONCAT("
             f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
         )
-    order = f"s.{table.order_by} DESC, " if table.order_by else ""
+    order = f"s.{quoted(table.order_by)} DESC, " if table.order_by else ""
     return f"""\
 CREATE OR REPLACE TEMP TABLE placed AS
 SELECT
@@ -198,11 +205,11 @@ FROM {staging} AS s;"""
 
 
 def _columns(names: Iterable[str], alias: str) -> str:
-    return ", ".join(f"{alias}.{name}" for name in names)
+    return ", ".join(f"{alias}.{quoted(name)}" for name in names)
 
 
 def _same_key(table: Table, one: str, other: str) -> str:
-    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in table.key)
+    return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in table.key)
 
 
 def _bounds(table: Table, target: str) -> str:
@@ -211,9 +218,9 @@ def _bounds(table: Table, target: str) -> str:
     The batch's own range, united with the places where its keys already stand: a revised event time
     may cross a partition. Constants, so that BigQuery prunes the partitions outside.
     """
-    event = table.partition_by
-    if event is None:
+    if table.partition_by is None:
         return ""
+    event = quoted(table.partition_by)
     slack = int(table.alias_slack.total_seconds()) if table.aliases else 0
     own = f"""\
     SELECT
@@ -221,13 +228,13 @@ def _bounds(table: Table, target: str) -> str:
         TIMESTAMP_ADD(MAX({event}), INTERVAL {slack} SECOND) AS event_to
     FROM placed"""
     names = ""
-    if event not in table.key:
-        (key,) = table.key
+    if table.partition_by not in table.key:
+        key = quoted(*table.key)
         names = f"CREATE OR REPLACE TEMP TABLE names AS\n    SELECT {key} AS name FROM placed"
         if table.aliases:
             names += f"""
     UNION DISTINCT
-    SELECT name FROM placed AS p CROSS JOIN UNNEST(SPLIT(p.{table.aliases}, ',')) AS name
+    SELECT name FROM placed AS p CROSS JOIN UNNEST(SPLIT(p.{quoted(table.aliases)}, ',')) AS name
     WHERE name != ''"""
         names += ";\n"
         own += f"""
@@ -248,7 +255,7 @@ SET bound_to = (SELECT event_to FROM bounds);"""
 def _within(table: Table, alias: str) -> str:
     if table.partition_by is None:
         return "TRUE"
-    event = f"{alias}.{table.partition_by}"
+    event = f"{alias}.{quoted(table.partition_by)}"
     return f"({event} BETWEEN bound_from AND bound_to OR {event} IS NULL)"
 
 
@@ -258,36 +265,39 @@ def _standing(table: Table, target: str) -> str:
 CREATE OR REPLACE TEMP TABLE standing AS
 SELECT t.*
 FROM {target} AS t
-JOIN (SELECT {", ".join(table.key)} FROM placed WHERE _rank = 1) AS p
+JOIN (SELECT {_columns(table.key, "c")} FROM placed AS c WHERE c._rank = 1) AS p
     ON {_same_key(table, "p", "t")}
 WHERE {_within(table, "t")};"""
 
 
 def _verdicts(table: Table, batch: str) -> str:
     """What becomes of each staged row. A deletion keeps the values that it does not bring."""
-    key, order = table.key, table.order_by
+    key = table.key
     plain = [column for column in table.columns if column.name not in key]
-    names = [column.name for column in plain]
-    content = [*names, "_extra", "_is_deleted"]
+    content = [*(column.name for column in plain), "_extra", "_is_deleted"]
     is_older = f"{batch} < t._batch_id"
-    if order:
+    if table.order_by:
+        order = quoted(table.order_by)
         is_older = f"(s.{order} < t.{order} OR s.{order} = t.{order} AND {is_older})"
     merged = []
-    for name in content:
-        kept = next((column.keep for column in plain if column.name == name), None)
+    for column_name in content:
+        name = quoted(column_name)
+        kept = next((column.keep for column in plain if column.name == column_name), None)
         if kept:
             function = "LEAST" if kept == "min" else "GREATEST"
             merged.append(
                 f"{function}(COALESCE(s.{name}, t.{name}), COALESCE(t.{name}, s.{name})) AS {name}"
             )
-        elif name == "_is_deleted":
+        elif column_name == "_is_deleted":
             merged.append("IF(_is_older, t._is_deleted, s._is_deleted) AS _is_deleted")
         else:
             merged.append(
                 f"CASE WHEN _is_older THEN t.{name} "
                 f"WHEN s._is_deleted THEN COALESCE(s.{name}, t.{name}) ELSE s.{name} END AS {name}"
             )
-    differs = "\n            OR ".join(f"c.{name} IS DISTINCT FROM t.{name}" for name in content)
+    differs = "\n            OR ".join(
+        f"c.{name} IS DISTINCT FROM t.{name}" for name in map(quoted, content)
+    )
     judged = f"""\
         WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
         WHEN NOT (
@@ -304,8 +314,8 @@ def _verdicts(table: Table, batch: str) -> str:
     return f"""\
 CREATE OR REPLACE TEMP TABLE compared AS
 SELECT
-    s.*, t.{key[0]} IS NOT NULL AS _stands,
-    t.{key[0]} IS NOT NULL AND {is_older} AS _is_older
+    s.*, t.{quoted(key[0])} IS NOT NULL AS _stands,
+    t.{quoted(key[0])} IS NOT NULL AND {is_older} AS _is_older
 FROM placed AS s
 LEFT JOIN standing AS t ON {_same_key(table, "t", "s")};
 CREATE OR REPLACE TEMP TABLE merged AS
@@ -328,7 +338,7 @@ LEFT JOIN standing AS t ON {_same_key(table, "t", "c")};
 def _guards(table: Table, manifest: Manifest) -> str:
     counted = " + ".join(f"n_{verdict}" for verdict in VERDICTS)
     where = f"{manifest.source} batch {manifest.batch_id}"
-    keys = ", ".join(table.key)
+    keys = ", ".join(map(quoted, table.key))
     return f"""\
 SELECT IF(
     {counted} + {manifest.rejected} = {manifest.extracted},
@@ -356,10 +366,10 @@ SELECT IF(
 def _merge(table: Table, target: str, batch: str) -> str:
     content = [name for name in table.column_names if name not in table.key]
     content += ["_extra", "_is_deleted"]
-    updates = ", ".join(f"{name} = c.{name}" for name in content)
+    updates = ", ".join(f"{name} = c.{name}" for name in map(quoted, content))
     # A row keeps the name of the newest batch that observed it, by which later ones are ordered.
     updates += f", _batch_id = IF(c._is_older, t._batch_id, {batch}), _inserted_at = applied_at"
-    columns = [*table.key, *content]
+    columns = [quoted(name) for name in (*table.key, *content)]
     return f"""\
 MERGE {target} AS t
 USING (
@@ -378,7 +388,7 @@ def _supersede(table: Table, target: str, batch: str) -> str:
     At equal stamps a live row outweighs a deleted one, then the later batch, then the greater key,
     so that of two rows that name each other exactly one stays.
     """
-    (key,), order, aliases = table.key, table.order_by, table.aliases
+    key, order, aliases = map(quoted, (*table.key, table.order_by or "", table.aliases or ""))
     return f"""\
 CREATE OR REPLACE TEMP TABLE renamed AS
 SELECT DISTINCT o.{key}
@@ -410,7 +420,7 @@ def _mark_absent(table: Table, manifest: Manifest, names: Names, batch: str) -> 
 
     A row that the snapshot has but that was rejected is present all the same.
     """
-    (key,) = table.key
+    key = quoted(*table.key)
     target = names.raw(table.name)
     present = f"SELECT {key} AS name FROM placed"
     if manifest.rejected:
@@ -451,3 +461,24 @@ SELECT
     {literal(manifest.batch_id)}, {literal(manifest.source)}, {literal(manifest.table)},
     r._row, r.reason, r.is_expected, r.payload, applied_at
 FROM {staging} AS r;"""
+
+
+def _announce(manifest: Manifest, names: Names) -> str:
+    """Note each field that is not as declared, the first time it is met."""
+    changes = "\n    UNION ALL ".join(
+        f"SELECT {literal(name)} AS field, {literal(change)} AS change"
+        for name, change in manifest.fields
+    )
+    return f"""\
+INSERT INTO {names.raw("_fields")}
+    (source, table_name, field, change, batch_id, announced_at)
+SELECT
+    {literal(manifest.source)}, {literal(manifest.table)}, f.field, f.change,
+    {literal(manifest.batch_id)}, applied_at
+FROM (
+    {changes}
+) AS f
+LEFT JOIN {names.raw("_fields")} AS told
+    ON told.source = {literal(manifest.source)} AND told.table_name = {literal(manifest.table)}
+    AND told.field = f.field AND told.change = f.change
+WHERE told.field IS NULL;"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -17,6 +18,7 @@ Converter = Callable[[object], object]
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 # Integers beyond 2^53 are not all representable as FLOAT64.
 EXACT_FLOAT = 2**53
+ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # BigQuery: TIMESTAMP from 0001-01-01 to 9999-12-31 23:59:59.999999 UTC.
 TIMESTAMP_MIN = datetime(1, 1, 1, tzinfo=UTC)
@@ -79,13 +81,33 @@ def boolean(value: object) -> bool:
 
 def epoch_milliseconds(value: object) -> datetime:
     """Epoch milliseconds UTC, negative before 1970, exact to the microsecond."""
+    return _since_epoch(value, "milliseconds", 1_000)
+
+
+def epoch_seconds(value: object) -> datetime:
+    """Epoch seconds UTC, negative before 1970, exact to the microsecond."""
+    return _since_epoch(value, "seconds", 1_000_000)
+
+
+def _since_epoch(value: object, unit: str, microseconds_each: int) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("not a number of milliseconds")
-    microseconds = (Decimal(repr(value)) if isinstance(value, float) else Decimal(value)) * 1000
+        raise ValueError(f"not a number of {unit}")
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    microseconds = exact * microseconds_each
     if not microseconds.is_finite() or microseconds != microseconds.to_integral_value():
         raise ValueError("finer than a microsecond")
     try:
         return EPOCH + timedelta(microseconds=int(microseconds))
+    except OverflowError as error:
+        raise ValueError("beyond TIMESTAMP") from error
+
+
+def iso_8601(value: object) -> datetime:
+    """A date and time with its offset, exact to the microsecond, as UTC."""
+    if not isinstance(value, str) or not ISO_8601.fullmatch(value):
+        raise ValueError("not a date and time with an offset")
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
     except OverflowError as error:
         raise ValueError("beyond TIMESTAMP") from error
 

@@ -13,32 +13,38 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
 from blocks.platform import load_blocks
+from flows.finance import finance
+from flows.openweather import openweather
+from flows.ph_news import ph_news
 from flows.usgs_earthquake import usgs_earthquake
 from tasks.build import BuildFailed, describe
 from tasks.due import due_build, run_build
 from tasks.platform import connect
 from tasks.report import run_name
 
+Source = Literal["usgs-earthquake", "openweather", "ph-news", "finance"]
+
 
 class EltFailed(Exception):
     """The load, the build or both failed; the message has each cause."""
 
 
-SOURCES = {"usgs-earthquake": usgs_earthquake}
-
-
 @flow(name="elt", flow_run_name=run_name, validate_parameters=True)
 def elt(
-    source: Literal["usgs-earthquake"], start: date | None = None, end: date | None = None
+    source: Source,
+    start: date | None = None,
+    end: date | None = None,
+    allow_deletions: bool = False,
 ) -> State:
     """Load a source, then build and test its marts if anything is new in them.
 
     Args:
         source: The source to load.
-        start: First day to load again (backfill); leave empty to load what is new.
+        start: First day to load again (usgs-earthquake only); leave empty to load what is new.
         end: Last day to load again.
+        allow_deletions: Mark deleted as many rows as the ledger lacks (finance only).
     """
-    loaded: State = SOURCES[source](start=start, end=end, return_state=True)
+    loaded = load_source(source, start, end, allow_deletions)
     blocks = load_blocks()
     platform = connect(blocks)
     name = source.replace("-", "_")
@@ -57,3 +63,27 @@ def elt(
     if failures:
         raise EltFailed("; ".join(str(failure) for failure in failures)) from failures[0]
     return Completed(message=f"{loaded.message}; {built}")
+
+
+def load_source(
+    source: Source, start: date | None, end: date | None, allow_deletions: bool
+) -> State:
+    """Run a source's flow and return its final state.
+
+    Raises ValueError for a range or a permission that the source has no use for.
+    """
+    if (start or end) and source != "usgs-earthquake":
+        raise ValueError(f"{source} cannot be asked for a range of days")
+    if allow_deletions and source != "finance":
+        raise ValueError(f"{source} has no deletions to allow")
+    state: State
+    match source:
+        case "usgs-earthquake":
+            state = usgs_earthquake(start=start, end=end, return_state=True)
+        case "openweather":
+            state = openweather(return_state=True)
+        case "ph-news":
+            state = ph_news(return_state=True)
+        case "finance":
+            state = finance(allow_deletions=allow_deletions, return_state=True)
+    return state

@@ -9,6 +9,7 @@ usgs-earthquake/usgs-earthquake (`python -m blocks.register`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -20,7 +21,7 @@ from blocks.platform import load_block, load_blocks
 from blocks.usgs_earthquake import UsgsEarthquake
 from core.batch import Manifest, Window, new_batch_id
 from core.errors import CountMismatch, Refused
-from core.ledger import Cursor, Line
+from core.ledger import Cursor, Look
 from core.rows import to_page
 from core.schema import Mode
 from core.steps import step
@@ -41,8 +42,8 @@ from sources.usgs_earthquake import (
     unseen,
     whole_seconds,
 )
+from tasks.by_hand import by_hand
 from tasks.http import Http, open_http
-from tasks.ledger import record_look
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
 from tasks.run import Extracted, run_source
@@ -58,7 +59,7 @@ PAGE_TRIES = 3
 )
 def extract(
     platform: Platform, api: UsgsEarthquake, window: Window, mode: Mode, cursor: Cursor
-) -> Manifest | Line:
+) -> Manifest | Look:
     """A committed batch of what the service has for the window, or the line of a look without news.
 
     Raises SourceError when the service does not answer, CountMismatch when it gives fewer or more
@@ -102,13 +103,10 @@ def extract(
         remembered = met if incremental and len(met) <= MOST_SEEN else {}
         watermark = served_at if incremental else None
         if draft is None:
-            return record_look(
-                platform.warehouse,
-                TABLE,
+            return Look(
                 batch_id=new_batch_id(served_at),
                 mode=mode,
                 window=window,
-                watermark=watermark,
                 seen=remembered,
                 met_again=met_again,
                 source_count=read,
@@ -221,4 +219,16 @@ def days(start: date | None, end: date | None) -> tuple[datetime | None, datetim
     return (
         datetime.combine(start, time.min, UTC) if start else None,
         datetime.combine(end, time(23, 59, 59), UTC) if end else None,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(
+        by_hand(
+            "usgs_earthquake",
+            "USGS earthquakes: what changed, or a range of event days (UTC).",
+            UsgsEarthquake,
+            lambda platform, api, options: run(platform, api, *days(options.start, options.end)),
+            takes_range=True,
+        )
     )

@@ -21,7 +21,13 @@ import httpx
 
 from sandbox.stack import DEFAULT_STATE, ROOT, read_env
 
-SOURCES = ("usgs-earthquake",)
+# Each source and where its stand-in's world is.
+SOURCES = {
+    "usgs-earthquake": "usgs",
+    "openweather": "openweather",
+    "ph-news": "mediastack",
+    "finance": "sheets",
+}
 WORLD = "demo"
 RUN_DEADLINE_SECONDS = 600.0
 POLL_SECONDS = 0.5
@@ -74,14 +80,14 @@ def main() -> int:
 
 def advance(env: dict[str, str], source: str) -> None:
     """Advance a stand-in's world once, after it was read for the first time."""
-    base = f"{env['SANDBOX_SOURCES_URL']}/{WORLD}/{source.partition('-')[0]}/control"
+    base = f"{env['SANDBOX_SOURCES_URL']}/{WORLD}/{SOURCES[source]}/control"
     state = httpx.get(f"{base}/state").raise_for_status().json()
-    if state["source"] == "generator" and not state["stages"] and state["queries"]:
+    if state.get("source") != "files" and not state["stages"] and state["queries"]:
         changes = httpx.post(f"{base}/advance").raise_for_status().json()
         told = ", ".join(
             f"{count} {kind.replace('_', ' ')}"
             for kind, count in changes.items()
-            if kind not in ("stage", "moment_ms")
+            if kind not in ("stage", "moment_ms") and isinstance(count, int)
         )
         print(f"the world of {source} has moved on: {told}", flush=True)
 

@@ -134,6 +134,18 @@ def own_variables(at: Layout) -> dict[str, str]:
         "USGS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/usgs",
         # The stand-in's oldest event is of 1900: the first run reads all there is.
         "USGS_HISTORY_START": "1900-01-01",
+        "OPENWEATHER_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/openweather",
+        "OPENWEATHER_API_KEY": "sandbox-openweather-key",
+        "OPENWEATHER_LOCATIONS": (
+            "Manila:14.5995:120.9842;Cebu City:10.3157:123.8854;Baguio:16.4023:120.596;"
+            "Tromsø:69.6492:18.9553;at sea:15.5:128"
+        ),
+        "MEDIASTACK_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/mediastack",
+        "MEDIASTACK_ACCESS_KEY": "sandbox-mediastack-key",
+        "MEDIASTACK_MONTHLY_REQUESTS": "100000",
+        "GOOGLE_SHEETS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/sheets",
+        "FINANCE_SHEET_URL": "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit",
+        "FINANCE_WORKSHEET": "ledger",
         "PREFECT_API_URL": f"{at.url('prefect')}/api",
         "PREFECT_HOME": str(at.state / "prefect"),
         "PREFECT_UI_STATIC_DIRECTORY": str(at.state / "prefect-ui"),

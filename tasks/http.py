@@ -3,6 +3,8 @@
 A request gets four tries within a total deadline. What is repeated: 408, 425, 429, 5xx, 202
 (Socrata is still working), timeouts, dropped connections, and bodies that are not what they say
 they are. A `Retry-After` is honoured. Anything else that is not a success raises Refused at once.
+A source that knows better what its answers mean says so with `judge`, and one whose requests are
+counted lets each be admitted first.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Literal, TypeVar
 
 import httpx
 
-from core.errors import Refused, SourceError, first_line, without_secrets
+from core.errors import NoRequestLeft, Refused, SourceError, first_line, without_secrets
 from core.steps import step
+
+T = TypeVar("T")
 
 logger = logging.getLogger("pipelines.http")
 # httpx logs whole URLs at INFO, and a key may stand in one.
@@ -33,13 +38,64 @@ MAX_BODY_BYTES = 512 * 2**20
 REPEATABLE = {202, 408, 425, 429, 500, 502, 503, 504}
 USER_AGENT = "data-pipelines/0.1 (personal data platform)"
 
+# What an answer's status and body come to: `final`, since repeating will not help, `repeat`, or
+# what its status says.
+Verdict = Literal["final", "repeat"] | None
+Judge = Callable[[int, str], Verdict]
 
-class _Repeat(Exception):
+
+def by_status(status: int, body: str) -> Verdict:
+    """The status alone tells."""
+    return None
+
+
+def freely() -> None:
+    """Nobody counts the requests."""
+
+
+class Repeat(Exception):
     """A try that failed in a way that the next may not; `wait_seconds` when the server said so."""
 
     def __init__(self, cause: str, wait_seconds: float | None = None) -> None:
         super().__init__(cause)
         self.wait_seconds = wait_seconds
+
+
+def repeated(
+    attempt: Callable[[], T],
+    source: str,
+    window: object,
+    *,
+    deadline: float,
+    secrets: Sequence[str] = (),
+    tries: int = TRIES,
+    pause: Callable[[float], None] = time.sleep,
+) -> T:
+    """What `attempt` returns once it does not raise Repeat; `deadline` is of the monotonic clock.
+
+    Raises SourceError with every cause when the tries or the time are used up.
+    """
+    causes: list[str] = []
+    for number in range(1, tries + 1):
+        try:
+            return attempt()
+        except Repeat as repeat:
+            causes.append(without_secrets(str(repeat), secrets))
+            wait = repeat.wait_seconds
+            if wait is None:
+                wait = random.uniform(0.5, 1.0) * 2 ** (number - 1)
+            left = deadline - time.monotonic()
+            if number == tries or wait > min(left, LONGEST_WAIT_SECONDS):
+                break
+            logger.warning("%s, %s: %s; trying again in %.1f s", source, window, causes[-1], wait)
+            pause(wait)
+        except NoRequestLeft as error:
+            if not causes:
+                raise
+            number -= 1
+            causes.append(str(error))
+            break
+    raise SourceError(source, window, f"gave up after {number} tries: {'; '.join(causes)}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +109,10 @@ class Answer:
 
 @dataclass
 class Http:
-    """A source's client. `requests` counts every request sent, repeated ones too."""
+    """A source's client. `requests` counts every request sent, repeated ones too.
+
+    `admit` is called before each of them, and lets none be sent by raising NoRequestLeft.
+    """
 
     source: str
     client: httpx.Client
@@ -61,53 +120,48 @@ class Http:
     tries: int = TRIES
     deadline_seconds: float = DEADLINE_SECONDS
     pause: Callable[[float], None] = time.sleep
+    judge: Judge = field(default=by_status, kw_only=True)
+    admit: Callable[[], None] = field(default=freely, kw_only=True)
     requests: int = field(default=0, init=False)
 
     def get_json(self, url: str, params: Mapping[str, str | int | float], window: object) -> Answer:
         """GET `url` and parse its JSON.
 
-        Raises Refused when the source declines, SourceError when the tries or the time are used up.
+        Raises Refused when the source declines, SourceError when the tries or the time are used up,
+        NoRequestLeft when not even the first try is admitted.
         """
         deadline = time.monotonic() + self.deadline_seconds
-        causes: list[str] = []
-        for attempt in range(1, self.tries + 1):
-            try:
-                return self._try(url, params, window, deadline)
-            except _Repeat as repeat:
-                causes.append(without_secrets(str(repeat), self.secrets))
-                wait = repeat.wait_seconds
-                if wait is None:
-                    wait = random.uniform(0.5, 1.0) * 2 ** (attempt - 1)
-                left = deadline - time.monotonic()
-                if attempt == self.tries or wait > min(left, LONGEST_WAIT_SECONDS):
-                    break
-                logger.warning(
-                    "%s, %s: %s; trying again in %.1f s", self.source, window, causes[-1], wait
-                )
-                self.pause(wait)
-        raise SourceError(
-            self.source, window, f"gave up after {len(causes)} tries: {'; '.join(causes)}"
+        return repeated(
+            lambda: self._try(url, params, window, deadline),
+            self.source,
+            window,
+            deadline=deadline,
+            secrets=self.secrets,
+            tries=self.tries,
+            pause=self.pause,
         )
 
     def _try(
         self, url: str, params: Mapping[str, str | int | float], window: object, deadline: float
     ) -> Answer:
+        self.admit()
         self.requests += 1
         with step("extract.request"):
             try:
                 with self.client.stream("GET", url, params=dict(params)) as response:
                     content = b"".join(_chunks(response, deadline))
             except httpx.TimeoutException as error:
-                raise _Repeat(f"timed out ({type(error).__name__})") from error
+                raise Repeat(f"timed out ({type(error).__name__})") from error
             except httpx.DecodingError as error:
-                raise _Repeat("the body could not be decompressed") from error
+                raise Repeat("the body could not be decompressed") from error
             except httpx.TransportError as error:
-                raise _Repeat(f"{type(error).__name__}: {error}") from error
+                raise Repeat(f"{type(error).__name__}: {error}") from error
         text = content.decode("utf-8", errors="replace")
-        if response.status_code in REPEATABLE:
+        verdict = self.judge(response.status_code, text)
+        if verdict == "repeat" or (verdict is None and response.status_code in REPEATABLE):
             cause = f"HTTP {response.status_code}: {first_line(text)}"
-            raise _Repeat(cause, _retry_after(response.headers))
-        if not response.is_success:
+            raise Repeat(cause, retry_after(response.headers))
+        if verdict == "final" or not response.is_success:
             # 204 counts as success, and so does an empty body, which is no JSON.
             raise Refused(
                 self.source, window, response.status_code, without_secrets(text, self.secrets)
@@ -116,11 +170,11 @@ class Http:
             body = json.loads(content, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             kind = response.headers.get("content-type", "no content type")
-            raise _Repeat(
+            raise Repeat(
                 f"HTTP {response.status_code} with a body that is not JSON "
                 f"({kind}, {len(content)} bytes: {first_line(text, 60)})"
             ) from error
-        return Answer(body, _served_at(response.headers), response.headers)
+        return Answer(body, served_at(response.headers), response.headers)
 
 
 def _chunks(response: httpx.Response, deadline: float) -> Iterator[bytes]:
@@ -129,9 +183,9 @@ def _chunks(response: httpx.Response, deadline: float) -> Iterator[bytes]:
     for chunk in response.iter_bytes():
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise _Repeat(f"a body of more than {MAX_BODY_BYTES} bytes")
+            raise Repeat(f"a body of more than {MAX_BODY_BYTES} bytes")
         if time.monotonic() > deadline:
-            raise _Repeat("the body did not arrive within the deadline")
+            raise Repeat("the body did not arrive within the deadline")
         yield chunk
 
 
@@ -139,7 +193,7 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait by the server's word, which is a number or a date."""
     given = headers.get("retry-after")
     if given is None:
@@ -148,12 +202,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, float(given))
     with contextlib.suppress(ValueError):
         until = parsedate_to_datetime(given)
-        now = _served_at(headers) or datetime.now(UTC)
+        now = served_at(headers) or datetime.now(UTC)
         return max(0.0, (until - now).total_seconds())
     return None
 
 
-def _served_at(headers: Mapping[str, str]) -> datetime | None:
+def served_at(headers: Mapping[str, str]) -> datetime | None:
+    """The server's clock by its Date header, UTC; None when it tells none."""
     with contextlib.suppress(ValueError, TypeError):
         return parsedate_to_datetime(headers["date"]).astimezone(UTC) if "date" in headers else None
     return None
@@ -161,10 +216,15 @@ def _served_at(headers: Mapping[str, str]) -> datetime | None:
 
 @contextlib.contextmanager
 def open_http(
-    source: str, secrets: Sequence[str] = (), read_timeout_seconds: float = 30.0
+    source: str,
+    secrets: Sequence[str] = (),
+    read_timeout_seconds: float = 30.0,
+    *,
+    judge: Judge = by_status,
+    admit: Callable[[], None] = freely,
 ) -> Iterator[Http]:
     """An Http for one source, closed at the end."""
     timeout = httpx.Timeout(read_timeout_seconds, connect=10.0)
     headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
     with httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client:
-        yield Http(source, client, secrets)
+        yield Http(source, client, secrets, judge=judge, admit=admit)

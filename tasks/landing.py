@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -112,6 +112,35 @@ class GcsLanding:
             self._bucket.blob(name).delete(retry=RETRY, timeout=TIMEOUT_SECONDS)
         except NotFound:
             return
+
+
+class Discard:
+    """A landing that keeps nothing but what was put where: for looking at a source."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, StoredObject] = {}
+
+    @property
+    def address(self) -> str:
+        return "nowhere"
+
+    def put(self, name: str, content: bytes) -> str:
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        self._stored[name] = StoredObject(name, len(content), md5, datetime.now(UTC))
+        return md5
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        self.put(name, content)
+        return True
+
+    def get(self, name: str) -> bytes:
+        raise FileNotFoundError(name)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        return (stored for name, stored in self._stored.items() if name.startswith(prefix))
+
+    def delete(self, name: str) -> None:
+        self._stored.pop(name, None)
 
 
 def _hex(base64_md5: str | None) -> str:

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from google.cloud import bigquery
 
-from core.batch import Manifest, Window
-from core.ledger import Cursor, Line
-from core.schema import Mode, Table
+from core.batch import Manifest
+from core.ledger import Cursor, Line, Look
+from core.schema import Table
 from core.script import FINAL_STATES, MARKS, VERDICTS, literal
 from core.steps import step
 from core.values import as_json
@@ -100,46 +100,62 @@ def read_lines(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> l
     return [Line(**row) for row in rows]
 
 
-def record_look(
-    warehouse: Warehouse,
-    table: Table,
-    *,
-    batch_id: str,
-    mode: Mode,
-    window: Window,
-    watermark: datetime | None,
-    seen: dict[str, str],
-    met_again: int,
-    source_count: int | None,
-    requests: int,
-    observed_at: datetime,
-) -> Line:
+def read_announced(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> tuple[str, ...]:
+    """What these batches were the first to show: `new field surprise`, in words."""
+    ids = sorted(batch_ids)
+    if not ids:
+        return ()
+    rows = warehouse.query(
+        f"""
+        SELECT field, change FROM {warehouse.names.raw("_fields")}
+        WHERE source = {literal(source)} AND batch_id IN UNNEST(@ids)
+        ORDER BY field, change
+        """,
+        source=source,
+        purpose="ledger",
+        parameters=[bigquery.ArrayQueryParameter("ids", "STRING", ids)],
+    )
+    return tuple(f"{row['change']} field {row['field']}" for row in rows)
+
+
+def record_look(warehouse: Warehouse, table: Table, look: Look) -> Line:
     """Write that the source was asked and had nothing new: the heartbeat for freshness."""
+    incremental = look.mode == "incremental"
     with step("look.record"):
         warehouse.insert_line(
             "_loads",
             {
-                "batch_id": batch_id,
+                "batch_id": look.batch_id,
                 "source": table.source,
                 "table_name": table.name,
-                "mode": mode,
+                "mode": look.mode,
                 "state": "looked",
-                "window_start": window.start,
-                "window_end": window.end,
-                "watermark": watermark,
-                "seen": as_json(seen),
+                "window_start": look.window.start,
+                "window_end": look.window.end,
+                "watermark": look.observed_at if incremental else None,
+                "seen": as_json(look.seen),
                 **dict.fromkeys(COUNTS, 0),
-                "met_again": met_again,
-                "source_count": source_count,
-                "requests": requests,
+                "met_again": look.met_again,
+                "source_count": look.source_count,
+                "requests": look.requests,
                 "code_version": code_version(),
-                "observed_at": observed_at,
+                "observed_at": look.observed_at,
+                "message": look.note,
                 "applied_at": "now",
             },
             table.source,
         )
+    return line_of(look)
+
+
+def line_of(look: Look) -> Line:
     return Line(
-        batch_id, "looked", met_again=met_again, source_count=source_count, requests=requests
+        look.batch_id,
+        "looked",
+        met_again=look.met_again,
+        source_count=look.source_count,
+        requests=look.requests,
+        message=look.note,
     )
 
 

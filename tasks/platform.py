@@ -13,12 +13,16 @@ from tasks.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class Platform:
-    """`landing` is where new batches go; a load looks in all of `landings`."""
+    """`landing` is where new batches go; a load looks in all of `landings`.
+
+    A dry platform asks sources and writes nothing.
+    """
 
     warehouse: Warehouse
     landing: Landing
     landings: Sequence[Landing]
     retention_days: float
+    is_dry: bool = False
 
     def prefix(self, source: str) -> str:
         return source_prefix(self.warehouse.project, self.warehouse.raw_dataset, source)

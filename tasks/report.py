@@ -44,6 +44,7 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
     not_had: tuple[str, ...] = ()
     note: str | None = None
+    announced: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
@@ -52,7 +53,7 @@ class Outcome:
     @property
     def message(self) -> str:
         """One line for lists of runs."""
-        note = f"; {self.note}" if self.note else ""
+        note = "".join(f"; {told}" for told in (self.note, *self.announced) if told)
         if not self.lines:
             return self.note or f"nothing done ({self.window})"
         if all(line.state == "looked" for line in self.lines):
@@ -118,6 +119,8 @@ def report(outcome: Outcome) -> None:
     in_flow = FlowRunContext.get() is not None
     logger: Logger = get_run_logger() if in_flow else logging.getLogger(f"pipelines.{where}")
     logger.info("%s, %s: %s", where, outcome.window, outcome.message)
+    for change in outcome.announced:
+        logger.warning("%s: %s; it is kept in _extra or null, see raw._fields", where, change)
     if in_flow:
         create_markdown_artifact(outcome.markdown, key=f"load-{where}", description=outcome.message)
     if outcome.failures:
@@ -128,7 +131,8 @@ def report(outcome: Outcome) -> None:
             f"{where}, {outcome.window}: {'; '.join(outcome.not_had)}; the rest is loaded: "
             f"{outcome.message}"
         )
-    if held := outcome.total("held"):
+    # A later snapshot decides anew about what an earlier one held back.
+    if held := outcome.lines[-1].held if outcome.lines else 0:
         raise DeletionsHeld(
             f"{where}: {held:,} rows are gone from the source, more than "
             f"{outcome.table.max_absent_share:.0%} of all, and were not marked deleted; if that is "

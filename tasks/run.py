@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from core.batch import Manifest, Window
-from core.ledger import Cursor, Line
+from core.ledger import Cursor, Line, Look
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
-from tasks.ledger import read_cursor
+from tasks.ledger import line_of, read_announced, read_cursor, record_look
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.report import Outcome
@@ -24,12 +24,12 @@ logger = logging.getLogger("pipelines.run")
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction came to: a committed batch, the line of a look without news, or neither.
+    """What an extraction came to: a committed batch, a look without news, or neither.
 
     `note` tells what a reader should know; `failures` what could not be had, although the rest was.
     """
 
-    batch: Manifest | Line | None = None
+    batch: Manifest | Look | None = None
     note: str | None = None
     failures: tuple[str, ...] = ()
 
@@ -49,28 +49,59 @@ def run_source(
     with timings() as spent:
         try:
             platform.warehouse.ensure_ledger()
-            recovered = load(platform, table)
+            recovered = Loaded() if platform.is_dry else load(platform, table)
             cursor = read_cursor(platform.warehouse, table) if mode == "incremental" else Cursor()
-        except (GoogleAPICallError, GoogleAuthError) as error:
+        except (GoogleAPIError, GoogleAuthError) as error:
             if table.is_replayable:
                 raise
             logger.error("%s: extracting although BigQuery fails: %s", table.source, error)
             recovered, cursor = Loaded(), Cursor()
         window = window_of(cursor)
         extracted = extract(window, cursor)
-        loaded = Loaded()
+        if platform.is_dry:
+            return dry_outcome(table, mode, window, extracted)
+        loaded, looked = Loaded(), list[Line]()
         if isinstance(extracted.batch, Manifest):
             loaded = load(platform, table, skip=recovered.failures)
-        looked = [extracted.batch] if isinstance(extracted.batch, Line) else []
+        elif isinstance(extracted.batch, Look):
+            looked = [record_look(platform.warehouse, table, extracted.batch)]
+        lines = [*recovered.lines, *loaded.lines]
+        applied = [line.batch_id for line in lines]
+        announced = read_announced(platform.warehouse, table.source, applied)
         cleanup(platform, table)
         platform.warehouse.flush_jobs(table.source)
     return Outcome(
         table=table,
         mode=mode,
         window=window,
-        lines=[*recovered.lines, *loaded.lines, *looked],
+        lines=[*lines, *looked],
         failures={**recovered.failures, **loaded.failures},
         not_had=extracted.failures,
         note=extracted.note,
+        announced=announced,
         seconds=dict(spent.seconds),
     )
+
+
+def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) -> Outcome:
+    """What a run would have brought; nothing of it was written."""
+    lines = []
+    if isinstance(extracted.batch, Look):
+        lines = [line_of(extracted.batch)]
+    elif extracted.batch:
+        manifest = extracted.batch
+        lines = [
+            Line(
+                manifest.batch_id,
+                "applied",
+                extracted=manifest.extracted,
+                met_again=manifest.met_again,
+                rejected=manifest.rejected,
+                rejected_unexpected=manifest.rejected_unexpected,
+                odd=manifest.odd,
+                source_count=manifest.source_count,
+                requests=manifest.requests,
+                size_bytes=manifest.size_bytes,
+            )
+        ]
+    return Outcome(table, mode, window, lines, not_had=extracted.failures, note=extracted.note)

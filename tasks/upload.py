@@ -20,7 +20,7 @@ from core.batch import (
     encode_manifest,
     new_batch_id,
 )
-from core.rows import Page, rejects_table
+from core.rows import Fields, Page, rejects_table
 from core.schema import STAGED, Mode, Table, fingerprint
 from core.steps import step
 from core.version import code_version
@@ -46,6 +46,7 @@ class Draft:
     rejected: int = 0
     rejected_unexpected: int = 0
     odd: int = 0
+    fields: Fields = field(default_factory=Fields)
 
     @property
     def next_row(self) -> int:
@@ -85,6 +86,7 @@ def add_page(draft: Draft, page: Page) -> None:
         draft.rejected += len(page.rejects)
         draft.rejected_unexpected += sum(not reject.is_expected for reject in page.rejects)
     draft.odd += page.odd
+    draft.fields.add(page.fields)
 
 
 @verb(
@@ -141,6 +143,7 @@ def commit(
         watermark=watermark,
         seen=seen or {},
         note=note,
+        fields=draft.fields.changes(draft.table),
         allow_absent=allow_absent,
     )
     name = f"{draft.prefix}{MANIFEST}"

@@ -147,6 +147,18 @@ class Warehouse:
                 name, columns, partition_by, ["source"], "Ledger of the platform.", ledger.LABELS
             )
 
+    def has_source(self, table: Table) -> bool:
+        """Whether `ensure_source` was done once: the fence, which it makes last, exists."""
+        try:
+            self.client.get_table(
+                f"{self.project}.{self.raw_dataset}.{fence_table(table.source)}",
+                retry=RETRY,
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+        except NotFound:
+            return False
+        return True
+
     def ensure_source(self, table: Table) -> None:
         """A source's raw table, with every column of its declaration, and its fence exist."""
         description = f"Raw rows of {table.source}, one per {', '.join(table.key)}."

@@ -13,6 +13,7 @@ from msgspec import structs
 from core.batch import Manifest, Part, Window
 from core.schema import STAGED, Type
 from core.script import Names, apply_script, literal
+from sources.finance import TABLE as LEDGER
 from sources.usgs_earthquake import TABLE
 
 NAMES = Names("a-project", "raw", "raw_staging")
@@ -43,6 +44,12 @@ MANIFEST = Manifest(
     watermark=MOMENT,
     seen={"it's": 'a "digest"; DROP'},
 )
+SNAPSHOT = structs.replace(
+    MANIFEST,
+    source=LEDGER.source,
+    table=LEDGER.name,
+    columns=tuple((column.name, column.type) for column in (*LEDGER.columns, *STAGED)),
+)
 SCRIPTS = {
     "merge": apply_script(TABLE, MANIFEST, NAMES),
     "merge without rejects": apply_script(TABLE, structs.replace(MANIFEST, rejected=0), NAMES),
@@ -53,12 +60,21 @@ SCRIPTS = {
         NAMES,
     ),
     "backfill": apply_script(TABLE, structs.replace(MANIFEST, mode="backfill"), NAMES),
+    "snapshot": apply_script(LEDGER, SNAPSHOT, NAMES),
+    "snapshot without rejects": apply_script(LEDGER, structs.replace(SNAPSHOT, rejected=0), NAMES),
+    "snapshot that may delete": apply_script(
+        LEDGER, structs.replace(SNAPSHOT, allow_absent=True), NAMES
+    ),
+    "snapshot with a column unknown here": apply_script(
+        LEDGER, structs.replace(SNAPSHOT, columns=(*SNAPSHOT.columns, ("from", "STRING"))), NAMES
+    ),
+    "insert": apply_script(replace(LEDGER, write="insert"), SNAPSHOT, NAMES),
 }
 
 
 def statements(script: str) -> list[str]:
     """The script's statements with control flow cut away; none of ours has a semicolon inside."""
-    cut = re.sub(r"^\s*(IF .* THEN|END IF;)\s*$", "", script, flags=re.MULTILINE)
+    cut = re.sub(r"^\s*(IF .* THEN|ELSE|END IF;)\s*$", "", script, flags=re.MULTILINE)
     return [" ".join(part.split()) for part in cut.split(";") if part.strip()]
 
 
@@ -86,6 +102,9 @@ def problems(script: str) -> list[str]:
             found.append("a MERGE without a check for two source rows before it")
     if "@" in script:
         found.append("a query parameter inside a script")
+    # The ledger has a column `to`, which GoogleSQL reserves.
+    if re.search(r"(?<![`\w])(to|from)(?![`\w])", re.sub(r"'[^']*'", "", script)):
+        found.append("a reserved word as a column's name without quotes")
     for name in ("raw", "raw_staging"):
         if re.search(rf"(?<!`\.)`?{name}`?\.", script.replace(f"`a-project`.`{name}`.", "")):
             found.append(f"{name} is not fully qualified")
@@ -108,6 +127,7 @@ def test_a_script_holds_what_bigquery_demands(name: str) -> None:
             "parameter",
         ),
         (lambda s: s.replace("`a-project`.`raw`.", "raw."), "qualified"),
+        (lambda s: s.replace("c.`place`", "c.to"), "reserved"),
     ],
 )
 def test_the_check_finds_what_it_is_for(broken: Callable[[str], str], problem: str) -> None:

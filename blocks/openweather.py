@@ -1,0 +1,101 @@
+"""The OpenWeather API as a block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from prefect.blocks.core import Block
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from blocks.urls import join
+
+VARIABLE = "OPENWEATHER_LOCATIONS"
+FORMAT = "name:lat:lon, several by semicolon"
+
+
+class Location(BaseModel):
+    """A point whose weather is wanted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = Field(
+        description="The point's key in the tables: give another point another name."
+    )
+    latitude: float = Field(ge=-90, le=90, allow_inf_nan=False, description="Degrees north.")
+    longitude: float = Field(ge=-180, le=180, allow_inf_nan=False, description="Degrees east.")
+
+
+class OpenWeather(Block):
+    """Where OpenWeather answers, with which key, and for which points it is asked."""
+
+    _block_type_name = "OpenWeather API"
+    _block_type_slug = "openweather"
+    _description = "OpenWeather's current weather, read by the flow openweather."
+
+    base_url: HttpUrl = Field(
+        default=HttpUrl("https://api.openweathermap.org"),
+        description="Address of the service; a path prefix is kept.",
+    )
+    api_key: SecretStr = Field(description="Key of the account (appid).")
+    locations: list[Location] = Field(
+        min_length=1, description="Points to ask for, each under a name of its own."
+    )
+    units: Literal["standard", "metric", "imperial"] = Field(
+        default="metric",
+        description="Kelvin and m/s, Celsius and m/s, or Fahrenheit and mph; kept with each row.",
+    )
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_given(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().strip():
+            raise ValueError("the key is empty")
+        return key
+
+    @field_validator("locations")
+    @classmethod
+    def _names_are_unique(cls, locations: list[Location]) -> list[Location]:
+        counted = Counter(location.name for location in locations)
+        if repeated := [name for name, number in counted.items() if number > 1]:
+            raise ValueError(f"two locations are called {', '.join(repeated)}")
+        return locations
+
+    def url(self, method: str) -> str:
+        """The address of a method: weather."""
+        return join(self.base_url, f"data/2.5/{method}")
+
+
+def parse_locations(text: str) -> list[Location]:
+    """The locations in a text such as `Manila:14.5995:120.9842;Cebu City:10.3157:123.8854`.
+
+    A name may have colons in it. Raises ValueError that names the variable and the part that is
+    wrong.
+    """
+    parts = [part.strip() for part in text.split(";") if part.strip()]
+    if not parts:
+        raise ValueError(f"{VARIABLE}: no location is given ({FORMAT})")
+    locations: dict[str, Location] = {}
+    for part in parts:
+        fields = part.rsplit(":", 2)
+        if len(fields) != 3:
+            raise ValueError(f"{VARIABLE}: {part!r} is not name:lat:lon ({FORMAT})")
+        given = dict(zip(("name", "latitude", "longitude"), fields, strict=True))
+        try:
+            location = Location.model_validate(given)
+        except ValidationError as error:
+            problems = (f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+            raise ValueError(f"{VARIABLE}: {part!r}: {'; '.join(problems)}") from None
+        if location.name in locations:
+            raise ValueError(f"{VARIABLE}: {part!r}: the name {location.name!r} is given twice")
+        locations[location.name] = location
+    return list(locations.values())

@@ -1,0 +1,115 @@
+"""The finance ledger into `raw.finance__ledger`.
+
+Every run reads the whole tab in one request. Entries that are gone from it are marked deleted,
+unless they are so many that the tab is hardly all there is: the run then fails, and one with
+`allow_deletions` marks them.
+
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
+finance/finance (`python -m blocks.register`), and the sheet shared with the service account.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.finance import Finance
+from blocks.platform import load_block, load_blocks
+from core.batch import Window, new_batch_id
+from core.ledger import Cursor, Look
+from core.rows import to_page
+from core.steps import step
+from sources.finance import SOURCE, TABLE, digest, moment_of_read, read_ledger
+from tasks.by_hand import by_hand
+from tasks.platform import Platform, connect
+from tasks.report import Outcome, report, run_name
+from tasks.run import Extracted, run_source
+from tasks.sheets import read_sheet
+from tasks.upload import add_page, commit, new_draft
+from tasks.verb import verb
+
+
+@verb(name="extract", task_run_name="extract finance", retries=2, retry_delay_seconds=[10, 60])
+def extract(
+    platform: Platform, api: Finance, window: Window, cursor: Cursor, allow_deletions: bool
+) -> Extracted:
+    """A committed batch of the whole tab, or the line of a look at a tab that has not changed.
+
+    A tab whose deletions are held back is taken again, so that runs fail until somebody decides.
+    Raises SourceError when the tab cannot be read or its header is not the ledger's.
+    """
+    sheet = read_sheet(
+        SOURCE,
+        api.gcp_credentials.get_credentials_from_service_account(),
+        base_url=str(api.base_url),
+        sheet_url=api.sheet_url,
+        worksheet=api.worksheet,
+    )
+    ledger = read_ledger(sheet.rows, f"worksheet {api.worksheet!r}")
+    observed_at = moment_of_read(sheet.observed_at, cursor.watermark)
+    seen = {"sheet": digest(sheet.rows)}
+    if cursor.seen == seen and not cursor.held:
+        return Extracted(
+            Look(
+                batch_id=new_batch_id(observed_at),
+                mode="incremental",
+                window=window,
+                seen=seen,
+                met_again=len(ledger.records),
+                source_count=len(ledger.records),
+                requests=sheet.requests,
+                observed_at=observed_at,
+            )
+        )
+    draft = new_draft(platform, TABLE, "incremental", window, observed_at)
+    with step("extract.page"):
+        add_page(draft, to_page(ledger.records, TABLE, draft.next_row))
+    manifest = commit(
+        draft,
+        requests=sheet.requests,
+        source_count=len(ledger.records),
+        watermark=observed_at,
+        seen=seen,
+        note=ledger.note,
+        allow_absent=allow_deletions,
+    )
+    return Extracted(manifest, note=ledger.note)
+
+
+def run(platform: Platform, api: Finance, allow_deletions: bool) -> Outcome:
+    """One run: what differs from the last read is found by comparing."""
+    return run_source(
+        platform,
+        TABLE,
+        "incremental",
+        lambda cursor: Window(cursor.watermark),
+        lambda window, cursor: extract(platform, api, window, cursor, allow_deletions),
+    )
+
+
+@flow(name="finance", flow_run_name=run_name, validate_parameters=True)
+def finance(allow_deletions: bool = False) -> State:
+    """Load the ledger as it stands.
+
+    Args:
+        allow_deletions: Mark entries deleted that are gone from the sheet, however many they are.
+    """
+    api = load_block(Finance, "finance")
+    outcome = run(connect(load_blocks()), api, allow_deletions)
+    report(outcome)
+    return Completed(message=outcome.message)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        by_hand(
+            "finance",
+            "The finance ledger as it stands.",
+            Finance,
+            lambda platform, api, options: run(platform, api, options.allow_deletions),
+            takes_deletions=True,
+        )
+    )

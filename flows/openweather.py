@@ -1,0 +1,181 @@
+"""Current weather of OpenWeather into `raw.openweather__observations`.
+
+Every run asks once for each configured location and keeps what it has not seen yet. What is not
+asked for now is gone: the service has no past, so an answer is committed even while BigQuery is
+down.
+
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
+openweather/openweather (`python -m blocks.register`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.openweather import OpenWeather
+from blocks.platform import load_block, load_blocks
+from core.batch import Window, new_batch_id
+from core.errors import Refused, SourceError, without_secrets
+from core.ledger import Cursor, Look
+from core.rows import to_page
+from core.steps import step
+from sources.openweather import (
+    OF_THE_ACCOUNT,
+    SOURCE,
+    TABLE,
+    Query,
+    digest,
+    judge,
+    reply_of,
+    spacing_seconds,
+    to_record,
+)
+from tasks.by_hand import by_hand
+from tasks.http import Http, open_http
+from tasks.platform import Platform, connect
+from tasks.report import Outcome, report, run_name
+from tasks.run import Extracted, run_source
+from tasks.upload import add_page, commit, new_draft
+from tasks.verb import verb
+
+# A poll that takes longer leaves the remaining locations to the next one, an hour later.
+POLL_SECONDS = 1800.0
+
+
+@dataclass
+class Poll:
+    """What each location answered, and the causes of those that did not."""
+
+    bodies: dict[Query, Mapping[str, object]] = field(default_factory=dict)
+    failures: dict[Query, str] = field(default_factory=dict)
+    served_at: datetime | None = None
+
+
+# Without retries: each request has its own, and another poll would ask again for what is in hand.
+@verb(name="extract", task_run_name="extract openweather {window}")
+def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor) -> Extracted:
+    """A committed batch of the new observations, or the line of a look without news.
+
+    A location that fails is named in `failures`, the others stand. Raises SourceError when none
+    answers.
+    """
+    with open_http(SOURCE, [api.api_key.get_secret_value()], judge=judge) as http:
+        found = poll(http, api)
+    failures = tuple(f"{query}: {cause}" for query, cause in found.failures.items())
+    if not found.bodies:
+        raise SourceError(SOURCE, window, f"no location answered: {'; '.join(failures)}")
+    observed_at = found.served_at or datetime.now(UTC)
+    met = {query.location: digest(body, query) for query, body in found.bodies.items()}
+    fresh = {
+        query: body
+        for query, body in found.bodies.items()
+        if cursor.seen.get(query.location) != met[query.location]
+    }
+    # A location that fails now will meet again what it gave before.
+    asked = {query.location for query in (*found.bodies, *found.failures)}
+    seen = {name: old for name, old in cursor.seen.items() if name in asked} | met
+    met_again = len(found.bodies) - len(fresh)
+    if not fresh:
+        look = Look(
+            batch_id=new_batch_id(observed_at),
+            window=window,
+            observed_at=observed_at,
+            seen=seen,
+            met_again=met_again,
+            requests=http.requests,
+        )
+        return Extracted(look, failures=failures)
+    draft = new_draft(platform, TABLE, "incremental", window, observed_at)
+    records = (to_record(body, query) for query, body in fresh.items())
+    with step("extract.page"):
+        add_page(draft, to_page(records, TABLE, draft.next_row))
+    batch = commit(
+        draft,
+        requests=http.requests,
+        source_count=None,
+        met_again=met_again,
+        watermark=observed_at,
+        seen=seen,
+        note=f"not had: {'; '.join(failures)}" if failures else None,
+    )
+    return Extracted(batch, failures=failures)
+
+
+def poll(http: Http, api: OpenWeather) -> Poll:
+    """One request per location; none after a refusal that concerns the whole account."""
+    wanted = [Query(at.name, at.latitude, at.longitude, api.units) for at in api.locations]
+    spacing = spacing_seconds(len(wanted))
+    deadline = time.monotonic() + POLL_SECONDS
+    found = Poll()
+    ended: str | None = None
+    for number, query in enumerate(wanted):
+        if ended is None and time.monotonic() > deadline:
+            ended = f"the poll took more than {POLL_SECONDS:.0f} s"
+        if ended is not None:
+            found.failures[query] = f"not asked, because {ended}"
+            continue
+        if number and spacing:
+            http.pause(spacing)
+        try:
+            body, served_at = ask(http, api, query)
+        except SourceError as error:
+            found.failures[query] = error.cause
+            if isinstance(error, Refused) and error.status in OF_THE_ACCOUNT:
+                ended = f"{query} was refused with {error.status}"
+            continue
+        found.bodies[query] = body
+        found.served_at = found.served_at or served_at
+    return found
+
+
+def ask(http: Http, api: OpenWeather, query: Query) -> tuple[Mapping[str, object], datetime | None]:
+    """The weather at one location, and the service's clock.
+
+    Raises Refused also for an error inside an HTTP 200.
+    """
+    key = api.api_key.get_secret_value()
+    answer = http.get_json(api.url("weather"), query.parameters(key), query)
+    status, message, body = reply_of(answer.body, query)
+    if status != 200:
+        raise Refused(SOURCE, query, status, without_secrets(message, http.secrets))
+    return body, answer.served_at
+
+
+def run(platform: Platform, api: OpenWeather) -> Outcome:
+    """One poll of all locations."""
+    return run_source(
+        platform,
+        TABLE,
+        "incremental",
+        # A poll asks for now, whenever the last one was; the window tells the gap between them.
+        lambda cursor: Window(cursor.watermark),
+        lambda window, cursor: extract(platform, api, window, cursor),
+    )
+
+
+@flow(name="openweather", flow_run_name=run_name, validate_parameters=True)
+def openweather() -> State:
+    """Load the current weather of every configured location."""
+    api = load_block(OpenWeather, "openweather")
+    outcome = run(connect(load_blocks()), api)
+    report(outcome)
+    return Completed(message=outcome.message)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        by_hand(
+            "openweather",
+            "Current weather of every configured location.",
+            OpenWeather,
+            lambda platform, api, options: run(platform, api),
+        )
+    )

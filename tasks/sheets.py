@@ -1,0 +1,187 @@
+"""A tab of a Google sheet in one request: the only place that knows gspread.
+
+gspread's `open_by_key` and `worksheet` cost a read each and tell nothing that is needed here, so
+the values are asked for directly, and a tab, sheet or permission that is missing shows as the
+refusal of that one read. gspread has no timeout by default and its own retry never ends: this one
+has four tries within a total deadline (tasks/http.py).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import gspread
+import requests
+import urllib3
+from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
+from gspread.exceptions import APIError, NoValidUrlKeyFound
+from gspread.utils import absolute_range_name, extract_id_from_url
+from requests import Response
+
+from core.errors import Refused, SourceError, first_line
+from core.steps import step
+from tasks.http import (
+    DEADLINE_SECONDS,
+    MAX_BODY_BYTES,
+    REPEATABLE,
+    Repeat,
+    repeated,
+    retry_after,
+    served_at,
+)
+
+GOOGLE = "https://sheets.googleapis.com"
+SCOPES = ("https://www.googleapis.com/auth/spreadsheets.readonly",)
+# Cells as they are stored: JSON numbers and texts, dates as days since 1899-12-30.
+AS_STORED = {"valueRenderOption": "UNFORMATTED_VALUE", "dateTimeRenderOption": "SERIAL_NUMBER"}
+TIMEOUT_SECONDS = (10.0, 30.0)
+CHUNK_BYTES = 65_536
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The rows of a tab, cut at their last cell; `observed_at` is Google's clock."""
+
+    rows: list[list[Cell]]
+    requests: int
+    observed_at: datetime
+
+
+class _Values(gspread.HTTPClient):
+    """gspread's client against another address; counts requests and bounds every body."""
+
+    def __init__(
+        self, credentials: Any, base_url: str, timeout: tuple[float, float], deadline: float
+    ) -> None:
+        super().__init__(credentials)
+        self.set_timeout(timeout)
+        self.session.hooks["response"].append(self._receive)
+        self.base_url, self.deadline = base_url.rstrip("/"), deadline
+        self.requests = 0
+        self.last: Response | None = None
+
+    def request(self, method: str, endpoint: str, *args: Any, **kwargs: Any) -> Any:
+        self.last = None
+        url = endpoint.replace(GOOGLE, self.base_url, 1)
+        try:
+            return super().request(method, url, *args, **kwargs)
+        except requests.RequestException:
+            # Sent, and nothing came back; whatever came back is counted as it does.
+            self.requests += 1
+            raise
+
+    def _receive(self, response: Response, **_: Any) -> None:
+        """Take the body within the deadline: a timeout only bounds the wait for its next bytes."""
+        self.requests += 1
+        self.last = response
+        body = io.BytesIO()
+        try:
+            for chunk in response.raw.stream(CHUNK_BYTES, decode_content=True):
+                body.write(chunk)
+                if body.tell() > MAX_BODY_BYTES:
+                    raise Repeat(f"a body of more than {MAX_BODY_BYTES} bytes")
+                if time.monotonic() > self.deadline:
+                    raise Repeat("the body did not arrive within the deadline")
+        except urllib3.exceptions.HTTPError as error:
+            raise Repeat(f"the body broke off ({type(error).__name__})") from error
+        finally:
+            response.raw.close()
+        body.seek(0)
+        response.raw = body
+
+
+def read_sheet(
+    source: str,
+    credentials: Any,
+    *,
+    base_url: str,
+    sheet_url: str,
+    worksheet: str,
+    timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS,
+    deadline_seconds: float = DEADLINE_SECONDS,
+    pause: Callable[[float], None] = time.sleep,
+) -> Sheet:
+    """Every cell of a tab as it is stored, in one read. `credentials` are google-auth's.
+
+    Raises Refused when Google declines (not shared, no such sheet, no such tab), SourceError when
+    the address or the credentials are no good, or when the tries or the time are used up.
+    """
+    window = f"worksheet {worksheet!r}"
+    try:
+        key = extract_id_from_url(sheet_url)
+    except NoValidUrlKeyFound as error:
+        form = "https://docs.google.com/spreadsheets/d/<id>/edit"
+        raise SourceError(
+            source, window, f"the sheet's address has no id, it should look like {form}"
+        ) from error
+    if hasattr(credentials, "with_scopes"):
+        # The scope of the rest of Google Cloud does not cover Sheets.
+        credentials = credentials.with_scopes(SCOPES)
+    deadline = time.monotonic() + deadline_seconds
+    client = _Values(credentials, base_url, timeout_seconds, deadline)
+    try:
+        body = repeated(
+            lambda: _try(client, source, window, key, worksheet),
+            source,
+            window,
+            deadline=deadline,
+            pause=pause,
+        )
+    finally:
+        client.session.close()
+    rows = body.get("values", []) if isinstance(body, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise SourceError(source, window, "the answer has no rows of values")
+    clock = served_at(client.last.headers) if client.last is not None else None
+    return Sheet(rows, client.requests, clock or datetime.now(UTC))
+
+
+def _try(client: _Values, source: str, window: str, key: str, worksheet: str) -> Any:
+    """One read. Raises Repeat for what may pass; no message has an address or a token in it."""
+    try:
+        with step("extract.request"):
+            return client.values_get(key, absolute_range_name(worksheet), dict(AS_STORED))
+    except APIError as error:
+        response = error.response
+        said = first_line(str(error.error.get("message", "")))
+        if response.status_code in REPEATABLE:
+            cause = f"HTTP {response.status_code}: {said}"
+            raise Repeat(cause, retry_after(response.headers)) from error
+        advice = _advice(response.status_code, said, client)
+        raise Refused(source, window, response.status_code, f"{advice}{said}") from error
+    except RefreshError as error:
+        cause = f"no token for the service account: {first_line(str(error.args[0]))}"
+        if error.retryable:
+            raise Repeat(cause) from error
+        raise SourceError(source, window, cause) from error
+    except TransportError as error:
+        raise Repeat("the token endpoint cannot be reached") from error
+    except GoogleAuthError as error:
+        raise SourceError(source, window, f"credentials: {type(error).__name__}") from error
+    except requests.JSONDecodeError as error:
+        kind = client.last.headers.get("content-type") if client.last is not None else None
+        status = client.last.status_code if client.last is not None else "?"
+        raise Repeat(f"HTTP {status} with a body that is not JSON ({kind})") from error
+    except requests.Timeout as error:
+        raise Repeat(f"timed out ({type(error).__name__})") from error
+    except requests.RequestException as error:
+        raise Repeat(type(error).__name__) from error
+
+
+def _advice(status: int, said: str, client: _Values) -> str:
+    """What to do about a refusal, in front of Google's own words."""
+    if status == 403:
+        account = getattr(client.auth, "service_account_email", "the service account")
+        return f"share the sheet with {account} as a viewer; "
+    if status == 404:
+        return "no sheet has the id in this address; "
+    if status == 400 and "parse range" in said:
+        return "the sheet has no tab of this title; "
+    return ""

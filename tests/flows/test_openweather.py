@@ -1,0 +1,369 @@
+"""OpenWeather runs against the stand-in: every observation that was served is a row, once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.cloud.bigquery import retry as retry_module
+
+from blocks.openweather import Location
+from core.errors import PartlyExtracted, SourceError, TooManyRejects
+from flows import openweather as flow_module
+from flows.openweather import run as run_flow
+from sources.openweather import SOURCE
+from tasks import http as http_module
+from tasks import warehouse as warehouse_module
+from tasks.due import due_build, run_build
+from tasks.report import report
+from tests.kits.openweather import KEY, LOCATIONS, api, flat
+from tests.lab import Lab
+
+MANILA, BAGUIO, TROMSO, SEA = LOCATIONS
+WAITS: list[float] = []
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tries and no waiting; the waits that were asked for are noted."""
+    WAITS.clear()
+    monkeypatch.setattr(http_module.Http.__init__, "__defaults__", ((), 2, 5.0, WAITS.append))
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab(kit="openweather")
+
+
+def fail_at(location: Location, lab: Lab, kind: str = "status", **fault: Any) -> None:
+    path = f"lat={location.latitude}"
+    lab.control("faults", [{"path": path, "kind": kind, "times": -1, **fault}])
+
+
+def plant(location: Location, lab: Lab, patch: dict[str, Any] | None) -> None:
+    point = {"lat": location.latitude, "lon": location.longitude}
+    lab.control("plant", {**point, "patch": patch})
+
+
+def requests(lab: Lab) -> int:
+    return len(lab.look("control/requests"))
+
+
+def test_the_raw_table_equals_what_was_served_through_three_polls(lab: Lab) -> None:
+    assert lab.run().total("inserted") == len(LOCATIONS)
+    lab.assert_equals_truth()
+    for poll in (2, 3):
+        assert set(lab.control("advance")["new"].values()) == {6}
+        outcome = lab.run()
+        report(outcome)
+        assert lab.only_line(outcome).inserted == len(LOCATIONS)
+        assert len(lab.rows()) == poll * len(LOCATIONS)
+        lab.assert_equals_truth()
+        lab.assert_settled()
+    # Every optional part was there in one row and absent in another.
+    rows = lab.rows().values()
+    for name in ("wind_gust", "main_sea_level", "sys_country"):
+        assert {row[name] is None for row in rows} == {True, False}
+    assert requests(lab) == 3 * len(LOCATIONS)
+
+
+def test_a_poll_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
+    lab.run()
+    before = lab.rows()
+    outcome = lab.run()
+    line = lab.only_line(outcome)
+    assert (line.state, line.met_again, line.requests) == ("looked", 4, 4)
+    assert outcome.message.startswith("nothing new (since 20")
+    assert lab.rows() == before
+    assert [line["state"] for line in lab.ledger()] == ["applied", "looked"]
+    assert lab.objects() == []
+
+
+def test_only_what_is_new_is_staged(lab: Lab) -> None:
+    lab.run()
+    plant(BAGUIO, lab, {"dt": 1767268800})
+    line = lab.only_line(lab.run())
+    assert (line.extracted, line.inserted, line.met_again) == (1, 1, 3)
+    assert len(lab.rows()) == 5
+    # Back to the first observation: known to the table, though not to the last look.
+    plant(BAGUIO, lab, None)
+    line = lab.only_line(lab.run())
+    assert (line.extracted, line.inserted, line.unchanged) == (1, 0, 1)
+    assert len(lab.rows()) == 5
+
+
+def test_another_value_for_a_known_dt_leaves_the_row(lab: Lab) -> None:
+    lab.run()
+    before = lab.rows()
+    plant(MANILA, lab, {"main": {"temp": -40}})
+    line = lab.only_line(lab.run())
+    assert (line.extracted, line.unchanged) == (1, 1)
+    assert lab.rows() == before
+
+
+def test_units_are_stored_and_change_what_is_stored(lab: Lab) -> None:
+    lab.run()
+    lab.control("advance")
+    lab.run(units="imperial")
+    rows = lab.rows().values()
+    assert sorted(row["units"] for row in rows) == ["imperial"] * 4 + ["metric"] * 4
+    lab.assert_equals_truth()
+
+
+def test_one_failing_location_does_not_lose_the_others(lab: Lab) -> None:
+    lab.run()
+    lab.control("advance")
+    fail_at(BAGUIO, lab, status=404, body='{"cod":"404","message":"city not found"}')
+    outcome = lab.run()
+    assert lab.only_line(outcome).inserted == 3
+    said = 'Baguio: HTTP 404: {"cod":"404","message":"city not found"}'
+    with pytest.raises(PartlyExtracted) as raised:
+        report(outcome)
+    assert f"{said}; the rest is loaded: 3 rows into raw.openweather__observations" in str(
+        raised.value
+    )
+    lab.assert_equals_truth()
+    assert lab.ledger()[-1]["message"] == f"not had: {said}"
+    # It fails again, and nobody else has news: a look, and still not a success.
+    outcome = lab.run()
+    assert lab.only_line(outcome).state == "looked"
+    with pytest.raises(PartlyExtracted, match="Baguio"):
+        report(outcome)
+    lab.control("faults", [])
+    line = lab.only_line(lab.run())
+    assert (line.inserted, line.met_again) == (1, 3)
+    lab.assert_equals_truth()
+
+
+def test_a_location_that_failed_is_still_known_by_what_it_said_before(lab: Lab) -> None:
+    lab.run()
+    fail_at(MANILA, lab, status=500)
+    lab.run()
+    lab.control("faults", [])
+    assert lab.only_line(lab.run()).state == "looked"
+
+
+def test_a_location_that_fails_for_a_moment_is_asked_again(lab: Lab) -> None:
+    lab.control("faults", [{"kind": "drop"}, {"path": "lat=15.5", "kind": "malformed"}])
+    report(lab.run())
+    assert requests(lab) == len(LOCATIONS) + 2
+    lab.assert_equals_truth()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500, "body": '{"cod":"500","message":"Internal error"}'},
+        {"kind": "html"},
+        {"kind": "status", "status": 200, "body": "[]"},
+        {"kind": "status", "status": 200, "body": '{"cod":"404","message":"city not found"}'},
+        {"kind": "drop"},
+    ],
+    ids=lambda fault: f"{fault['kind']}-{fault.get('status')}-{len(fault.get('body', ''))}",
+)
+def test_when_all_fail_the_run_says_why_and_leaves_nothing(lab: Lab, fault: dict[str, Any]) -> None:
+    lab.control("faults", [{"times": -1, **fault}])
+    with pytest.raises(SourceError) as raised:
+        lab.run()
+    assert str(raised.value).startswith("openweather, first load: no location answered: Manila: ")
+    for location in LOCATIONS:
+        assert f"{location.name}: " in str(raised.value)
+    assert lab.ledger() == []
+    assert lab.objects() == []
+    lab.control("faults", [])
+    lab.run()
+    lab.assert_equals_truth()
+
+
+def test_a_wrong_key_is_refused_once_and_never_shown(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(SourceError) as raised:
+        lab.run(api_key="s3cret-key")
+    assert requests(lab) == 1
+    message = str(raised.value)
+    assert 'Manila: HTTP 401: {"cod":401,"message":"Invalid API key.' in message
+    assert "Tromsø: not asked, because Manila was refused with 401" in message
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("pipelines")]
+    for line in (message, *ours):
+        assert "s3cret" not in line
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_key_in_an_answer_is_in_no_message_and_no_ledger(
+    lab: Lab, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    body = json.dumps({"cod": status if status > 200 else "400", "message": f"appid={KEY}"})
+    fail_at(MANILA, lab, status=status, body=body)
+    with caplog.at_level(logging.WARNING):
+        outcome = lab.run()
+    with pytest.raises(PartlyExtracted, match=r"appid=\*\*\*") as raised:
+        report(outcome)
+    kept = [str(raised.value), outcome.markdown, str(lab.ledger()), caplog.text]
+    assert not [text for text in kept if KEY in text]
+
+
+def test_a_blocked_account_is_not_asked_again_and_what_came_before_is_kept(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(kit="openweather", calls_per_minute=2)
+    outcome = lab.run()
+    assert lab.only_line(outcome).inserted == 2
+    assert (requests(lab), WAITS) == (3, [])
+    with pytest.raises(PartlyExtracted) as raised:
+        report(outcome)
+    message = str(raised.value)
+    assert 'Tromsø: HTTP 429: {"cod":429,"message":"Your account is temporary blocked' in message
+    assert "At sea: not asked, because Tromsø was refused with 429" in message
+    lab.assert_equals_truth()
+
+
+def test_another_429_is_repeated(lab: Lab) -> None:
+    lab.control("faults", [{"kind": "status", "status": 429, "body": "slow down"}])
+    report(lab.run())
+    assert requests(lab) == len(LOCATIONS) + 1
+    lab.assert_equals_truth()
+
+
+def test_many_locations_are_asked_no_faster_than_the_plan_allows(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(kit="openweather")
+    many = [Location(name=f"p{n}", latitude=n / 10, longitude=n) for n in range(61)]
+    assert lab.only_line(lab.run(locations=many)).inserted == 61
+    assert WAITS == [1.0] * 60
+
+
+def test_a_poll_that_takes_too_long_leaves_the_rest_to_the_next(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_module, "POLL_SECONDS", 0.5)
+    fail_at(BAGUIO, lab, "drip", seconds=1)
+    outcome = lab.run()
+    assert lab.only_line(outcome).inserted == 2
+    assert outcome.not_had == tuple(
+        f"{name}: not asked, because the poll took more than 0 s" for name in ("Tromsø", "At sea")
+    )
+    monkeypatch.undo()
+    lab.control("faults", [])
+    assert lab.only_line(lab.run()).inserted == 2
+    lab.assert_equals_truth()
+
+
+def test_an_answer_without_a_usable_dt_is_rejected_whole(lab: Lab) -> None:
+    plant(TROMSO, lab, {"dt": "noon"})
+    outcome = lab.run()
+    (reject,) = lab.query("SELECT * FROM {raw}._rejects")
+    assert reject["reason"] == "row with unusable dt"
+    assert json.loads(reject["payload"])["name"] == "Tromsø"
+    assert {location for location, _ in lab.rows()} == {"Manila", "Baguio", "At sea"}
+    with pytest.raises(TooManyRejects, match="1 of 4 rows rejected"):
+        report(outcome)
+    # The same answer again is no news.
+    assert lab.only_line(lab.run()).state == "looked"
+
+
+def test_what_is_odd_unknown_or_missing_is_a_row_all_the_same(lab: Lab) -> None:
+    plant(MANILA, lab, {"uv": {"index": 3}, "wind": {"deg": "north"}, "main": {"dew_point": 20}})
+    plant(BAGUIO, lab, {"main": None, "sys": None, "wind": None, "weather": None})
+    plant(TROMSO, lab, {"weather": [{"id": n, "main": str(n)} for n in range(3)]})
+    outcome = lab.run()
+    report(outcome)
+    rows = {location: row for (location, _), row in lab.rows().items()}
+    extra = {"uv": {"index": 3}, "wind_deg": "north", "main.dew_point": 20}
+    assert json.loads(rows["Manila"]["_extra"]) == extra
+    assert outcome.total("odd") == 1
+    bare = rows["Baguio"]
+    assert {bare[n] for n in ("main_temp", "sys_country", "wind_speed", "weather")} == {None}
+    assert bare["coord_lat"] is not None
+    assert [entry["id"] for entry in json.loads(rows["Tromsø"]["weather"])] == [0, 1, 2]
+
+
+def test_a_batch_is_committed_while_bigquery_is_down(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.run()
+    lab.control("advance")
+    with socket.socket() as held:
+        # Bound and not listening: connections are refused for as long as the test lasts.
+        held.bind(("127.0.0.1", 0))
+        nowhere = bigquery.Client(
+            project=lab.platform.warehouse.project,
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options=ClientOptions(api_endpoint=f"http://127.0.0.1:{held.getsockname()[1]}"),
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(warehouse_module, "RETRY", warehouse_module.RETRY.with_timeout(0.2))
+            # Around each query the client puts one more, of 40 minutes.
+            for_queries = retry_module._DEFAULT_QUERY_JOB_INSERT_RETRY.with_timeout(0.2)
+            patch.setattr(retry_module, "_DEFAULT_QUERY_JOB_INSERT_RETRY", for_queries)
+            down = replace(lab.platform, warehouse=replace(lab.platform.warehouse, client=nowhere))
+            with pytest.raises(GoogleAPIError):
+                run_flow(down, api(lab))
+    assert len([name for name in lab.objects() if name.endswith("manifest.json")]) == 1
+    assert len(lab.rows()) == 4
+    # Its hour is over before anybody loads it.
+    lab.control("advance")
+    outcome = lab.run()
+    report(outcome)
+    assert [line.inserted for line in outcome.lines] == [4, 4]
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def test_real_payloads_reach_the_staging_model(
+    lab: Lab, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bodies = {}
+    faults = []
+    for path in sorted((samples / "openweather").glob("*.json")):
+        text = path.read_text(encoding="utf-8")
+        body = json.loads(text)
+        bodies[body["name"]] = body
+        fault = {"kind": "status", "status": 200, "body": text}
+        faults.append({"path": f"lat={body['coord']['lat']}", **fault})
+    assert len(bodies) == 2
+    lab.control("faults", faults)
+    locations = [
+        Location(name=name, latitude=body["coord"]["lat"], longitude=body["coord"]["lon"])
+        for name, body in bodies.items()
+    ]
+    report(lab.run(locations=locations))
+    rows = lab.rows()
+    for name, body in bodies.items():
+        row = rows[name, datetime.fromtimestamp(body["dt"], UTC)]
+        expected = flat(body)
+        conditions = expected.pop("weather")
+        assert {column: row[column] for column in expected} == expected
+        assert json.loads(row["weather"]) == conditions
+
+    prefix = f"{lab.platform.warehouse.raw_dataset}_"
+    monkeypatch.setenv("DBT_DATASET_PREFIX", prefix)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    due = due_build(lab.platform, SOURCE)
+    assert due
+    run_build(lab.platform, lab.blocks, SOURCE, due)
+    staged = lab.query(f"SELECT * FROM {prefix}staging.stg_openweather__observations")
+    assert {
+        (row["location"], row["main_condition"], row["pressure_hpa"], row["observed_at"])
+        for row in staged
+    } == {
+        (
+            name,
+            body["weather"][0]["main"],
+            body["main"]["pressure"],
+            datetime.fromtimestamp(body["dt"], UTC),
+        )
+        for name, body in bodies.items()
+    }

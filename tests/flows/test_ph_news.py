@@ -1,0 +1,258 @@
+"""PH news runs against the stand-in: the raw table equals the world, within the plan's requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from core.errors import PartlyExtracted, Refused, SourceError
+from flows.ph_news import get_page
+from sources.ph_news import SOURCE, article_id, judge
+from tasks.due import due_build, run_build
+from tasks.http import Http
+from tasks.report import report
+from tests.kits.ph_news import KEY, block
+from tests.lab import Lab
+
+WRONG_KEY = "w/rong&key"
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab(kit="ph_news", size=250)
+
+
+def statuses(lab: Lab) -> list[int]:
+    return [call["status"] for call in lab.look("control/requests")]
+
+
+def requests(lab: Lab) -> list[dict[str, Any]]:
+    return lab.query("SELECT * FROM {raw}._requests ORDER BY recorded_at, state")
+
+
+def test_the_raw_table_equals_the_world_through_three_stages(lab: Lab) -> None:
+    assert lab.run().total("inserted") > 200
+    lab.assert_equals_truth()
+    first = lab.rows()
+    for _ in range(2):
+        changed = lab.control("advance")
+        outcome = lab.run()
+        lab.assert_equals_truth()
+        lab.assert_settled()
+        assert outcome.total("inserted") >= changed["new"] - 5
+        assert outcome.total("updated") >= changed["retitled"] + changed["relisted"] - 1
+    last = lab.rows()
+    assert {last[key]["_first_seen_at"] - row["_first_seen_at"] for key, row in first.items()} == {
+        timedelta()
+    }
+    sent = [line for line in requests(lab) if line["state"] == "settled"]
+    assert sum(line["requests"] for line in sent) == len(statuses(lab))
+
+
+def test_a_run_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
+    lab.run()
+    before = lab.rows()
+    outcome = lab.run()
+    assert lab.only_line(outcome).state == "looked"
+    assert lab.only_line(outcome).requests == 1
+    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.rows() == before
+    assert [line["state"] for line in lab.ledger()] == ["applied", "looked", "looked"]
+    assert lab.objects() == []
+
+
+def test_counts_add_up_in_every_line(lab: Lab) -> None:
+    lab.run()
+    lab.control("advance")
+    lab.run()
+    lines = lab.ledger()
+    assert len(lines) == 2
+    verdicts = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted", "rejected")
+    for line in lines:
+        assert sum(line[verdict] for verdict in verdicts) == line["extracted"]
+        assert line["extracted"] + line["met_again"] == line["source_count"]
+
+
+def test_a_stage_that_comes_between_two_pages_loses_nothing(lab: Lab) -> None:
+    lab.control("advance", {"after_requests": 1})
+    assert lab.run().total("duplicate") > 0
+    lab.run()
+    lab.assert_equals_truth()
+
+
+def test_a_row_without_url_is_rejected_whole_and_an_odd_value_kept(lab: Lab) -> None:
+    odd = {"url": "https://a.example/1", "title": 7, "published_at": "yesterday", "mood": "good"}
+    lab.control("plant", {"articles": [{"title": "no url"}, "no object", odd]})
+    outcome = lab.run()
+    line = lab.only_line(outcome)
+    assert (line.rejected, line.odd) == (2, 1)
+    reasons = lab.query("SELECT reason, payload FROM {raw}._rejects ORDER BY reason")
+    assert [row["reason"] for row in reasons] == ["row that is no object", "row without url"]
+    assert reasons[1]["payload"] == '{"title":"no url"}'
+    (row,) = [row for row in lab.rows().values() if row["url"] == odd["url"]]
+    assert row["published_at"] is None
+    assert row["_extra"] == '{"mood":"good","published_at":"yesterday","title":7}'
+    # Rejects and rows without a time are recognised the next time.
+    assert lab.only_line(lab.run()).state == "looked"
+
+
+@pytest.mark.parametrize("envelope", ["current", "old"])
+@pytest.mark.parametrize("code", ["usage_limit_reached", "invalid_access_key", "inactive_user"])
+def test_a_refusal_that_stays_is_asked_once_and_named(
+    lab: Lab, envelope: str, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    lab.control("settings", {"envelope": envelope})
+    lab.control("refuse", {"code": code, "times": -1})
+    with pytest.raises(Refused, match=code) as caught:
+        lab.run()
+    assert len(statuses(lab)) == 1
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert KEY not in caplog.text
+    # Nothing was had, and what was sent is settled.
+    assert [(line["state"], line["requests"]) for line in requests(lab)] == [
+        ("reserved", 2),
+        ("settled", 1),
+    ]
+    assert lab.ledger() == []
+
+
+@pytest.mark.parametrize("envelope", ["current", "old"])
+def test_a_rate_limit_passes(
+    lab: Lab, envelope: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    lab.control("settings", {"envelope": envelope})
+    lab.control("refuse", {"code": "rate_limit_reached", "times": 2})
+    assert lab.only_line(lab.run()).requests == 2 + 3
+    assert "rate_limit_reached" in caplog.text
+    assert KEY not in caplog.text
+    lab.assert_equals_truth()
+
+
+def test_a_key_that_is_not_the_account_s_stands_in_no_message(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(Refused, match="invalid_access_key") as caught:
+        lab.run(access_key=WRONG_KEY)
+    assert statuses(lab) == [401]
+    told = caplog.text + "".join(traceback.format_exception(caught.value))
+    for form in (WRONG_KEY, quote(WRONG_KEY), quote(WRONG_KEY, safe="")):
+        assert form not in told
+
+
+def test_a_failure_between_two_pages_keeps_the_first_and_fails_the_run(lab: Lab) -> None:
+    lab.control("faults", [{"kind": "status", "status": 404, "path": "offset=100", "times": 1}])
+    outcome = lab.run()
+    assert outcome.total("inserted") == 100
+    with pytest.raises(PartlyExtracted, match="offset 100: HTTP 404"):
+        report(outcome)
+    assert lab.ledger()[0]["message"].startswith("gap: older than offset 100 not read")
+    # The next run goes on below what the first one had, though the first page is known by now.
+    report(lab.run())
+    lab.assert_equals_truth()
+
+
+def test_a_run_without_budget_sends_nothing_and_says_so(lab: Lab) -> None:
+    first = lab.run(monthly_requests=1)
+    note = "gap: older than offset 100 not read; no request left until"
+    assert f"; {note}" in first.message
+    assert first.total("inserted") == 100
+    assert lab.ledger()[0]["message"].startswith(note)
+    second = lab.run(monthly_requests=1)
+    report(second)
+    assert second.message.startswith("no request left until ")
+    assert second.message.endswith("-01 00:00 UTC (plan: 1 a month)")
+    assert len(lab.ledger()) == 1
+    assert statuses(lab) == [200]
+
+
+def test_a_gap_is_closed_by_the_next_run_that_may(lab: Lab) -> None:
+    lab.run(monthly_requests=1)
+    lab.control("advance")
+    assert lab.run().note is None
+    lab.assert_equals_truth()
+    assert lab.ledger()[-1]["message"] is None
+    assert "+" not in lab.ledger()[-1]["seen"]
+
+
+def test_a_run_that_fails_without_a_request_left_says_both(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    lab.control("faults", [{"kind": "status", "status": 500, "times": -1}])
+    with pytest.raises(SourceError, match=r"gave up after 1 tries: HTTP 500.*; no request left"):
+        lab.run(monthly_requests=1)
+    assert len(statuses(lab)) == 1
+
+
+def test_a_run_killed_before_it_settles_has_spent_what_it_reserved(lab: Lab) -> None:
+    lab.run_in_child()
+    events = lab.run_in_child()
+    before = len(requests(lab))
+    lab.run_in_child(kill_at=events.index(("budget.settle", "before")))
+    left = requests(lab)[before:]
+    assert [(line["state"], line["requests"]) for line in left] == [("reserved", 2)]
+    assert lab.only_line(lab.run()).state == "looked"
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def test_a_plan_without_tls_is_asked_without_it_and_only_then(lab: Lab) -> None:
+    schemes = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        schemes.append(request.url.scheme)
+        if request.url.scheme == "https":
+            return httpx.Response(403, json={"error": {"code": code, "message": "no"}})
+        return httpx.Response(200, json={})
+
+    api = block(lab, base_url="https://api.mediastack.com")
+    urls = api.urls
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        http = Http("ph_news", client, [KEY], judge=judge)
+        code = "function_access_restricted"
+        with pytest.raises(Refused, match=code):
+            get_page(http, api, urls, 0)
+        assert schemes == ["https"]
+        code = "https_access_restricted"
+        for offset in (0, 100):
+            assert get_page(http, api, urls, offset).body == {}
+        assert schemes == ["https", "https", "http", "http"]
+
+
+def test_a_real_page_is_loaded_field_for_field_and_built(
+    make_lab: Callable[..., Lab], samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab = make_lab(kit="ph_news", size=0)
+    (path,) = (samples / "mediastack").glob("*.json")
+    articles = json.loads(path.read_text())["data"]
+    assert len(articles) == 25
+    lab.control("plant", {"articles": articles})
+    assert lab.run().total("inserted") == 25
+    rows = lab.rows()
+    for article in articles:
+        row = rows[(article_id(article),)]
+        at = datetime.fromisoformat(article["published_at"])
+        assert {name: row[name] for name in article} == {**article, "published_at": at}
+        assert (row["_extra"], row["_is_deleted"]) == (None, False)
+
+    monkeypatch.setenv("DBT_DATASET_PREFIX", "real_news_")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    due = due_build(lab.platform, SOURCE)
+    assert due
+    run_build(lab.platform, lab.blocks, SOURCE, due)
+    built = lab.query("SELECT * FROM real_news_staging.stg_ph_news__articles")
+    assert len(built) == 25
+    assert all("&#8" not in row["title"] + row["description"] for row in built)
+    assert any("&#8" in row["description_as_served"] for row in built)
