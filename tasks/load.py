@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
+from google.api_core.exceptions import BadRequest, GoogleAPIError, NotFound
 
 from core.batch import (
     MANIFEST,
@@ -103,7 +103,7 @@ def load_batch(platform: Platform, table: Table, landing: Landing, batch_id: str
             stage(platform.warehouse, landing, prefix, manifest)
             apply(platform.warehouse, table, manifest)
             break
-        except (GoogleAPICallError, FileNotFoundError, TimeoutError) as error:
+        except (GoogleAPIError, FileNotFoundError, TimeoutError) as error:
             # Whatever it was, the batch may be in: by this script, or by another loader's.
             if is_known(platform.warehouse, manifest):
                 break

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
@@ -68,7 +68,11 @@ class Warehouse:
             query_parameters=list(parameters),
             use_query_cache=False,
         )
-        return self.client.query(sql, job_config=config, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+        # With a job_retry the client repeats an insert for 40 minutes, whatever `retry` says; what is
+        # worth another try is repeated where it is known to be safe.
+        return self.client.query(
+            sql, job_config=config, retry=RETRY, job_retry=None, timeout=CALL_TIMEOUT_SECONDS
+        )
 
     def finish(
         self, job: Any, *, source: str, purpose: str, batch_id: str | None
@@ -172,14 +176,16 @@ class Warehouse:
             {"layer": "raw"},
         )
         fence = self.names.raw(fence_table(table.source))
-        # One statement, so that two loaders cannot make the row twice.
-        self.query(
-            f"CREATE TABLE IF NOT EXISTS {fence} AS "
-            f"SELECT {literal(table.source)} AS source, CAST(NULL AS STRING) AS batch_id, "
-            "CAST(NULL AS TIMESTAMP) AS fenced_at",
-            source=table.source,
-            purpose="ledger",
-        )
+        # One statement, so that two loaders cannot make the row twice. One of two that race may be
+        # told that it exists, in spite of IF NOT EXISTS: then it does.
+        with contextlib.suppress(Conflict):
+            self.query(
+                f"CREATE TABLE IF NOT EXISTS {fence} AS "
+                f"SELECT {literal(table.source)} AS source, CAST(NULL AS STRING) AS batch_id, "
+                "CAST(NULL AS TIMESTAMP) AS fenced_at",
+                source=table.source,
+                purpose="ledger",
+            )
 
     def _ensure_table(
         self,
