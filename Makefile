@@ -37,7 +37,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not cloud" -n 2 --dist loadscope
+	$(BIN)/pytest -m "not cloud" -n 2 --dist loadgroup
 
 test-cloud: install
 	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)

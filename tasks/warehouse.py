@@ -68,8 +68,8 @@ class Warehouse:
             query_parameters=list(parameters),
             use_query_cache=False,
         )
-        # With a job_retry the client repeats an insert for 40 minutes, whatever `retry` says; what is
-        # worth another try is repeated where it is known to be safe.
+        # With a job_retry the client repeats an insert for 40 minutes, whatever `retry` says; what
+        # is worth another try is repeated where it is known to be safe.
         return self.client.query(
             sql, job_config=config, retry=RETRY, job_retry=None, timeout=CALL_TIMEOUT_SECONDS
         )

@@ -20,6 +20,13 @@ KITS = [f"tests.kits.{path.stem}" for path in (Path(__file__).parent / "kits").g
 STORES = ("token", "bigquery", "gcs", "sources")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in a lab of their own run on any worker; the others stay with their module."""
+    for item in items:
+        if "make_lab" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables of a running stack without Prefect; also set in this process."""

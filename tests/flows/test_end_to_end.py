@@ -133,7 +133,7 @@ def test_a_run_explains_itself(stack: Stack) -> None:
     keys = {f"load-{kit.replace('_', '-')}" for kit in KITS}
     assert {artifact["key"] for artifact in artifacts} == keys
     for part in ("| batch |", "| bytes |", "| step | seconds |", "applied"):
-        assert part in artifacts[0]["data"]
+        assert any(part in artifact["data"] for artifact in artifacts)
 
 
 def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(

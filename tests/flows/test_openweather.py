@@ -16,7 +16,6 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from google.cloud.bigquery import retry as retry_module
 
 from blocks.openweather import Location
 from core.errors import PartlyExtracted, SourceError, TooManyRejects
@@ -305,9 +304,6 @@ def test_a_batch_is_committed_while_bigquery_is_down(
         )
         with monkeypatch.context() as patch:
             patch.setattr(warehouse_module, "RETRY", warehouse_module.RETRY.with_timeout(0.2))
-            # Around each query the client puts one more, of 40 minutes.
-            for_queries = retry_module._DEFAULT_QUERY_JOB_INSERT_RETRY.with_timeout(0.2)
-            patch.setattr(retry_module, "_DEFAULT_QUERY_JOB_INSERT_RETRY", for_queries)
             down = replace(lab.platform, warehouse=replace(lab.platform.warehouse, client=nowhere))
             with pytest.raises(GoogleAPIError):
                 run_flow(down, api(lab))

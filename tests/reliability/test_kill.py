@@ -21,6 +21,7 @@ ROOMS = ("core", "sources", "tasks", "flows")
 # Steps of the parent flow, after the source's run.
 OF_THE_BUILD = "build."
 SIZE = 60
+USGS = "usgs_earthquake"
 
 
 def steps_in_code() -> set[str]:
@@ -41,7 +42,7 @@ POINTS: list[Event] = sorted((name, phase) for name in steps_in_code() for phase
 
 # Which steps a source's run does not have. Everything else must be reached by each.
 NOT_OF = {
-    "usgs_earthquake": {"budget.", "extract.known"},
+    USGS: {"budget.", "extract.known"},
     "openweather": {"budget.", "extract.known"},
     "ph_news": set[str](),
     "finance": {"budget.", "extract.known"},
@@ -59,18 +60,22 @@ def points_of(kit: str) -> list[Event]:
 
 @cache
 def traces(kit: str, env: tuple[tuple[str, str], ...]) -> dict[str, list[Event]]:
-    """What an undisturbed run passes: one with news, one without."""
+    """What an undisturbed run passes: one with news, one without.
+
+    USGS is killed in a run that finds a loaded table, the others in their very first.
+    """
     lab = Lab(f"kill-traces-{kit.replace('_', '-')}", dict(env), kit)
     lab.source.start(lab, SIZE)
-    lab.run_in_child()
-    lab.control("advance")
+    if kit == USGS:
+        lab.run_in_child()
+        lab.control("advance")
     return {"news": lab.run_in_child(), "nothing new": lab.run_in_child()}
 
 
 def places(kit: str, events: list[Event], point: Event) -> list[int]:
     """Where a run passes a point: for the first time and, for USGS, for the last."""
     at = [number for number, event in enumerate(events) if event == point]
-    return sorted({at[0], at[-1]} if kit == "usgs_earthquake" else {at[0]}) if at else []
+    return sorted({at[0], at[-1]} if kit == USGS else {at[0]}) if at else []
 
 
 @pytest.mark.parametrize("kit", NOT_OF)
@@ -99,8 +104,9 @@ def test_a_run_killed_anywhere_is_made_good_by_the_next(
     assert reached
     for place in reached:
         lab = make_lab(suffix=str(place), kit=kit, size=SIZE)
-        lab.run_in_child()
-        lab.control("advance")
+        if kit == USGS:
+            lab.run_in_child()
+            lab.control("advance")
         if which == "nothing new":
             lab.run_in_child()
         assert lab.run_in_child(kill_at=place)[-1] == point
