@@ -87,10 +87,13 @@ def test_every_point_is_reached(kit: str, stack_env: dict[str, str]) -> None:
     assert sorted(set(points_of(kit)) - reached) == []
 
 
+# One source dies on both sides of every step. Between two steps of the shared verbs nothing lasting
+# happens, so that the others die before each.
 CASES = [
     pytest.param(kit, point, id=f"{kit}-{point[1]}-{point[0]}")
     for kit in NOT_OF
     for point in points_of(kit)
+    if kit == USGS or point[1] == "before"
 ]
 
 
