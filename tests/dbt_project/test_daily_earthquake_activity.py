@@ -106,7 +106,8 @@ def test_source_tests_staging_and_mart_are_all_selected(
 ) -> None:
     result, manifest = built
     (source,) = (name for name in manifest["sources"] if ".usgs_earthquake." in name)
-    below, found = [source], set()
+    below: list[str] = [source]
+    found: set[str] = set()
     while below:
         children = set(manifest["child_map"][below.pop()]) - found
         found |= children
