@@ -141,7 +141,7 @@ def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
     stack: Stack, platform: Lab
 ) -> None:
     id_ = min(
-        id_ for id_, row in platform.rows().items() if row["time"] and row["time"].year < 1970
+        id_ for (id_,), row in platform.rows().items() if row["time"] and row["time"].year < 1970
     )
     platform.query(
         "INSERT INTO {raw}.usgs_earthquake__events (id, time, updated, _is_deleted) "
