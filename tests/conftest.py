@@ -14,9 +14,8 @@ import pytest
 
 from sandbox.parts import isolated
 from sandbox.stack import Stack
-from tests.lab import Lab
+from tests.lab import KITS, Lab
 
-KITS = [f"tests.kits.{path.stem}" for path in (Path(__file__).parent / "kits").glob("[a-z]*.py")]
 STORES = ("token", "bigquery", "gcs", "sources")
 
 
@@ -36,7 +35,9 @@ def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     before = dict(os.environ)
     os.environ.update(env)
     # Children are forked from a server that has imported everything once.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(KITS)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        [f"tests.kits.{kit}" for kit in KITS]
+    )
     yield env
     os.environ.clear()
     os.environ.update(before)

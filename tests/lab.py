@@ -27,6 +27,8 @@ from tasks.platform import Platform, connect
 from tasks.report import Outcome
 
 Event = tuple[str, steps.Phase]
+# Every source there is a kit for.
+KITS = sorted(path.stem for path in (Path(__file__).parent / "kits").glob("[a-z]*.py"))
 
 
 @dataclass
@@ -91,8 +93,8 @@ class Lab:
         outcome: Outcome = self.source.run(self, **window)
         return outcome
 
-    def run_in_child(self, kill_at: int | None = None) -> list[Event]:
-        """Run in another process, killed with SIGKILL at its event number `kill_at` (from 0).
+    def run_in_child(self, kill_at: int | Event | None = None) -> list[Event]:
+        """Run in another process, killed with SIGKILL at an event, or at its number (from 0).
 
         Returns the events that the child reached. Raises AssertionError when a child that was not
         to be killed failed.
@@ -150,14 +152,14 @@ class Lab:
         return outcome.lines[0]
 
 
-def _child(lab: Lab, kill_at: int | None, sender: Any) -> None:
+def _child(lab: Lab, kill_at: int | Event | None, sender: Any) -> None:
     os.environ.update(lab.env)
     reached = 0
 
     def observe(name: str, phase: steps.Phase) -> None:
         nonlocal reached
         sender.send((name, phase))
-        if reached == kill_at:
+        if kill_at in (reached, (name, phase)):
             os.kill(os.getpid(), signal.SIGKILL)
         reached += 1
 

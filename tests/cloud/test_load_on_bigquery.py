@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from google.cloud import bigquery, storage
 
 from tests.lab import Lab
+from tests.reliability.test_race import race
 from tests.tasks import test_load as loads
 
 test_verdicts_are_counted = loads.test_verdicts_are_counted
@@ -24,7 +26,6 @@ test_columns_of_another_time = loads.test_columns_of_another_time_are_null_or_ex
 test_a_row_that_stands_twice = (
     loads.test_a_row_that_stands_twice_stops_the_batch_and_nothing_changes
 )
-test_ten_loaders_on_one_batch = loads.test_ten_loaders_on_one_batch_of_which_one_dies
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
 
@@ -50,3 +51,9 @@ def bare() -> Iterator[Lab]:
         client = bigquery.Client(project=project)
         for dataset in (name.replace("-", "_"), f"{name.replace('-', '_')}_staging"):
             client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+
+
+def test_ten_loaders_on_one_batch_of_which_one_dies(bare: Lab, tmp_path: Path) -> None:
+    loads.commit_batch(bare, *(loads.quake(f"q{n}") for n in range(50)))
+    race(bare, tmp_path / "died")
+    assert len(bare.rows()) == 50

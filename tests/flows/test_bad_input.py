@@ -97,19 +97,6 @@ BROKEN = ["malformed", "truncate", "html", "empty", "drop"]
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("path", ["count", "query"])
-def test_a_broken_answer_fails_the_run_and_leaves_nothing(lab: Lab, kind: str, path: str) -> None:
-    lab.control("faults", [{"path": path, "kind": kind, "times": -1}])
-    with pytest.raises(SourceError, match=r"usgs_earthquake, .*: gave up after \d tries: \w+"):
-        lab.run()
-    assert lab.ledger() == []
-    assert not [name for name in lab.objects() if name.endswith("manifest.json")]
-    lab.control("faults", [])
-    lab.run()
-    lab.assert_equals_truth()
-
-
-@pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_answer_in_the_middle_leaves_no_half_table(
     make_lab: Callable[..., Lab], kind: str
 ) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import structs
 
-from core import steps
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
 from core.rows import to_page
 from core.schema import Mode
@@ -268,34 +264,6 @@ def test_a_row_that_stands_twice_stops_the_batch_and_nothing_changes(bare: Lab) 
     rows = bare.query(f"SELECT id, mag FROM {{raw}}.{TABLE.name}")
     assert sorted(row["id"] for row in rows) == ["a", "a"]
     assert bare.query("SELECT * FROM {raw}._loads WHERE state = 'applied' AND inserted = 0") == []
-
-
-def _loader(lab: Lab, is_to_die: bool, gate: Any) -> None:
-    os.environ.update(lab.env)
-
-    def die(name: str, phase: steps.Phase) -> None:
-        if is_to_die and (name, phase) == ("load.wait", "before"):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    steps.observers.append(die)
-    gate.wait()
-    load(lab.platform, TABLE)
-
-
-@pytest.mark.timeout(180)
-def test_ten_loaders_on_one_batch_of_which_one_dies(bare: Lab) -> None:
-    manifest = commit_batch(bare, *(quake(f"q{n}") for n in range(50)))
-    context = multiprocessing.get_context("forkserver")
-    gate = context.Barrier(10)
-    loaders = [context.Process(target=_loader, args=(bare, n == 0, gate)) for n in range(10)]
-    for loader in loaders:
-        loader.start()
-    for loader in loaders:
-        loader.join()
-    assert [loader.exitcode for loader in loaders] == [-signal.SIGKILL] + [0] * 9
-    assert len(bare.rows()) == 50
-    lines = bare.ledger()
-    assert [(line["batch_id"], line["state"]) for line in lines] == [(manifest.batch_id, "applied")]
 
 
 def test_a_commit_that_is_repeated_finds_its_own_manifest(bare: Lab) -> None:

@@ -1,0 +1,82 @@
+"""What a source's server may do wrong: asked for again, or a clear failure and nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+
+from core.errors import SourceError
+from tests.lab import KITS, Lab
+
+SIZE = 60
+BODY = "{}"
+FAULTS: dict[str, dict[str, Any]] = {
+    "429 at once": {"kind": "status", "status": 429, "headers": {"Retry-After": "0"}},
+    "500": {"kind": "status", "status": 500},
+    "503": {"kind": "status", "status": 503},
+    "dropped": {"kind": "drop"},
+    "truncated": {"kind": "truncate"},
+    "longer than said": {"kind": "wrong_length", "n": 10},
+    "malformed": {"kind": "malformed"},
+    "a page of HTML": {"kind": "html"},
+    "an empty body": {"kind": "empty"},
+    "a slow drip": {"kind": "drip", "seconds": 0.3},
+}
+PLACES: dict[str, Callable[[int], int]] = {
+    "first": lambda requests: 0,
+    "middle": lambda requests: requests // 2,
+    "last": lambda requests: requests - 1,
+}
+# Every fault strikes every source, each at another place of its run.
+CASES = [
+    pytest.param(kit, fault, list(PLACES)[(number + shift) % 3], id=f"{kit}-{fault}")
+    for shift, kit in enumerate(KITS)
+    for number, fault in enumerate(FAULTS)
+]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between tries of a hundredth of a second."""
+    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+
+
+@cache
+def requests_of(kit: str, env: tuple[tuple[str, str], ...]) -> int:
+    """How many requests an undisturbed first run sends."""
+    lab = Lab(f"faults-none-{kit.replace('_', '-')}", dict(env), kit)
+    lab.source.start(lab, SIZE)
+    lab.run()
+    return len(lab.look("control/requests"))
+
+
+@pytest.mark.parametrize(("kit", "fault", "place"), CASES)
+def test_an_answer_that_is_broken_once_is_asked_for_again(
+    kit: str, fault: str, place: str, stack_env: dict[str, str], make_lab: Callable[..., Lab]
+) -> None:
+    skip = PLACES[place](requests_of(kit, tuple(stack_env.items())))
+    lab = make_lab(kit=kit, size=SIZE)
+    lab.control("faults", [{**FAULTS[fault], "skip": skip}])
+    lab.run()
+    assert [entry["fault"] for entry in lab.look("control/requests")].count(FAULTS[fault]["kind"])
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+@pytest.mark.parametrize("kind", ["malformed", "truncate", "html", "empty", "drop"])
+@pytest.mark.parametrize("kit", KITS)
+def test_answers_that_stay_broken_fail_the_run_and_leave_nothing(
+    kit: str, kind: str, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(kit=kit, size=SIZE)
+    lab.control("faults", [{"kind": kind, "times": -1}])
+    with pytest.raises(SourceError, match=rf"{kit}, .*: .*gave up after \d tries: \w+"):
+        lab.run()
+    assert lab.ledger() == []
+    assert lab.objects() == []
+    lab.control("faults", [])
+    lab.run()
+    lab.assert_equals_truth()

@@ -1,0 +1,60 @@
+"""Ten loaders on one committed batch, of which one dies: it is in its table and the ledger once."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import steps
+from tasks.load import load
+from tests.lab import KITS, Lab
+
+LOADERS = 10
+
+
+def _load(lab: Lab, died: Path, gate: Any) -> None:
+    """Load what waits. The first that has submitted its script dies, and `died` then exists."""
+    os.environ.update(lab.env)
+
+    def die(name: str, phase: steps.Phase) -> None:
+        if (name, phase) == ("load.wait", "before"):
+            with contextlib.suppress(FileExistsError):
+                died.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    steps.observers.append(die)
+    gate.wait()
+    load(lab.platform, lab.source.TABLE)
+
+
+def race(lab: Lab, died: Path) -> None:
+    """Ten loaders start together on what is committed; exactly one of them dies."""
+    context = multiprocessing.get_context("forkserver")
+    gate = context.Barrier(LOADERS)
+    loaders = [context.Process(target=_load, args=(lab, died, gate)) for _ in range(LOADERS)]
+    for loader in loaders:
+        loader.start()
+    for loader in loaders:
+        loader.join()
+    exits = sorted(loader.exitcode or 0 for loader in loaders)
+    assert exits == [-signal.SIGKILL] + [0] * (LOADERS - 1)
+    assert [line["state"] for line in lab.ledger()] == ["applied"]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kit", KITS)
+def test_ten_loaders_on_one_batch_of_which_one_dies(
+    kit: str, make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(kit=kit, size=60)
+    # Committed and never loaded.
+    assert lab.run_in_child(kill_at=("commit.manifest", "after"))
+    race(lab, tmp_path / "died")
+    lab.assert_equals_truth()
