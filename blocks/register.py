@@ -11,6 +11,7 @@ from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks.finance import Finance
+from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
 from blocks.ph_news import PhNews
 from blocks.platform import GCP, LANDING_GCS, WAREHOUSE, blocks_from
@@ -45,6 +46,11 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
             access_key=settings.mediastack_access_key,
             monthly_requests=settings.mediastack_monthly_requests,
         )
+    blocks["nyc-fhv"] = NycFhv(
+        base_url=settings.socrata_base_url,
+        app_token=settings.socrata_app_token,
+        dataset=settings.nyc_fhv_dataset,
+    )
     if settings.finance_sheet_url:
         blocks["finance"] = Finance(
             base_url=settings.google_sheets_base_url,

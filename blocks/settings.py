@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     mediastack_base_url: HttpUrl = HttpUrl("https://api.mediastack.com")
     mediastack_access_key: SecretStr | None = None
     mediastack_monthly_requests: int = Field(default=100, ge=1)
+    socrata_base_url: HttpUrl = HttpUrl("https://data.cityofnewyork.us")
+    socrata_app_token: SecretStr | None = None
+    nyc_fhv_dataset: str = "8wbx-tsch"
     google_sheets_base_url: HttpUrl = HttpUrl("https://sheets.googleapis.com")
     finance_sheet_url: str = ""
     finance_worksheet: str = "ledger"

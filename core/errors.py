@@ -24,7 +24,11 @@ class Refused(SourceError):
 
 
 class CountMismatch(SourceError):
-    """The source says it has another number of rows than it gave."""
+    """The source says it has another number of rows than it gave; the run writes both down."""
+
+    def __init__(self, source: str, window: object, source_count: int, landed: int) -> None:
+        super().__init__(source, window, f"source {source_count:,}, landed {landed:,}")
+        self.source_count, self.landed = source_count, landed
 
 
 class NoRequestLeft(Exception):

@@ -12,8 +12,9 @@ from core.batch import Window
 from core.schema import Column, Mode, fingerprint
 
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
+# held: a snapshot that would have replaced many more rows than it has; nothing was changed.
 # parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
-State = Literal["applied", "superseded", "parked", "failed", "looked"]
+State = Literal["applied", "superseded", "held", "parked", "failed", "looked"]
 
 # A batch that failed to load in this many runs is parked.
 FAILURES_BEFORE_PARKING = 3
@@ -23,7 +24,7 @@ LOADS = (
     Column("source", "STRING", "The source, as in its flow and its dbt source."),
     Column("table_name", "STRING", "The raw table."),
     Column("mode", "STRING", "incremental, backfill or replay."),
-    Column("state", "STRING", "applied, superseded, parked, failed or looked."),
+    Column("state", "STRING", "applied, superseded, held, parked, failed or looked."),
     Column("window_start", "TIMESTAMP", "Start of what was asked for, UTC."),
     Column("window_end", "TIMESTAMP", "End of what was asked for, UTC; null when open."),
     Column("watermark", "TIMESTAMP", "Up to when the source's changes are in; incremental only."),
@@ -41,7 +42,8 @@ LOADS = (
     Column("odd", "INT64", "Rows with a value that fitted no column and is kept in _extra."),
     Column("superseded_ids", "INT64", "Standing rows marked deleted because a newer renamed them."),
     Column("absent", "INT64", "Standing rows marked deleted because a snapshot lacks them."),
-    Column("held", "INT64", "Standing rows that a snapshot lacks, too many to be marked."),
+    Column("held", "INT64", "Standing rows that a snapshot lacks, too many to be given up."),
+    Column("replaced", "INT64", "Standing rows whose place the rows of a snapshot took."),
     Column("source_count", "INT64", "How many rows the source said it has; null if it cannot say."),
     Column("requests", "INT64", "Requests sent to the source."),
     Column("size_bytes", "INT64", "Bytes of the batch's objects."),
@@ -152,7 +154,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Line:
-    """The counts of one applied, superseded or looked line, in rows."""
+    """The counts of one line of a batch or a look, in rows."""
 
     batch_id: str
     state: State
@@ -170,6 +172,7 @@ class Line:
     superseded_ids: int = 0
     absent: int = 0
     held: int = 0
+    replaced: int = 0
     source_count: int | None = None
     requests: int = 0
     size_bytes: int = 0

@@ -57,6 +57,7 @@ class Table:
 
     merge: the newest version of a row stands. insert: a row whose key stands is left alone.
     snapshot: each batch is all there is, so rows whose key it does not have are marked deleted.
+    replace: each batch is all there is, and takes the place of what stands; it needs no key.
 
     `order_by` names the source's own trustworthy update stamp, if it has one; without it, the order
     of batches decides. `aliases` names a comma-separated column of all the ids that a row goes by:
@@ -68,7 +69,7 @@ class Table:
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    write: Literal["merge", "insert", "snapshot"] = "merge"
+    write: Literal["merge", "insert", "snapshot", "replace"] = "merge"
     order_by: str | None = None
     partition_by: str | None = None
     aliases: str | None = None
@@ -80,8 +81,14 @@ class Table:
     is_replayable: bool = True
     # A run whose rejects are more than this share of the rows extracted ends Failed, after loading.
     max_reject_share: float = 0.01
-    # A snapshot that lacks more than this share of the live rows marks none of them.
+    # A snapshot that lacks more than this share of the live rows marks none of them, and one that
+    # is to replace them leaves them all.
     max_absent_share: float = 0.2
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each batch is all there is, so that an older one has nothing to add."""
+        return self.write in ("snapshot", "replace")
 
     @property
     def column_names(self) -> tuple[str, ...]:

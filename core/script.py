@@ -23,9 +23,9 @@ SAFE_TEXT = re.compile(r"[\w .,:;/+\-]*", re.ASCII)
 # The verdicts on a staged row; with the rejected they add up to the rows extracted.
 VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
 # What becomes of standing rows that the batch does not hold itself.
-MARKS = ("superseded_ids", "absent", "held")
+MARKS = ("superseded_ids", "absent", "held", "replaced")
 # Ledger states after which a batch is never applied again by itself.
-FINAL_STATES = ("applied", "superseded", "parked")
+FINAL_STATES = ("applied", "superseded", "held", "parked")
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     """The script that brings a staged batch into `table`, at most once, whoever runs it.
 
     Afterwards the raw table is what its write mode says, rows that a newer row names among its
-    aliases are marked deleted, the rejects and one ledger line are in. A snapshot older than the
-    last one applied goes to the ledger as superseded and changes no row. Nothing of this happens
-    when the ledger knows the batch, or when any count does not add up.
+    aliases are marked deleted, the rejects and one ledger line are in. A whole older than the last
+    one applied goes to the ledger as superseded, one that would replace many more rows than it has
+    as held, and neither changes a row. Nothing of this happens when the ledger knows the batch, or
+    when any count does not add up.
     """
     target = names.raw(table.name)
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))
@@ -119,18 +120,21 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     source = literal(manifest.source)
     known = ", ".join(literal(state) for state in FINAL_STATES)
     line = ledger_line(manifest)
-    steps = [
-        _rows_to_place(table, manifest, staging),
-        _bounds(table, target),
-        _standing(table, target),
-        _verdicts(table, batch),
-        _guards(table, manifest),
-        _merge(table, target, batch),
-        _supersede(table, target, batch) if table.aliases else "",
-        _mark_absent(table, manifest, names, batch) if table.write == "snapshot" else "",
-    ]
+    if table.write == "replace":
+        steps = [_replace(table, manifest, target, staging, batch)]
+    else:
+        steps = [
+            _rows_to_place(table, manifest, staging),
+            _bounds(table, target),
+            _standing(table, target),
+            _verdicts(table, batch),
+            _guards(table, manifest),
+            _merge(table, target, batch),
+            _supersede(table, target, batch) if table.aliases else "",
+            _mark_absent(table, manifest, names, batch) if table.write == "snapshot" else "",
+        ]
     apply = "\n".join(step for step in steps if step)
-    if table.write == "snapshot":
+    if table.is_whole:
         apply = f"""\
 SET newer = (
     SELECT COUNT(*) FROM {loads}
@@ -171,32 +175,40 @@ COMMIT TRANSACTION;
 """
 
 
-def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
-    """Staged rows, typed as the table wants them, ranked within their key."""
+def _own_columns(table: Table, manifest: Manifest) -> str:
+    """The table's columns out of the staged rows: those that were not staged are null."""
     staged = dict(manifest.columns)
-    own = [
+    return ", ".join(
         f"s.{quoted(column.name)}"
         if column.name in staged
         else f"CAST(NULL AS {column.type}) AS {quoted(column.name)}"
         for column in table.columns
-    ]
+    )
+
+
+def _extra(table: Table, manifest: Manifest) -> str:
+    """The staged `_extra`, joined by columns that newer code staged and this does not know."""
+    staged = dict(manifest.columns)
     known = {column.name for column in (*table.columns, *STAGED)}
     unknown = [name for name in staged if name not in known]
-    extra = "s._extra"
-    if unknown:
-        # Columns that a newer code staged and this one does not know join the other extra fields.
-        named = ", ".join(f"s.{quoted(name)} AS {quoted(name)}" for name in unknown)
-        fields = f"TO_JSON_STRING(STRUCT({named}))"
-        extra = (
-            f"IF(s._extra IS NULL, {fields}, CONCAT("
-            f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
-        )
+    if not unknown:
+        return "s._extra"
+    named = ", ".join(f"s.{quoted(name)} AS {quoted(name)}" for name in unknown)
+    fields = f"TO_JSON_STRING(STRUCT({named}))"
+    return (
+        f"IF(s._extra IS NULL, {fields}, CONCAT("
+        f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
+    )
+
+
+def _rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
+    """Staged rows, typed as the table wants them, ranked within their key."""
     order = f"s.{quoted(table.order_by)} DESC, " if table.order_by else ""
     return f"""\
 CREATE OR REPLACE TEMP TABLE placed AS
 SELECT
-    {", ".join(own)},
-    s._is_deleted, {extra}, s._row,
+    {_own_columns(table, manifest)},
+    s._is_deleted, {_extra(table, manifest)}, s._row,
     ROW_NUMBER() OVER (
         PARTITION BY {_columns(table.key, "s")}
         ORDER BY {order}s._is_deleted DESC, s._row DESC
@@ -444,6 +456,33 @@ IF n_absent > 0 THEN
     UPDATE {target} AS t
     SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
     WHERE t.{key} IN (SELECT {key} FROM lacking);
+END IF;"""
+
+
+def _replace(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
+    """The staged rows instead of those that stand, unless so few that they are hardly all."""
+    columns = [quoted(name) for name in (*table.column_names, "_is_deleted", "_extra")]
+    share = "1.0" if manifest.allow_absent else str(table.max_absent_share)
+    where = f"{manifest.source} batch {manifest.batch_id}"
+    return f"""\
+SELECT IF(
+    (SELECT COUNT(*) FROM {staging}) = {manifest.rows},
+    1,
+    ERROR('{where}: the staged rows are not the {manifest.rows} of the manifest')
+);
+SET n_replaced = (SELECT COUNT(*) FROM {target});
+IF n_replaced - {manifest.rows} > {share} * n_replaced THEN
+  SET verdict_of_batch = 'held';
+  SET n_held = n_replaced - {manifest.rows};
+  SET n_replaced = 0;
+ELSE
+  SET n_inserted = {manifest.rows};
+  DELETE FROM {target} WHERE TRUE;
+  INSERT INTO {target} ({", ".join(columns)}, _batch_id, _inserted_at)
+  SELECT
+    {_own_columns(table, manifest)}, s._is_deleted, {_extra(table, manifest)},
+    {batch}, applied_at
+  FROM {staging} AS s;
 END IF;"""
 
 

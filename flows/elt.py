@@ -14,6 +14,7 @@ from prefect.states import Completed, get_state_exception
 
 from blocks.platform import load_blocks
 from flows.finance import finance
+from flows.nyc_fhv import nyc_fhv
 from flows.openweather import openweather
 from flows.ph_news import ph_news
 from flows.usgs_earthquake import usgs_earthquake
@@ -22,7 +23,7 @@ from tasks.due import due_build, run_build
 from tasks.platform import connect
 from tasks.report import run_name
 
-Source = Literal["usgs-earthquake", "openweather", "ph-news", "finance"]
+Source = Literal["usgs-earthquake", "openweather", "ph-news", "nyc-fhv", "finance"]
 
 
 class EltFailed(Exception):
@@ -42,7 +43,7 @@ def elt(
         source: The source to load.
         start: First day to load again (usgs-earthquake only); leave empty to load what is new.
         end: Last day to load again.
-        allow_deletions: Mark deleted as many rows as the ledger lacks (finance only).
+        allow_deletions: Give up as many rows as are gone from the source (finance and nyc-fhv).
     """
     loaded = load_source(source, start, end, allow_deletions)
     blocks = load_blocks()
@@ -74,7 +75,7 @@ def load_source(
     """
     if (start or end) and source != "usgs-earthquake":
         raise ValueError(f"{source} cannot be asked for a range of days")
-    if allow_deletions and source != "finance":
+    if allow_deletions and source not in ("finance", "nyc-fhv"):
         raise ValueError(f"{source} has no deletions to allow")
     state: State
     match source:
@@ -84,6 +85,8 @@ def load_source(
             state = openweather(return_state=True)
         case "ph-news":
             state = ph_news(return_state=True)
+        case "nyc-fhv":
+            state = nyc_fhv(allow_deletions=allow_deletions, return_state=True)
         case "finance":
             state = finance(allow_deletions=allow_deletions, return_state=True)
     return state

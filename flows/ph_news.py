@@ -167,7 +167,7 @@ def read(platform: Platform, api: PhNews, cursor: Cursor) -> Reading:
     return reading
 
 
-def get_page(http: Http, api: PhNews, urls: list[str], offset: int) -> Answer:
+def get_page(http: Http, api: PhNews, urls: list[str], offset: int) -> Answer[object]:
     """One page of the listing. An address with TLS is dropped from `urls` if the plan has none.
 
     Raises Refused naming the service's error code.

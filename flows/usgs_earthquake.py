@@ -174,7 +174,7 @@ def fetch(
                 yield asked, features
                 break
         else:
-            raise CountMismatch(SOURCE, query, f"source {expected:,}, landed {len(features):,}")
+            raise CountMismatch(SOURCE, query, expected, len(features))
 
 
 def run(

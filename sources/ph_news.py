@@ -114,7 +114,7 @@ def listing_of(body: object, offset: int, window: object) -> Listing:
     if not isinstance(count, int) or not isinstance(total, int):
         raise SourceError(SOURCE, window, "the pagination has no count and total")
     if count != len(articles):
-        raise CountMismatch(SOURCE, window, f"source {count:,}, landed {len(articles):,}")
+        raise CountMismatch(SOURCE, window, count, len(articles))
     return Listing(offset, total, articles)
 
 

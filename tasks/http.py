@@ -13,12 +13,13 @@ import contextlib
 import json
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import httpx
 
@@ -36,17 +37,17 @@ DEADLINE_SECONDS = 180.0
 LONGEST_WAIT_SECONDS = 60.0
 MAX_BODY_BYTES = 512 * 2**20
 REPEATABLE = {202, 408, 425, 429, 500, 502, 503, 504}
+# Of a body that is not what it should be, so much is looked at.
+HEAD_BYTES = 4096
 USER_AGENT = "data-pipelines/0.1 (personal data platform)"
 
 # What an answer's status and body come to: `final`, since repeating will not help, `repeat`, or
 # what its status says.
 Verdict = Literal["final", "repeat"] | None
 Judge = Callable[[int, str], Verdict]
-
-
-def by_status(status: int, body: str) -> Verdict:
-    """The status alone tells."""
-    return None
+Params = Mapping[str, str | int | float]
+# What a body and its headers come to; ValueError, saying what the body is, when it is unusable.
+Read = Callable[[bytes, Mapping[str, str]], T]
 
 
 def freely() -> None:
@@ -99,10 +100,10 @@ def repeated(
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A successful response: parsed JSON, the server's own clock, the headers."""
+class Answer(Generic[T]):
+    """A successful response: what its body came to, the server's own clock, the headers."""
 
-    body: object
+    body: T
     served_at: datetime | None
     headers: Mapping[str, str]
 
@@ -120,19 +121,25 @@ class Http:
     tries: int = TRIES
     deadline_seconds: float = DEADLINE_SECONDS
     pause: Callable[[float], None] = time.sleep
-    judge: Judge = field(default=by_status, kw_only=True)
+    judge: Judge | None = field(default=None, kw_only=True)
     admit: Callable[[], None] = field(default=freely, kw_only=True)
     requests: int = field(default=0, init=False)
+    _counting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def get_json(self, url: str, params: Mapping[str, str | int | float], window: object) -> Answer:
-        """GET `url` and parse its JSON.
+    def get_json(self, url: str, params: Params, window: object) -> Answer[object]:
+        """GET `url` and parse its JSON. Raises what `get` raises."""
+        return self.get(url, params, window, read_json)
 
-        Raises Refused when the source declines, SourceError when the tries or the time are used up,
-        NoRequestLeft when not even the first try is admitted.
+    def get(self, url: str, params: Params, window: object, read: Read[T]) -> Answer[T]:
+        """GET `url` and return what `read` makes of the body; its ValueError repeats the request.
+
+        May be called by several threads at once. Raises Refused when the source declines,
+        SourceError when the tries or the time are used up, NoRequestLeft when not even the first
+        try is admitted.
         """
         deadline = time.monotonic() + self.deadline_seconds
         return repeated(
-            lambda: self._try(url, params, window, deadline),
+            lambda: self._try(url, params, window, deadline, read),
             self.source,
             window,
             deadline=deadline,
@@ -142,10 +149,11 @@ class Http:
         )
 
     def _try(
-        self, url: str, params: Mapping[str, str | int | float], window: object, deadline: float
-    ) -> Answer:
+        self, url: str, params: Params, window: object, deadline: float, read: Read[T]
+    ) -> Answer[T]:
         self.admit()
-        self.requests += 1
+        with self._counting:
+            self.requests += 1
         with step("extract.request"):
             try:
                 with self.client.stream("GET", url, params=dict(params)) as response:
@@ -156,25 +164,36 @@ class Http:
                 raise Repeat("the body could not be decompressed") from error
             except httpx.TransportError as error:
                 raise Repeat(f"{type(error).__name__}: {error}") from error
-        text = content.decode("utf-8", errors="replace")
-        verdict = self.judge(response.status_code, text)
-        if verdict == "repeat" or (verdict is None and response.status_code in REPEATABLE):
-            cause = f"HTTP {response.status_code}: {first_line(text)}"
+        status = response.status_code
+        verdict = self.judge(status, _text(content)) if self.judge else None
+        if verdict == "repeat" or (verdict is None and status in REPEATABLE):
+            cause = f"HTTP {status}: {first_line(_text(content[:HEAD_BYTES]))}"
             raise Repeat(cause, retry_after(response.headers))
         if verdict == "final" or not response.is_success:
-            # 204 counts as success, and so does an empty body, which is no JSON.
-            raise Refused(
-                self.source, window, response.status_code, without_secrets(text, self.secrets)
-            )
+            # 204 counts as success, and so does an empty body, which is nothing to read.
+            body = without_secrets(_text(content[:HEAD_BYTES]), self.secrets)
+            raise Refused(self.source, window, status, body)
         try:
-            body = json.loads(content, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            body_read = read(content, response.headers)
+        except ValueError as error:
             kind = response.headers.get("content-type", "no content type")
+            head = first_line(_text(content[:HEAD_BYTES]), 60)
             raise Repeat(
-                f"HTTP {response.status_code} with a body that is not JSON "
-                f"({kind}, {len(content)} bytes: {first_line(text, 60)})"
+                f"HTTP {status} with {error} ({kind}, {len(content)} bytes: {head})"
             ) from error
-        return Answer(body, served_at(response.headers), response.headers)
+        return Answer(body_read, served_at(response.headers), response.headers)
+
+
+def read_json(content: bytes, headers: Mapping[str, str]) -> object:
+    """The body's JSON; ValueError when it is none."""
+    try:
+        return json.loads(content, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("a body that is not JSON") from error
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", errors="replace")
 
 
 def _chunks(response: httpx.Response, deadline: float) -> Iterator[bytes]:
@@ -220,11 +239,12 @@ def open_http(
     secrets: Sequence[str] = (),
     read_timeout_seconds: float = 30.0,
     *,
-    judge: Judge = by_status,
+    judge: Judge | None = None,
     admit: Callable[[], None] = freely,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Http]:
-    """An Http for one source, closed at the end."""
+    """An Http for one source, closed at the end; `headers` go with every request."""
     timeout = httpx.Timeout(read_timeout_seconds, connect=10.0)
-    headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
-    with httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client:
+    own = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
+    with httpx.Client(timeout=timeout, headers=own, follow_redirects=True) as client:
         yield Http(source, client, secrets, judge=judge, admit=admit)

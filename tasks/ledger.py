@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.cloud import bigquery
 
-from core.batch import Manifest
+from core.batch import Manifest, Window, new_batch_id
+from core.errors import CountMismatch
 from core.ledger import Cursor, Line, Look
-from core.schema import Table
+from core.schema import Mode, Table
 from core.script import FINAL_STATES, MARKS, VERDICTS, literal
 from core.steps import step
 from core.values import as_json
@@ -46,7 +47,7 @@ def read_cursor(warehouse: Warehouse, table: Table) -> Cursor:
             SELECT watermark, seen, held FROM {warehouse.names.raw("_loads")}
             WHERE
                 source = {literal(table.source)} AND mode = 'incremental'
-                AND state IN ('applied', 'looked') AND watermark IS NOT NULL {bound}
+                AND state IN ('applied', 'held', 'looked') AND watermark IS NOT NULL {bound}
             ORDER BY watermark DESC, applied_at DESC LIMIT 1
             """
             rows = warehouse.query(sql, source=table.source, purpose="ledger")
@@ -72,7 +73,7 @@ def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> K
     for row in rows:
         if row["state"] in FINAL_STATES:
             known.final[row["batch_id"]] = row["applied_at"]
-        if row["state"] in ("applied", "superseded"):
+        if row["state"] in ("applied", "superseded", "held"):
             known.applied[row["batch_id"]] = row["applied_at"]
         if row["state"] == "failed":
             known.failures[row["batch_id"]] = row["lines"]
@@ -90,7 +91,7 @@ def read_lines(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> l
         SELECT {", ".join(names)} FROM {warehouse.names.raw("_loads")}
         WHERE
             source = {literal(source)} AND batch_id IN UNNEST(@ids)
-            AND state IN ('applied', 'superseded')
+            AND state IN ('applied', 'superseded', 'held')
         ORDER BY batch_id
         """,
         source=source,
@@ -172,6 +173,32 @@ def record_failure(
             "state": "parked" if is_parked else "failed",
             "code_version": code_version(),
             "message": message[:2000],
+            "applied_at": "now",
+        },
+        table.source,
+    )
+
+
+def record_mismatch(
+    warehouse: Warehouse, table: Table, mode: Mode, window: Window, mismatch: CountMismatch
+) -> None:
+    """Write that a source gave another number of rows than it counts; nothing of it is loaded."""
+    now = datetime.now(UTC)
+    warehouse.insert_line(
+        "_loads",
+        {
+            "batch_id": new_batch_id(now),
+            "source": table.source,
+            "table_name": table.name,
+            "mode": mode,
+            "state": "failed",
+            "window_start": window.start,
+            "window_end": window.end,
+            "extracted": mismatch.landed,
+            "source_count": mismatch.source_count,
+            "code_version": code_version(),
+            "message": mismatch.cause,
+            "observed_at": now,
             "applied_at": "now",
         },
         table.source,

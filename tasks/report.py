@@ -23,6 +23,7 @@ COUNTS = {
     "updated": "updated",
     "deleted": "deleted",
     "superseded_ids": "renamed away",
+    "replaced": "replaced",
     "absent": "gone",
     "held": "deletions held back",
     "unchanged": "unchanged",

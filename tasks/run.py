@@ -10,11 +10,18 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from core.batch import Manifest, Window
+from core.errors import CountMismatch
 from core.ledger import Cursor, Line, Look
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
-from tasks.ledger import line_of, read_announced, read_cursor, record_look
+from tasks.ledger import (
+    line_of,
+    read_announced,
+    read_cursor,
+    record_look,
+    record_mismatch,
+)
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.report import Outcome
@@ -43,6 +50,8 @@ def run_source(
 ) -> Outcome:
     """One run of a source. Raises what `extract` and `load` raise.
 
+    Rows that are not as many as the source counts leave a line with both numbers in the ledger.
+
     What cannot be asked again is extracted and committed even when BigQuery does not answer; the
     load then fails the run, and the next one recovers the batch.
     """
@@ -57,7 +66,12 @@ def run_source(
             logger.error("%s: extracting although BigQuery fails: %s", table.source, error)
             recovered, cursor = Loaded(), Cursor()
         window = window_of(cursor)
-        extracted = extract(window, cursor)
+        try:
+            extracted = extract(window, cursor)
+        except CountMismatch as mismatch:
+            if not platform.is_dry:
+                record_mismatch(platform.warehouse, table, mode, window, mismatch)
+            raise
         if platform.is_dry:
             return dry_outcome(table, mode, window, extracted)
         loaded, looked = Loaded(), list[Line]()

@@ -165,7 +165,8 @@ class Warehouse:
 
     def ensure_source(self, table: Table) -> None:
         """A source's raw table, with every column of its declaration, and its fence exist."""
-        description = f"Raw rows of {table.source}, one per {', '.join(table.key)}."
+        grain = f"one per {', '.join(table.key)}" if table.key else "as the source lists them"
+        description = f"Raw rows of {table.source}, {grain}."
         columns = (*table.columns, *META)
         self._ensure_table(
             table.name,
@@ -202,7 +203,7 @@ class Warehouse:
         wanted.description = description
         if partition_by:
             wanted.time_partitioning = bigquery.TimePartitioning(type_="MONTH", field=partition_by)
-        wanted.clustering_fields = clustering
+        wanted.clustering_fields = clustering or None
         wanted.labels = dict(labels)
         standing = self.client.create_table(
             wanted, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS

@@ -1,0 +1,165 @@
+"""NYC for-hire vehicles: how they load, and what a page of CSV becomes.
+
+Facts from Socrata's SODA 2.1 documentation, https://dev.socrata.com/docs/, and the dataset "For
+Hire Vehicles (FHV) - Active", https://data.cityofnewyork.us/d/8wbx-tsch, whose fields and types
+every answer names in its headers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.csv
+
+from core.errors import SourceError
+from core.rows import Fields, Page, Reject
+from core.schema import STAGED, Column, Table, arrow_schema
+from core.values import as_json
+
+SOURCE = "nyc_fhv"
+# Every column with Socrata's type of it. What is sent is kept as text, whatever the type says.
+FIELDS = (
+    ("active", "text", "YES for every vehicle that is listed."),
+    ("vehicle_license_number", "text", "The vehicle's TLC licence."),
+    ("name", "text", "Who holds the licence: a person or a company."),
+    ("license_type", "text", "For Hire Vehicle, in changing spellings."),
+    ("expiration_date", "floating_timestamp", "When the licence ends, New York time."),
+    ("permit_license_number", "text", "Permit of the vehicle."),
+    ("dmv_license_plate_number", "text", "Plate."),
+    ("vehicle_vin_number", "text", "Vehicle identification number."),
+    ("wheelchair_accessible", "text", "PILOT, WAV or null."),
+    ("certification_date", "floating_timestamp", "New York time."),
+    ("hack_up_date", "floating_timestamp", "When it was fitted out as a for-hire vehicle."),
+    ("vehicle_year", "number", "Model year."),
+    ("base_number", "text", "The base it is affiliated with."),
+    ("base_name", "text", "Name of the base."),
+    ("base_type", "text", "BLACK CAR, LIVERY or LUXURY, in changing spellings."),
+    ("veh", "text", "HYB for a hybrid, null otherwise."),
+    ("base_telephone_number", "text", "The base's telephone, in changing formats."),
+    ("website", "text", "The base's website, often an e-mail address."),
+    ("base_address", "text", "Address of the base."),
+    ("reason", "text", "Code of the vehicle's status."),
+    ("order_date", "floating_timestamp", "Null in every row seen so far."),
+    ("last_date_updated", "floating_timestamp", "Day on which TLC wrote the list."),
+    ("last_time_updated", "text", "Time of day at which TLC wrote the list."),
+)
+TYPES = {name: type_ for name, type_, _ in FIELDS}
+TABLE = Table(
+    source=SOURCE,
+    name="nyc_fhv__vehicles",
+    # A licence that is listed twice stays twice; dbt warns of it.
+    key=(),
+    write="replace",
+    columns=tuple(Column(name, "STRING", description) for name, _, description in FIELDS),
+)
+# The parser is fastest on blocks that fit a cache; no row is as long as one.
+BLOCK_BYTES = 2**20
+
+
+def updated_at_of(body: object, dataset: str) -> datetime:
+    """When the dataset's rows last changed, out of its metadata. Raises SourceError."""
+    seconds = body.get("rowsUpdatedAt") if isinstance(body, dict) else None
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds <= 0:
+        raise SourceError(SOURCE, f"dataset {dataset}", "its metadata has no rowsUpdatedAt")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def count_of(body: object, window: object) -> int:
+    """The answer to `$select=count(*)`: `[{"count":"104821"}]`. Raises SourceError."""
+    try:
+        ((text,),) = ([row["count"]] for row in body)  # type: ignore[attr-defined]
+        return int(text)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise SourceError(SOURCE, window, "the answer holds no count") from error
+
+
+def pages(count: int, size: int) -> Iterator[int]:
+    """The offset of every page."""
+    return iter(range(0, count, size))
+
+
+def page_parameters(offset: int, limit: int) -> dict[str, str | int | float]:
+    """Rows have no order of their own: pages only meet without `:id` by luck."""
+    return {"$order": ":id", "$limit": limit, "$offset": offset}
+
+
+def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Page:
+    """A page of CSV as it was sent, rows numbered from `first_row`.
+
+    Lines with too many or too few fields are rejected. Fields without a column go to `_extra`.
+    Raises ValueError when the replica is out of date, or the body is not the dataset's CSV.
+    """
+    if headers.get("x-soda2-data-out-of-date", "false").lower() == "true":
+        raise ValueError("a replica that is out of date")
+    names = header_of(content)
+    rejects: list[Reject] = []
+
+    def keep(row: pa.csv.InvalidRow) -> str:
+        reason = f"line with {row.actual_columns} of {row.expected_columns} fields"
+        rejects.append(Reject(reason, as_json(row.text), first_row))
+        return "skip"
+
+    try:
+        table = pa.csv.read_csv(
+            pa.BufferReader(content),
+            # Pages are read in parallel anyway.
+            read_options=pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+            # An empty field is null by Socrata's documentation, however it is quoted.
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"a body that is not CSV ({error})") from error
+    # A line that was skipped has no number of its own: rejects follow the rows.
+    after = first_row + table.num_rows
+    rejects = [Reject(reject.reason, reject.payload, after + n) for n, reject in enumerate(rejects)]
+    new = [name for name in names if name not in TYPES]
+    fields = Fields(set(new), retyped(headers), set(names))
+    return Page(to_rows(table, new, first_row), rejects, fields=fields)
+
+
+def header_of(content: bytes) -> list[str]:
+    """The names in the first line. Raises ValueError when none of them is the dataset's."""
+    line = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
+    names = next(csv.reader([line.rstrip("\r")]), [])
+    if not TYPES.keys() & set(names) or len(set(names)) < len(names):
+        raise ValueError("a body that is not the dataset's CSV")
+    return names
+
+
+def to_rows(table: pa.Table, new: list[str], first_row: int) -> pa.Table:
+    """The declared columns and what every staged row carries."""
+    size = table.num_rows
+    nulls = pa.nulls(size, pa.string())
+    arrays = [table[name] if name in table.column_names else nulls for name in TYPES]
+    extra = nulls
+    if new:
+        rows = table.select(new).to_pylist()
+        present = ({k: v for k, v in row.items() if v is not None} for row in rows)
+        extra = pa.array([as_json(row) if row else None for row in present], pa.string())
+    staged = {
+        "_is_deleted": pa.repeat(pa.scalar(False), size),
+        "_extra": extra,
+        "_row": pa.array(range(first_row, first_row + size), pa.int64()),
+    }
+    arrays += [staged[column.name] for column in STAGED]
+    return pa.Table.from_arrays(arrays, schema=arrow_schema((*TABLE.columns, *STAGED)))
+
+
+def retyped(headers: Mapping[str, str]) -> set[str]:
+    """The fields whose type, by the answer's headers, is not the one that is declared."""
+    try:
+        names = json.loads(headers["x-soda2-fields"])
+        types = json.loads(headers["x-soda2-types"])
+        told = dict(zip(names, types, strict=True))
+    except (KeyError, ValueError, TypeError):
+        return set()
+    return {name for name, type_ in told.items() if TYPES.get(name, type_) != type_}
