@@ -26,6 +26,7 @@ SOURCES = {
     "usgs-earthquake": "usgs",
     "openweather": "openweather",
     "ph-news": "mediastack",
+    "nyc-fhv": "socrata",
     "finance": "sheets",
 }
 WORLD = "demo"
@@ -50,11 +51,15 @@ def main() -> int:
     """0 when every run ended Completed."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.demo")
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR")
-    state = parser.parse_args().state
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="all, when none is named")
+    options = parser.parse_args()
+    if unknown := set(options.sources) - SOURCES.keys():
+        parser.error(f"no such source: {', '.join(sorted(unknown))}")
+    state, sources = options.state, options.sources or list(SOURCES)
     env = read_env(state)
     # Before Prefect is imported, which reads its settings then.
     os.environ.update(env)
-    for source in SOURCES:
+    for source in sources:
         advance(env, source)
     print("registering blocks and deploying ...", flush=True)
     for command in (
@@ -65,7 +70,7 @@ def main() -> int:
         if done.returncode:
             print(f"{' '.join(command[1:])} failed:\n{done.stdout}{done.stderr}", file=sys.stderr)
             return 1
-    rows = [run_source(source) for source in SOURCES]
+    rows = [run_source(source) for source in sources]
     print_table(rows)
     print(
         f"\nPrefect UI      {env['PREFECT_API_URL'].removesuffix('/api')}"

@@ -49,9 +49,9 @@ def platform(platforms: list[Lab]) -> Lab:
     return next(lab for lab in platforms if lab.kit == "usgs_earthquake")
 
 
-def demo(stack: Stack) -> subprocess.CompletedProcess[str]:
+def demo(stack: Stack, *sources: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sandbox.demo", "--state", str(stack.directory)],
+        [sys.executable, "-m", "sandbox.demo", "--state", str(stack.directory), *sources],
         cwd=ROOT,
         env=isolated(os.environ),
         capture_output=True,
@@ -149,7 +149,7 @@ def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
         f"WHERE id = '{id_}'"
     )
     platform.control("advance")
-    done = demo(stack)
+    done = demo(stack, "usgs-earthquake")
     assert done.returncode == 1
     assert table_row(done.stdout)[0] == "Failed"
     failed = next(
@@ -162,7 +162,7 @@ def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
     platform.query(
         f"DELETE FROM {{raw}}.usgs_earthquake__events WHERE id = '{id_}' AND mag IS NULL"
     )
-    done = demo(stack)
+    done = demo(stack, "usgs-earthquake")
     assert done.returncode == 0, done.stdout + done.stderr
     assert table_row(done.stdout)[:5] == ["Completed", "0", "0", "0", "13"]
 
