@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from sandbox.sources import mediastack, openweather, sheets, usgs
+from sandbox.sources import mediastack, openweather, sheets, socrata, usgs
 from sandbox.sources.server import OpenWorld, SourcesServer
 from sandbox.sources.usgs_catalog import load_files
 
@@ -32,6 +32,7 @@ def main() -> None:
         "openweather": functools.partial(openweather.OpenWeatherWorld, state_dir=arguments.state),
         "mediastack": functools.partial(mediastack.MediastackWorld, state_dir=arguments.state),
         "sheets": functools.partial(sheets.SheetsWorld, state_dir=arguments.state),
+        "socrata": functools.partial(socrata.SocrataWorld, state_dir=arguments.state),
     }
     try:
         with SourcesServer(arguments.port, sources) as server:

@@ -5,7 +5,6 @@ world's clock; the articles are made again. Planted rows and forced refusals are
 are forgotten on restart.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, get_args
 from sandbox.sources import mediastack_api as api
 from sandbox.sources.faults import Response
 from sandbox.sources.mediastack_articles import Article, advance, generate, is_wanted, key
-from sandbox.sources.memory import Clock, refuse_unknown, store, texts, whole
+from sandbox.sources.memory import Clock, recall, refuse_unknown, store, texts, whole
 from sandbox.sources.server import ControlError, Request
 
 DEFAULT_KEY = "sandbox-mediastack-key"
@@ -44,11 +43,7 @@ class MediastackWorld:
 
     def __init__(self, name: str, *, state_dir: Path) -> None:
         self._path = state_dir / f"{name}.mediastack.json"
-        if self._path.exists():
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
-            self._recipe = Recipe(**{**stored, "clock": Clock(**stored["clock"])})
-        else:
-            self._recipe = Recipe(anchor_ms=Clock().now_ms())
+        self._recipe = Recipe(**(recall(self._path) or {"anchor_ms": Clock().now_ms()}))
         self._rows: list[Article] | None = None
         self._planted: list[Any] = []
         self._forced_code = ""

@@ -45,6 +45,14 @@ def store(path: Path, recipe: dict[str, Any]) -> None:
     draft.replace(path)
 
 
+def recall(path: Path) -> dict[str, Any] | None:
+    """The recipe in the file, with its clock made again; None where nothing was stored."""
+    if not path.exists():
+        return None
+    recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {**recipe, "clock": Clock(**recipe["clock"])}
+
+
 def whole(payload: dict[str, Any], name: str, default: int) -> int:
     """A whole number of a control call. Raises ControlError."""
     value = payload.get(name, default)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.sources.faults import Response
-from sandbox.sources.memory import Clock, refuse_unknown, store, texts, whole
+from sandbox.sources.memory import Clock, recall, refuse_unknown, store, texts, whole
 from sandbox.sources.openweather_generator import INTERVAL_SECONDS, observe, observed_at
 from sandbox.sources.server import ControlError, Request
 
@@ -62,10 +62,7 @@ class OpenWeatherWorld:
 
     def __init__(self, name: str, *, state_dir: Path) -> None:
         self._path = state_dir / f"{name}.openweather.json"
-        self._recipe = Recipe()
-        if self._path.exists():
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
-            self._recipe = Recipe(**{**stored, "clock": Clock(**stored["clock"])})
+        self._recipe = Recipe(**(recall(self._path) or {}))
         self._served_keys = {_served_key(entry) for entry in self._recipe.served}
         self._patches: dict[tuple[float, float], dict[str, Any]] = {}
         self._calls_ms: dict[str, deque[int]] = defaultdict(deque)

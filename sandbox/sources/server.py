@@ -27,6 +27,7 @@ from sandbox.sources.faults import Fault, Response, distort, next_fault, parse_p
 JSON_HEADERS = {"Content-Type": "application/json"}
 WORLD_PATH = re.compile(r"/(?P<world>[a-z0-9_-]+)/(?P<source>[a-z0-9_-]+)(?P<rest>/.*)")
 DRIP_PIECES = 20
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, response: Response, date: float) -> None:
         content = response.content()
         self._send_head(response, date, len(content))
-        if response.status != HTTPStatus.NO_CONTENT:
+        if response.status not in BODILESS:
             self.wfile.write(content)
 
     def _send_head(self, response: Response, date: float, length: int) -> None:
@@ -268,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Date", formatdate(date, usegmt=True))
         for name, value in response.headers.items():
             self.send_header(name, value)
-        if response.status != HTTPStatus.NO_CONTENT:
+        if response.status not in BODILESS:
             self.send_header("Content-Length", str(length))
         self.end_headers()
 

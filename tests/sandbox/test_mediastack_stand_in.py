@@ -3,11 +3,7 @@
 import html
 import itertools
 import json
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,27 +13,23 @@ import httpx
 import pytest
 
 from sandbox.sources.mediastack_api import REFUSALS, encode
+from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT.parent / "shared" / "samples" / "mediastack"
+SAMPLES = SHARED_SAMPLES / "mediastack"
 NEWS = "/v1/news"
 KEY = "sandbox-mediastack-key"
 ANCHOR_MS = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 DAY_MS = 86_400_000
 WANTED = {"countries": "ph", "languages": "en"}
-NUMBERS = itertools.count()
-# One for all: making a client costs more than most of these tests.
-HTTP = httpx.Client(timeout=10)
 
 
-class World:
+class World(StandInWorld):
     """One isolated world of a running stand-in."""
 
-    def __init__(self, base: str, name: str) -> None:
-        self.url = f"{base}/{name}/mediastack"
+    source = "mediastack"
 
     def get(self, path: str = NEWS, **params: Any) -> httpx.Response:
-        return HTTP.get(self.url + path, params={"access_key": KEY, **params})
+        return self.http.get(self.url + path, params={"access_key": KEY, **params})
 
     def page(self, **params: Any) -> dict[str, Any]:
         response = self.get(**params)
@@ -58,50 +50,18 @@ class World:
         response = self.get(path, **params)
         return response.status_code, response.json()
 
-    def control(self, action: str, payload: Any = None) -> Any:
-        response = HTTP.post(f"{self.url}/control/{action}", json=payload)
-        assert response.status_code == 200, response.text
-        return response.json()
-
     def create(self, **recipe: Any) -> None:
         """A world whose clock stands at its anchor."""
         self.control("world", {"anchor_ms": ANCHOR_MS, **recipe})
         self.control("clock", {"now_ms": ANCHOR_MS})
 
-    def look(self, page: str) -> Any:
-        return HTTP.get(f"{self.url}/{page}").json()
-
     def truth(self) -> dict[tuple[str, str, str], dict[str, Any]]:
         return by_key(self.look("truth")["articles"])
 
 
-@contextmanager
-def stand_in(state: Path) -> Iterator[str]:
-    """A stand-in process; yields its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.sources", "--port", "0", "--state", str(state)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-    assert process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with stand_in(tmp_path_factory.mktemp("state")) as address:
-        yield address
-
-
 @pytest.fixture
 def world(base: str) -> World:
-    fresh = World(base, f"news-{next(NUMBERS)}")
+    fresh = World.new(base)
     fresh.create()
     return fresh
 
@@ -158,7 +118,7 @@ def test_a_bad_parameter_is_named_in_the_context(
 
 
 def test_key_path_and_plan_are_checked(world: World) -> None:
-    keyless = HTTP.get(world.url + NEWS)
+    keyless = world.http.get(world.url + NEWS)
     assert (keyless.status_code, keyless.json()["error"]["code"]) == (401, "missing_access_key")
     status, body = world.refusal(access_key="wrong")
     assert (status, body["error"]["code"]) == (401, "invalid_access_key")
@@ -227,8 +187,7 @@ def test_a_refusal_can_stay(world: World) -> None:
     assert [world.refusal()[0] for _ in range(5)] == [403] * 5
     world.control("refuse", {"code": "https_access_restricted", "times": 0})
     assert world.refusal()[0] == 200
-    refused = HTTP.post(f"{world.url}/control/refuse", json={"code": "tired"})
-    assert refused.status_code == 400
+    assert world.refused("refuse", {"code": "tired"})[0] == 400
 
 
 def test_filters_include_and_exclude(world: World) -> None:
@@ -405,8 +364,8 @@ def test_a_world_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 def test_what_a_setting_cannot_be_is_refused(world: World) -> None:
     for payload in ({"plan": "gold"}, {"envelope": "soap"}, {"monthly": 5}, {"keys": "one"}):
-        assert HTTP.post(f"{world.url}/control/settings", json=payload).status_code == 400
-    assert HTTP.post(f"{world.url}/control/world", json={"size": -1}).status_code == 400
+        assert world.refused("settings", payload)[0] == 400
+    assert world.refused("world", {"size": -1})[0] == 400
     assert world.look("control/state")["plan"] == "free"
 
 

@@ -1,11 +1,6 @@
 """The OpenWeather stand-in through real HTTP: weather, refusals, faults, truth and memory."""
 
-import itertools
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT.parent / "shared" / "samples" / "openweather"
+from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+
+SAMPLES = SHARED_SAMPLES / "openweather"
 WEATHER = "/data/2.5/weather"
 KEY = "sandbox-openweather-key"
 NOW_MS = 1_800_000_000_000
@@ -27,16 +23,12 @@ INVALID_KEY = {
     "cod": 401,
     "message": "Invalid API key. Please see https://openweathermap.org/faq#error401 for more info.",
 }
-# One for all: making a client costs more than most of these tests.
-HTTP = httpx.Client(timeout=10)
 
 
-class World:
+class World(StandInWorld):
     """One isolated world of a running stand-in."""
 
-    def __init__(self, base: str, name: str) -> None:
-        self.url = f"{base}/{name}/openweather"
-        self.http = HTTP
+    source = "openweather"
 
     def get(self, path: str = WEATHER, **params: Any) -> httpx.Response:
         return self.http.get(self.url + path, params={"appid": KEY, **params})
@@ -46,14 +38,6 @@ class World:
         assert response.status_code == 200, response.text
         body: dict[str, Any] = response.json()
         return body
-
-    def control(self, action: str, payload: Any = None) -> Any:
-        response = self.http.post(f"{self.url}/control/{action}", json=payload)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    def look(self, page: str) -> Any:
-        return self.http.get(f"{self.url}/{page}").json()
 
     def served(self) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = self.look("truth")["served"]
@@ -68,37 +52,10 @@ class World:
         return bodies
 
 
-@contextmanager
-def stand_in(state: Path) -> Iterator[str]:
-    """A stand-in process; yields its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.sources", "--port", "0", "--state", str(state)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-    assert process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with stand_in(tmp_path_factory.mktemp("state")) as address:
-        yield address
-
-
-NUMBERS = itertools.count()
-
-
 @pytest.fixture
 def world(base: str) -> World:
     """A world whose clock stands still."""
-    fresh = World(base, f"weather-{next(NUMBERS)}")
+    fresh = World.new(base)
     fresh.control("clock", {"now_ms": NOW_MS})
     return fresh
 
@@ -297,8 +254,7 @@ def test_a_patch_is_merged_into_the_body_of_its_location(world: World) -> None:
     assert world.control("advance")["locations"] == 2
     world.control("plant", {**MANILA, "patch": None})
     assert "main" in world.weather(**MANILA)
-    refused = world.http.post(f"{world.url}/control/plant", json={"lat": 1, "patch": {}})
-    assert refused.status_code == 400
+    assert world.refused("plant", {"lat": 1, "patch": {}})[0] == 400
 
 
 def test_a_world_is_the_same_after_a_restart(tmp_path: Path) -> None:

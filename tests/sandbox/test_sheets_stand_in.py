@@ -1,12 +1,8 @@
 """The Google Sheets stand-in through real HTTP, and through gspread with a real token exchange."""
 
-import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,26 +17,21 @@ from sandbox.sources.sheets_changes import EXPENSE, INCOME
 from sandbox.sources.sheets_generator import AWKWARD_CELLS, AWKWARD_IDS, KINDS
 from sandbox.sources.sheets_ledger import COLUMNS
 from sandbox.stack import Stack
+from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT.parent / "shared" / "samples" / "sheets"
+SAMPLES = SHARED_SAMPLES / "sheets"
 ANCHOR_MS = 1_706_115_460_980  # 2024-01-25 00:57:40 in Manila, serial 45316
 BOOK = "/v4/spreadsheets/sandbox-ledger"
 ALL = f"{BOOK}/values/ledger"
 RAW = {"valueRenderOption": "UNFORMATTED_VALUE"}
 BEARER = {"Authorization": f"Bearer sandbox.{'0a' * 24}"}
-NUMBERS = itertools.count()
 
 
-class World:
+class World(StandInWorld):
     """One isolated world of a running stand-in, read with a token of the right form."""
 
-    def __init__(self, base: str, name: str) -> None:
-        self.url = f"{base}/{name}/sheets"
-        self.http = httpx.Client(timeout=10, headers=BEARER)
-
-    def get(self, path: str, **params: Any) -> httpx.Response:
-        return self.http.get(self.url + path, params=params)
+    source = "sheets"
+    headers = BEARER
 
     def values(self, path: str = ALL, **params: Any) -> list[list[Any]]:
         response = self.get(path, **params)
@@ -55,15 +46,6 @@ class World:
     def by_id(self) -> dict[str, list[Any]]:
         return {row[0]: row for row in self.rows() if row}
 
-    def control(self, action: str, payload: Any = None) -> Any:
-        response = self.http.post(f"{self.url}/control/{action}", json=payload)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    def refused(self, action: str, payload: Any = None) -> tuple[int, str]:
-        response = self.http.post(f"{self.url}/control/{action}", json=payload)
-        return response.status_code, response.json()["error"]
-
     def create(self, **recipe: Any) -> None:
         """A world whose clock stands at the beginning of the minute after its anchor."""
         self.control("world", {"anchor_ms": ANCHOR_MS, **recipe})
@@ -71,37 +53,10 @@ class World:
         offset_ms = (ANCHOR_MS // 60_000 + 1) * 60_000 - now_ms
         self.control("clock", {"offset_ms": offset_ms})
 
-    def look(self, page: str) -> Any:
-        return self.http.get(f"{self.url}/{page}").json()
-
-
-@contextmanager
-def stand_in(state: Path) -> Iterator[str]:
-    """A stand-in process; yields its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.sources", "--port", "0", "--state", str(state)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-    assert process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with stand_in(tmp_path_factory.mktemp("state")) as address:
-        yield address
-
 
 @pytest.fixture
-def world(base: str, request: pytest.FixtureRequest) -> World:
-    fresh = World(base, request.node.name.split("[")[0] + f"-{next(NUMBERS)}")
+def world(base: str) -> World:
+    fresh = World.new(base)
     fresh.create()
     return fresh
 

@@ -1,14 +1,8 @@
 """The USGS stand-in through real HTTP: the API, its stages, its faults and its memory."""
 
-import itertools
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT.parent / "shared" / "samples" / "usgs"
+from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+
+SAMPLES = SHARED_SAMPLES / "usgs"
 ANCHOR_MS = 1_706_115_460_980  # 2024-01-24T16:57:40.980Z
 DAY_MS = 86_400_000
 QUERY = "/fdsnws/event/1/query"
@@ -26,15 +21,10 @@ COUNT = "/fdsnws/event/1/count"
 ALL = {"format": "geojson", "starttime": "1900-01-01"}
 
 
-class World:
+class World(StandInWorld):
     """One isolated world of a running stand-in."""
 
-    def __init__(self, base: str, name: str) -> None:
-        self.url = f"{base}/{name}/usgs"
-        self.http = httpx.Client(timeout=10)
-
-    def get(self, path: str, **params: Any) -> httpx.Response:
-        return self.http.get(self.url + path, params=params)
+    source = "usgs"
 
     def query(self, **params: Any) -> list[dict[str, Any]]:
         response = self.get(QUERY, **ALL | params)
@@ -45,55 +35,18 @@ class World:
     def count(self, **params: Any) -> int:
         return int(self.get(COUNT, **ALL | params).json()["count"])
 
-    def control(self, action: str, payload: Any = None) -> Any:
-        response = self.http.post(f"{self.url}/control/{action}", json=payload)
-        assert response.status_code == 200, response.text
-        return response.json()
-
     def create(self, **recipe: Any) -> None:
         """A world whose clock stands one second after its anchor."""
         self.control("world", {"anchor_ms": ANCHOR_MS, **recipe})
         now_ms = self.look("control/state")["now_ms"]
         self.control("clock", {"offset_ms": ANCHOR_MS + 1000 - now_ms})
 
-    def look(self, page: str) -> Any:
-        return self.http.get(f"{self.url}/{page}").json()
-
-
-@contextmanager
-def stand_in(state: Path, *options: str, **environment: str) -> Iterator[str]:
-    """A stand-in process; yields its address."""
-    command = [sys.executable, "-m", "sandbox.sources", "--port", "0", "--state", str(state)]
-    process = subprocess.Popen(
-        [*command, *options],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-    assert process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with stand_in(tmp_path_factory.mktemp("state")) as address:
-        yield address
-
 
 @pytest.fixture
-def world(base: str, request: pytest.FixtureRequest) -> World:
-    fresh = World(base, request.node.name.split("[")[0] + f"-{next(NUMBERS)}")
+def world(base: str) -> World:
+    fresh = World.new(base)
     fresh.create()
     return fresh
-
-
-NUMBERS = itertools.count()
 
 
 def iso(epoch_ms: float) -> str:
@@ -446,8 +399,7 @@ def test_a_fault_skips_strikes_and_is_spent(world: World) -> None:
     answers = [world.get(QUERY, format="geojson") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 503, 503, 200]
     assert (answers[1].headers["Retry-After"], answers[1].text) == ("1", "full")
-    refused = world.http.post(f"{world.url}/control/faults", json=[{"kind": "flood"}])
-    assert refused.status_code == 400
+    assert world.refused("faults", [{"kind": "flood"}])[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -550,7 +502,7 @@ def test_real_payload_files_are_served_unchanged(tmp_path: Path, way: str) -> No
         truth = world.look("truth")
         assert truth["live"] == payload["features"]
         assert (truth["deleted"], truth["blank_deletions"]) == ([], 0)
-        refused = world.http.post(f"{world.url}/control/advance")
-        assert refused.status_code == 409 and "payload files" in refused.json()["error"]
+        status, error = world.refused("advance")
+        assert status == 409 and "payload files" in error
         detail = world.get(QUERY, format="geojson", eventid="ak02413xuhu2").json()
         assert detail["id"] == "us7000lth4"
