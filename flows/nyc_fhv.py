@@ -30,9 +30,9 @@ from core.steps import step
 from sources.nyc_fhv import (
     SOURCE,
     TABLE,
-    count_of,
     page_parameters,
     pages,
+    read_count,
     read_page,
     updated_at_of,
 )
@@ -103,8 +103,7 @@ def rows_updated_at(http: Http, api: NycFhv) -> datetime:
 
 def count_rows(http: Http, api: NycFhv) -> int:
     """How many rows the service counts. SourceError when none: that proves nothing."""
-    answer = http.get_json(api.rows_url("json"), {"$select": "count(*)"}, "count")
-    count = count_of(answer.body, "count")
+    count = http.get(api.rows_url("json"), {"$select": "count(*)"}, "count", read_count).body
     if count == 0:
         raise SourceError(SOURCE, "count", "the service counts 0 rows, which proves nothing")
     return count

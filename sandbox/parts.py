@@ -143,6 +143,8 @@ def own_variables(at: Layout) -> dict[str, str]:
         "MEDIASTACK_ACCESS_KEY": "sandbox-mediastack-key",
         # So many that every second of a month allows a run.
         "MEDIASTACK_MONTHLY_REQUESTS": "1000000000",
+        "SOCRATA_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/socrata",
+        "SOCRATA_APP_TOKEN": "sandbox-socrata-token",
         "GOOGLE_SHEETS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/sheets",
         "FINANCE_SHEET_URL": "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit",
         "FINANCE_WORKSHEET": "ledger",

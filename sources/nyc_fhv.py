@@ -68,13 +68,17 @@ def updated_at_of(body: object, dataset: str) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def count_of(body: object, window: object) -> int:
-    """The answer to `$select=count(*)`: `[{"count":"104821"}]`. Raises SourceError."""
+def read_count(content: bytes, headers: Mapping[str, str]) -> int:
+    """The answer to `$select=count(*)`: `[{"count":"104821"}]`.
+
+    Raises ValueError when it is another one, or the replica is out of date.
+    """
+    check_replica(headers)
     try:
-        ((text,),) = ([row["count"]] for row in body)  # type: ignore[attr-defined]
+        ((text,),) = ([row["count"]] for row in json.loads(content))
         return int(text)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SourceError(SOURCE, window, "the answer holds no count") from error
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError("a body that holds no count") from error
 
 
 def pages(count: int, size: int) -> Iterator[int]:
@@ -93,8 +97,7 @@ def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Pag
     Lines with too many or too few fields are rejected. Fields without a column go to `_extra`.
     Raises ValueError when the replica is out of date, or the body is not the dataset's CSV.
     """
-    if headers.get("x-soda2-data-out-of-date", "false").lower() == "true":
-        raise ValueError("a replica that is out of date")
+    check_replica(headers)
     names = header_of(content)
     rejects: list[Reject] = []
 
@@ -124,6 +127,12 @@ def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Pag
     new = [name for name in names if name not in TYPES]
     fields = Fields(set(new), retyped(headers), set(names))
     return Page(to_rows(table, new, first_row), rejects, fields=fields)
+
+
+def check_replica(headers: Mapping[str, str]) -> None:
+    """Raise ValueError when the answer comes from a replica that is behind the dataset."""
+    if headers.get("x-soda2-data-out-of-date", "false").lower() == "true":
+        raise ValueError("a replica that is out of date")
 
 
 def header_of(content: bytes) -> list[str]:

@@ -90,7 +90,7 @@ def test_a_page_that_is_not_what_was_counted_fails_the_run_and_is_written_down(
 
 
 def test_a_list_that_is_written_anew_while_it_is_read_is_read_again(lab: Lab) -> None:
-    lab.control("replace-after", {"requests": 2})
+    lab.control("advance", {"after_requests": 2})
     outcome = lab.run()
     assert len(asked(lab, ".csv")) > PAGES
     assert lab.only_line(outcome).source_count == lab.look("truth")["count"]
@@ -117,13 +117,20 @@ def test_a_list_that_is_always_written_anew_fails_the_run(
     assert lab.ledger() == []
 
 
-@pytest.mark.parametrize("path", [".csv", "count"])
-def test_a_replica_that_is_out_of_date_is_asked_again(lab: Lab, path: str) -> None:
+def test_a_replica_that_is_out_of_date_is_asked_again(lab: Lab) -> None:
     lab.run()
     lab.control("advance")
-    lab.control("stale", {"answers": 2, "path": path})
-    lab.run()
+    lab.control("stale", {"answers": 3})
+    assert lab.only_line(lab.run()).state == "applied"
     lab.assert_equals_truth()
+
+
+def test_replicas_that_stay_out_of_date_fail_the_run(lab: Lab) -> None:
+    lab.run()
+    lab.control("advance")
+    lab.control("stale", {"answers": 100})
+    with pytest.raises(SourceError, match="HTTP 200 with a replica that is out of date"):
+        lab.run()
 
 
 def test_the_service_may_still_be_working(lab: Lab) -> None:

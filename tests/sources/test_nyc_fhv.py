@@ -12,9 +12,9 @@ from core.errors import SourceError
 from sources.nyc_fhv import (
     FIELDS,
     TABLE,
-    count_of,
     page_parameters,
     pages,
+    read_count,
     read_page,
     updated_at_of,
 )
@@ -131,13 +131,18 @@ def test_pages_cover_the_count() -> None:
 
 
 def test_the_count_is_a_text_in_a_row() -> None:
-    assert count_of([{"count": "104821"}], "count") == 104_821
+    assert read_count(b'[{"count":"104821"}]', {}) == 104_821
 
 
-@pytest.mark.parametrize("body", [[], {}, None, [{"count": "many"}], [{"n": "1"}], [{}, {}], 3])
-def test_an_answer_without_a_count_is_an_error(body: object) -> None:
-    with pytest.raises(SourceError, match="nyc_fhv, count: the answer holds no count"):
-        count_of(body, "count")
+@pytest.mark.parametrize("body", ["[]", "{}", "", '[{"count":"many"}]', '[{"n":"1"}]', "[{},{}]"])
+def test_an_answer_without_a_count_is_an_error(body: str) -> None:
+    with pytest.raises(ValueError, match="a body that holds no count"):
+        read_count(body.encode(), {})
+
+
+def test_a_count_of_a_replica_that_is_out_of_date_is_none() -> None:
+    with pytest.raises(ValueError, match="out of date"):
+        read_count(b'[{"count":"1"}]', {"x-soda2-data-out-of-date": "true"})
 
 
 def test_the_metadata_tell_when_rows_changed() -> None:
