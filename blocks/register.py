@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from blocks.finance import Finance
 from blocks.openweather import OpenWeather, parse_locations
 from blocks.ph_news import PhNews
-from blocks.platform import GCP, LANDING_GCS, WAREHOUSE, blocks_from
+from blocks.platform import AWS, GCP, WAREHOUSE, blocks_from
 from blocks.settings import Settings
+from blocks.source import LANDING_GCS, LANDING_S3
 from blocks.usgs_earthquake import UsgsEarthquake
 
 
@@ -29,21 +30,27 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
         LANDING_GCS: shared.gcs,
         WAREHOUSE: shared.warehouse,
         "usgs-earthquake": UsgsEarthquake(
-            base_url=settings.usgs_base_url, history_start=settings.usgs_history_start
+            base_url=settings.usgs_base_url,
+            history_start=settings.usgs_history_start,
+            landing=settings.usgs_landing,
         ),
     }
+    if shared.s3:
+        blocks |= {AWS: shared.s3.credentials, LANDING_S3: shared.s3}
     if settings.openweather_api_key:
         blocks["openweather"] = OpenWeather(
             base_url=settings.openweather_base_url,
             api_key=settings.openweather_api_key,
             locations=parse_locations(settings.openweather_locations),
             units=settings.openweather_units,
+            landing=settings.openweather_landing,
         )
     if settings.mediastack_access_key:
         blocks["ph-news"] = PhNews(
             base_url=settings.mediastack_base_url,
             access_key=settings.mediastack_access_key,
             monthly_requests=settings.mediastack_monthly_requests,
+            landing=settings.mediastack_landing,
         )
     if settings.finance_sheet_url:
         blocks["finance"] = Finance(
@@ -51,6 +58,7 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
             sheet_url=settings.finance_sheet_url,
             worksheet=settings.finance_worksheet,
             gcp_credentials=shared.gcp,
+            landing=settings.finance_landing,
         )
     return blocks
 
@@ -68,7 +76,7 @@ def register(settings: Settings) -> list[str]:
 def explain(error: ValidationError) -> str:
     """Which variables are missing or wrong, one per line, without their values."""
     lines = [
-        f"{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
         for problem in error.errors()
     ]
     return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from blocks.source import LANDING_GCS, LandingName
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from tests.lab import Lab
 
 KITS = [f"tests.kits.{path.stem}" for path in (Path(__file__).parent / "kits").glob("[a-z]*.py")]
-STORES = ("token", "bigquery", "gcs", "sources")
+STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,9 +55,11 @@ def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Calla
         kit: str = "usgs_earthquake",
         size: int = 120,
         retention_days: float = 0,
+        landing: LandingName = LANDING_GCS,
         **settings: Any,
     ) -> Lab:
-        lab = Lab(f"{base}-{suffix}" if suffix else base, stack_env, kit, retention_days)
+        name = f"{base}-{suffix}" if suffix else base
+        lab = Lab(name, stack_env, kit, retention_days, landing=landing)
         lab.source.start(lab, size, **settings)
         return lab
 
