@@ -18,7 +18,7 @@ from core.batch import InvalidManifest, Part
 from tasks.landing import Landing
 
 # What is held in memory while parts are copied: rows, and bytes read ahead per column.
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 10_000
 READ_AHEAD_BYTES = 2**20
 
 
@@ -30,21 +30,21 @@ def merged(landing: Landing, prefix: str, parts: Sequence[Part]) -> Iterator[IO[
     FileNotFoundError for a part that is gone, InvalidManifest for one whose bytes are not those
     that were uploaded.
     """
-    with ExitStack() as stack:
-        if len(parts) == 1:
-            yield stack.enter_context(fetched(landing, prefix, parts[0]))
-            return
-        whole = stack.enter_context(TemporaryFile())
-        writer: pq.ParquetWriter | None = None
-        for part in parts:
-            with fetched(landing, prefix, part) as file:
-                rows = pq.ParquetFile(file, buffer_size=READ_AHEAD_BYTES)
-                if writer is None:
-                    writer = pq.ParquetWriter(whole, rows.schema_arrow, compression="zstd")
-                for slice_ in rows.iter_batches(ROWS_AT_ONCE):
-                    writer.write_batch(slice_)
-        if writer is not None:
-            writer.close()
+    if len(parts) == 1:
+        with fetched(landing, prefix, parts[0]) as file:
+            yield file
+        return
+    with TemporaryFile() as whole:
+        with ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for part in parts:
+                with fetched(landing, prefix, part) as file:
+                    rows = pq.ParquetFile(file, buffer_size=READ_AHEAD_BYTES)
+                    writer = writer or stack.enter_context(
+                        pq.ParquetWriter(whole, rows.schema_arrow, compression="zstd")
+                    )
+                    for slice_ in rows.iter_batches(ROWS_AT_ONCE, use_threads=False):
+                        writer.write_batch(slice_)
         yield whole
 
 
