@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from prefect.blocks.core import Block
 from prefect_gcp import GcpCredentials
 from pydantic import Field, HttpUrl
 
+from blocks.source import SourceBlock
 
-class Finance(Block):
+
+class Finance(SourceBlock):
     """Where the ledger is kept. The sheet is shared with the service account for reading."""
 
     _block_type_name = "Finance ledger"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr
 
+from blocks.source import LANDING_S3, LandingName, SourceBlock
 from blocks.urls import join
 
 
-class NycFhv(Block):
+class NycFhv(SourceBlock):
     """Where Socrata answers for the list of for-hire vehicles. It needs no key."""
 
     _block_type_name = "NYC for-hire vehicles"
     _block_type_slug = "nyc-fhv"
     _description = "NYC open data's list of for-hire vehicles, read by the flow nyc-fhv."
 
+    landing: LandingName = Field(
+        default=LANDING_S3,
+        description="Bucket block for new batches; those that wait in another are loaded too.",
+    )
     base_url: HttpUrl = Field(
         default=HttpUrl("https://data.cityofnewyork.us"),
         description="Address of the service; a path prefix is kept.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Literal
 
-from prefect.blocks.core import Block
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from blocks.source import SourceBlock
 from blocks.urls import join
 
 VARIABLE = "OPENWEATHER_LOCATIONS"
@@ -35,7 +35,7 @@ class Location(BaseModel):
     longitude: float = Field(ge=-180, le=180, allow_inf_nan=False, description="Degrees east.")
 
 
-class OpenWeather(Block):
+class OpenWeather(SourceBlock):
     """Where OpenWeather answers, with which key, and for which points it is asked."""
 
     _block_type_name = "OpenWeather API"

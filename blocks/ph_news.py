@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr
 
+from blocks.source import SourceBlock
 from blocks.urls import join
 
 
-class PhNews(Block):
+class PhNews(SourceBlock):
     """Where mediastack answers, its key, and how many requests the plan has."""
 
     _block_type_name = "PH news API"

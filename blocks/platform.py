@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_aws.credentials import AwsCredentials
+from prefect_aws.s3 import S3Bucket
 from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 from pydantic import Field
 
 from blocks.settings import Settings
+from blocks.source import LANDING_GCS, LANDING_S3
 
 GCP = "gcp"
-LANDING_GCS = "landing-gcs"
+AWS = "aws"
 WAREHOUSE = "warehouse"
 
 B = TypeVar("B", bound=Block)
@@ -40,10 +45,11 @@ class WarehouseSettings(Block):
 
 @dataclass(frozen=True)
 class PlatformBlocks:
-    """The shared blocks, saved or not."""
+    """The shared blocks, saved or not. `s3` is None where there is no bucket on S3."""
 
     gcp: GcpCredentials
     gcs: GcsBucket
+    s3: S3Bucket | None
     warehouse: WarehouseSettings
 
 
@@ -56,6 +62,7 @@ def blocks_from(settings: Settings) -> PlatformBlocks:
     return PlatformBlocks(
         gcp=gcp,
         gcs=GcsBucket(bucket=settings.gcs_bucket, gcp_credentials=gcp),
+        s3=s3_from(settings),
         warehouse=WarehouseSettings(
             project=settings.gcp_project,
             location=settings.bigquery_location,
@@ -64,6 +71,20 @@ def blocks_from(settings: Settings) -> PlatformBlocks:
             landing_retention_days=settings.landing_retention_days,
         ),
     )
+
+
+def s3_from(settings: Settings) -> S3Bucket | None:
+    """The bucket on S3, if there is one. Without keys, those of the machine's role are used."""
+    if not settings.s3_bucket:
+        return None
+    endpoint = settings.aws_endpoint_url
+    aws = AwsCredentials(
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        region_name=settings.aws_region,
+        aws_client_parameters=AwsClientParameters(endpoint_url=str(endpoint) if endpoint else None),
+    )
+    return S3Bucket(bucket_name=settings.s3_bucket, credentials=aws)
 
 
 def load_block(block_type: type[B], name: str) -> B:
@@ -75,10 +96,21 @@ def load_block(block_type: type[B], name: str) -> B:
         raise ValueError(f"block {slug}/{name}: {error}; run: python -m blocks.register") from error
 
 
+def load_if_saved(block_type: type[B], name: str) -> B | None:
+    """A saved block, or None when none is. Raises ValueError when it is there but not readable."""
+    try:
+        return cast(B, block_type.load(name))
+    except ValueError as error:
+        if isinstance(error.__cause__, ObjectNotFound):
+            return None
+        raise
+
+
 def load_blocks() -> PlatformBlocks:
     """The saved blocks. Raises ValueError naming the one that is not there."""
     return PlatformBlocks(
         gcp=load_block(GcpCredentials, GCP),
         gcs=load_block(GcsBucket, LANDING_GCS),
+        s3=load_if_saved(S3Bucket, LANDING_S3),
         warehouse=load_block(WarehouseSettings, WAREHOUSE),
     )

@@ -14,15 +14,16 @@ from blocks.finance import Finance
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
 from blocks.ph_news import PhNews
-from blocks.platform import GCP, LANDING_GCS, WAREHOUSE, blocks_from
+from blocks.platform import AWS, GCP, WAREHOUSE, blocks_from
 from blocks.settings import Settings
+from blocks.source import LANDING_GCS, LANDING_S3
 from blocks.usgs_earthquake import UsgsEarthquake
 
 
 def all_blocks(settings: Settings) -> dict[str, Block]:
     """Every block of the project by document name, in the order in which they refer to another.
 
-    A source whose key or address is not set has no block; its flow says so when it is run.
+    A source whose key, address or bucket is not set has no block; its flow says so when it is run.
     """
     shared = blocks_from(settings)
     blocks: dict[str, Block] = {
@@ -30,33 +31,42 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
         LANDING_GCS: shared.gcs,
         WAREHOUSE: shared.warehouse,
         "usgs-earthquake": UsgsEarthquake(
-            base_url=settings.usgs_base_url, history_start=settings.usgs_history_start
+            base_url=settings.usgs_base_url,
+            history_start=settings.usgs_history_start,
+            landing=settings.usgs_landing,
         ),
     }
+    if shared.s3:
+        blocks |= {AWS: shared.s3.credentials, LANDING_S3: shared.s3}
     if settings.openweather_api_key:
         blocks["openweather"] = OpenWeather(
             base_url=settings.openweather_base_url,
             api_key=settings.openweather_api_key,
             locations=parse_locations(settings.openweather_locations),
             units=settings.openweather_units,
+            landing=settings.openweather_landing,
         )
     if settings.mediastack_access_key:
         blocks["ph-news"] = PhNews(
             base_url=settings.mediastack_base_url,
             access_key=settings.mediastack_access_key,
             monthly_requests=settings.mediastack_monthly_requests,
+            landing=settings.mediastack_landing,
         )
-    blocks["nyc-fhv"] = NycFhv(
-        base_url=settings.socrata_base_url,
-        app_token=settings.socrata_app_token,
-        dataset=settings.nyc_fhv_dataset,
-    )
+    if shared.s3 or settings.nyc_fhv_landing != LANDING_S3:
+        blocks["nyc-fhv"] = NycFhv(
+            base_url=settings.socrata_base_url,
+            app_token=settings.socrata_app_token,
+            dataset=settings.nyc_fhv_dataset,
+            landing=settings.nyc_fhv_landing,
+        )
     if settings.finance_sheet_url:
         blocks["finance"] = Finance(
             base_url=settings.google_sheets_base_url,
             sheet_url=settings.finance_sheet_url,
             worksheet=settings.finance_worksheet,
             gcp_credentials=shared.gcp,
+            landing=settings.finance_landing,
         )
     return blocks
 
@@ -74,7 +84,7 @@ def register(settings: Settings) -> list[str]:
 def explain(error: ValidationError) -> str:
     """Which variables are missing or wrong, one per line, without their values."""
     lines = [
-        f"{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
         for problem in error.errors()
     ]
     return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])

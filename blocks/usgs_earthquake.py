@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 
-from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl
 
+from blocks.source import SourceBlock
 from blocks.urls import join
 
 
-class UsgsEarthquake(Block):
+class UsgsEarthquake(SourceBlock):
     """Where the USGS FDSN event service answers. It needs no key."""
 
     _block_type_name = "USGS earthquake API"

@@ -4,8 +4,9 @@ Every run reads the whole tab in one request. Entries that are gone from it are 
 unless they are so many that the tab is hardly all there is: the run then fails, and one with
 `allow_deletions` marks them.
 
-Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
-finance/finance (`python -m blocks.register`), and the sheet shared with the service account.
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
+warehouse/warehouse and finance/finance (`python -m blocks.register`), and the sheet shared with the
+service account.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def finance(allow_deletions: bool = False) -> State:
         allow_deletions: Mark entries deleted that are gone from the sheet, however many they are.
     """
     api = load_block(Finance, "finance")
-    outcome = run(connect(load_blocks()), api, allow_deletions)
+    outcome = run(connect(load_blocks(), api.landing), api, allow_deletions)
     report(outcome)
     return Completed(message=outcome.message)
 

@@ -154,7 +154,7 @@ def nyc_fhv(allow_deletions: bool = False) -> State:
         allow_deletions: Replace the table although many of its rows are gone from the list.
     """
     api = load_block(NycFhv, "nyc-fhv")
-    outcome = run(connect(load_blocks()), api, allow_deletions)
+    outcome = run(connect(load_blocks(), api.landing), api, allow_deletions)
     report(outcome)
     return Completed(message=outcome.message)
 

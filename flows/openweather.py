@@ -4,8 +4,8 @@ Every run asks once for each configured location and keeps what it has not seen 
 asked for now is gone: the service has no past, so an answer is committed even while BigQuery is
 down.
 
-Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
-openweather/openweather (`python -m blocks.register`).
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
+warehouse/warehouse and openweather/openweather (`python -m blocks.register`).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def run(platform: Platform, api: OpenWeather) -> Outcome:
 def openweather() -> State:
     """Load the current weather of every configured location."""
     api = load_block(OpenWeather, "openweather")
-    outcome = run(connect(load_blocks()), api)
+    outcome = run(connect(load_blocks(), api.landing), api)
     report(outcome)
     return Completed(message=outcome.message)
 

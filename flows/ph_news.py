@@ -4,8 +4,8 @@ Every run reads mediastack's English news of the Philippines from the newest bac
 without an unknown article, as far as the plan's requests reach. Each request is reserved in the
 ledger before it is sent; a run for which none is left ends without sending any.
 
-Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
-ph-news/ph-news (`python -m blocks.register`).
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
+warehouse/warehouse and ph-news/ph-news (`python -m blocks.register`).
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def run(platform: Platform, api: PhNews) -> Outcome:
 def ph_news() -> State:
     """Load what is new, within the plan's requests."""
     api = load_block(PhNews, "ph-news")
-    outcome = run(connect(load_blocks()), api)
+    outcome = run(connect(load_blocks(), api.landing), api)
     report(outcome)
     return Completed(message=outcome.message)
 

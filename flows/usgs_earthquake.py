@@ -3,8 +3,8 @@
 Every run reads what changed since the last one: new, revised, late, renamed and deleted events of
 any time. With `start` and `end` it reads a range of event times instead, whatever has changed.
 
-Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs, warehouse/warehouse and
-usgs-earthquake/usgs-earthquake (`python -m blocks.register`).
+Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
+warehouse/warehouse and usgs-earthquake/usgs-earthquake (`python -m blocks.register`).
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def usgs_earthquake(start: date | None = None, end: date | None = None) -> State
         end: Last day of events to read again.
     """
     api = load_block(UsgsEarthquake, "usgs-earthquake")
-    outcome = run(connect(load_blocks()), api, *days(start, end))
+    outcome = run(connect(load_blocks(), api.landing), api, *days(start, end))
     report(outcome)
     return Completed(message=outcome.message)
 

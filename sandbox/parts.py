@@ -8,19 +8,20 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from sandbox.probe import answers, prefect_api
 
 POOL = "vm"
 WORKER = "sandbox"
-PORTS = ("token", "gate", "bigquery", "gcs", "sources", "prefect")
+PORTS = ("token", "gate", "bigquery", "gcs", "s3", "sources", "prefect")
 DEMO_WORLD = "demo"
 
 # Who sets one of these runs that part elsewhere.
 REPLACED_BY = {
     "bigquery": "BIGQUERY_EMULATOR_HOST",
     "gcs": "STORAGE_EMULATOR_HOST",
+    "s3": "AWS_ENDPOINT_URL",
     "sources": "USGS_BASE_URL",
     "prefect": "PREFECT_API_URL",
 }
@@ -127,9 +128,14 @@ def own_variables(at: Layout) -> dict[str, str]:
         "BIGQUERY_LOCATION": "US",
         "RAW_DATASET": "raw",
         "GCS_BUCKET": "landing",
+        "S3_BUCKET": "landing",
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox-aws-secret-access-key",
+        "AWS_REGION": "us-east-1",
         "LANDING_RETENTION_DAYS": "7",
         "BIGQUERY_EMULATOR_HOST": at.url("bigquery"),
         "STORAGE_EMULATOR_HOST": at.url("gcs"),
+        "AWS_ENDPOINT_URL": at.url("s3"),
         "SANDBOX_SOURCES_URL": at.url("sources"),
         "USGS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/usgs",
         # The stand-in's oldest event is of 1900: the first run reads all there is.
@@ -209,6 +215,14 @@ def _python(*arguments: str | Path | int) -> list[str]:
     return [sys.executable, *(str(argument) for argument in arguments)]
 
 
+def _bucket_stands(at: Layout, _: float) -> bool:
+    """moto keeps everything in memory and comes without a bucket, so each look makes sure of it.
+
+    A batch that waits there unloaded is lost with the process; what is loaded is in BigQuery.
+    """
+    return answers(f"{at.url('s3')}/{quote(at.variables['S3_BUCKET'])}", method="PUT")
+
+
 def _sources_command(at: Layout) -> list[str]:
     command = _python("-m", "sandbox.sources")
     command += ["--port", str(at.ports["sources"]), "--state", str(at.state / "sources")]
@@ -264,6 +278,14 @@ PARTS = (
         ),
         is_ready=lambda at, _: answers(f"{at.url('gcs')}/"),
         address=lambda at: at.variables["STORAGE_EMULATOR_HOST"],
+    ),
+    Part(
+        "s3",
+        command=lambda at: _python(
+            *("-m", "moto.server", "--host", "127.0.0.1", "--port", at.ports["s3"])
+        ),
+        is_ready=_bucket_stands,
+        address=lambda at: at.variables["AWS_ENDPOINT_URL"],
     ),
     Part(
         "sources",

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def answers(url: str) -> bool:
+def answers(url: str, method: str = "GET") -> bool:
+    """Whether the answer is a success."""
     try:
-        with _open(urllib.request.Request(url)):  # noqa: S310 - our own http URL
+        with _open(urllib.request.Request(url, method=method)):  # noqa: S310 - our own http URL
             return True
     except (OSError, http.client.HTTPException):
         return False

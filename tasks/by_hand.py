@@ -13,17 +13,17 @@ from dataclasses import replace
 from datetime import date
 from typing import TypeVar
 
-from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks.platform import blocks_from
 from blocks.register import all_blocks, explain
 from blocks.settings import Settings
+from blocks.source import SourceBlock
 from tasks.landing import Discard
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report
 
-B = TypeVar("B", bound=Block)
+B = TypeVar("B", bound=SourceBlock)
 
 
 def by_hand(
@@ -59,7 +59,7 @@ def by_hand(
     if not isinstance(block, block_type):
         print(f"{source} is not configured (see .env.example)", file=sys.stderr)
         return 1
-    platform = connect(blocks_from(settings))
+    platform = connect(blocks_from(settings), block.landing)
     if options.dry_run:
         platform = replace(platform, landing=Discard(), is_dry=True)
     outcome = run(platform, block, options)

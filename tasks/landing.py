@@ -1,4 +1,4 @@
-"""A landing bucket behind five verbs. What is written is never overwritten."""
+"""A landing bucket behind six verbs. What is written is never overwritten."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -17,9 +17,13 @@ TIMEOUT_SECONDS = (10, 60)
 RETRY = DEFAULT_RETRY.with_timeout(120)
 
 
+class LandingError(Exception):
+    """A bucket did not do what it was asked; the message names bucket, object and cause."""
+
+
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as its bucket lists it."""
+    """An object as its bucket lists it. `md5` in hex, empty where the bucket does not tell it."""
 
     name: str
     size_bytes: int
@@ -29,6 +33,11 @@ class StoredObject:
 
 class Landing(Protocol):
     """What the batch protocol asks of a bucket."""
+
+    @property
+    def is_read_by_bigquery(self) -> bool:
+        """Whether load jobs can be given the addresses of its objects."""
+        ...
 
     @property
     def address(self) -> str:
@@ -47,6 +56,10 @@ class Landing(Protocol):
         """The content of an object; FileNotFoundError when there is none."""
         ...
 
+    def download(self, name: str, file: IO[bytes]) -> None:
+        """Write an object's content to a file, piece by piece; FileNotFoundError like `get`."""
+        ...
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """The objects below a prefix, by name."""
         ...
@@ -58,6 +71,8 @@ class Landing(Protocol):
 
 class GcsLanding:
     """A Google Cloud Storage bucket (`bucket` is google.cloud.storage's)."""
+
+    is_read_by_bigquery = True
 
     def __init__(self, bucket: Any) -> None:
         self._bucket = bucket
@@ -99,6 +114,12 @@ class GcsLanding:
             raise FileNotFoundError(f"{self.address}/{name}") from error
         return content
 
+    def download(self, name: str, file: IO[bytes]) -> None:
+        try:
+            self._bucket.blob(name).download_to_file(file, retry=RETRY, timeout=TIMEOUT_SECONDS)
+        except NotFound as error:
+            raise FileNotFoundError(f"{self.address}/{name}") from error
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         blobs = self._bucket.client.list_blobs(
             self._bucket, prefix=prefix, retry=RETRY, timeout=TIMEOUT_SECONDS
@@ -116,6 +137,8 @@ class GcsLanding:
 
 class Discard:
     """A landing that keeps nothing but what was put where: for looking at a source."""
+
+    is_read_by_bigquery = False
 
     def __init__(self) -> None:
         self._stored: dict[str, StoredObject] = {}
@@ -136,6 +159,9 @@ class Discard:
     def get(self, name: str) -> bytes:
         raise FileNotFoundError(name)
 
+    def download(self, name: str, file: IO[bytes]) -> None:
+        raise FileNotFoundError(name)
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         return (stored for name, stored in self._stored.items() if name.startswith(prefix))
 
@@ -144,5 +170,5 @@ class Discard:
 
 
 def _hex(base64_md5: str | None) -> str:
-    """GCS gives base64, S3 hex; composite objects on GCS have none."""
+    """GCS gives base64; composite objects have none."""
     return base64.b64decode(base64_md5).hex() if base64_md5 else ""

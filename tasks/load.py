@@ -24,6 +24,7 @@ from core.script import apply_script
 from core.steps import step
 from tasks.landing import Landing
 from tasks.ledger import is_known, read_known, read_lines, record_failure
+from tasks.merge import merged
 from tasks.platform import Platform
 from tasks.verb import verb
 from tasks.warehouse import Warehouse
@@ -131,12 +132,16 @@ def stage(warehouse: Warehouse, landing: Landing, prefix: str, manifest: Manifes
     for kind, columns in kinds:
         with step("load.create_staging"):
             table_id = warehouse.create_staging(manifest, kind, columns)
-        names = [part.name for part in manifest.parts if part.kind == kind]
-        if not names:
+        parts = [part for part in manifest.parts if part.kind == kind]
+        if not parts:
             continue
         with step("load.stage"):
-            uris = [f"{landing.address}/{prefix}{name}" for name in names]
-            job = warehouse.load_parts(table_id, columns, uris, manifest.source)
+            if landing.is_read_by_bigquery:
+                uris = [f"{landing.address}/{prefix}{part.name}" for part in parts]
+                job = warehouse.load_uris(table_id, columns, uris, manifest.source)
+            else:
+                with merged(landing, prefix, parts) as file:
+                    job = warehouse.load_file(table_id, columns, file, manifest.source)
             warehouse.finish(
                 job, source=manifest.source, purpose="stage", batch_id=manifest.batch_id
             )

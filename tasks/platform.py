@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blocks.platform import PlatformBlocks
+from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import source_prefix
 from tasks.landing import GcsLanding, Landing
+from tasks.landing_s3 import s3_landing
 from tasks.warehouse import Warehouse
 
 
@@ -28,11 +30,21 @@ class Platform:
         return source_prefix(self.warehouse.project, self.warehouse.raw_dataset, source)
 
 
-def connect(blocks: PlatformBlocks) -> Platform:
-    """Clients for the blocks; nothing is sent yet."""
+def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platform:
+    """Clients for the blocks; nothing is sent yet. New batches go to `landing`.
+
+    Raises ValueError when there is no such bucket.
+    """
     settings = blocks.warehouse
     client = blocks.gcp.get_bigquery_client(project=settings.project, location=settings.location)
-    landing = GcsLanding(blocks.gcs.get_bucket())
+    landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(blocks.gcs.get_bucket())}
+    if blocks.s3:
+        landings[LANDING_S3] = s3_landing(blocks.s3)
+    if landing not in landings:
+        raise ValueError(
+            f"new batches are to go to {landing}, which is not configured: set S3_BUCKET and run "
+            "python -m blocks.register, or name another bucket"
+        )
     warehouse = Warehouse(
         client,
         settings.project,
@@ -40,4 +52,6 @@ def connect(blocks: PlatformBlocks) -> Platform:
         settings.raw_dataset,
         settings.maximum_bytes_billed,
     )
-    return Platform(warehouse, landing, [landing], settings.landing_retention_days)
+    return Platform(
+        warehouse, landings[landing], list(landings.values()), settings.landing_retention_days
+    )

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from blocks.source import LandingName
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from tests.lab import KITS, Lab
 
-STORES = ("token", "bigquery", "gcs", "sources")
+STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,9 +56,11 @@ def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Calla
         kit: str = "usgs_earthquake",
         size: int = 120,
         retention_days: float = 0,
+        landing: LandingName | None = None,
         **settings: Any,
     ) -> Lab:
-        lab = Lab(f"{base}-{suffix}" if suffix else base, stack_env, kit, retention_days)
+        name = f"{base}-{suffix}" if suffix else base
+        lab = Lab(name, stack_env, kit, retention_days, landing=landing)
         lab.source.start(lab, size, **settings)
         return lab
 

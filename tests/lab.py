@@ -12,13 +12,13 @@ import os
 import signal
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from blocks.platform import PlatformBlocks, blocks_from
 from blocks.settings import Settings
+from blocks.source import LandingName
 from core import steps
 from core.ledger import Line
 from core.schema import Table
@@ -29,6 +29,10 @@ from tasks.report import Outcome
 Event = tuple[str, steps.Phase]
 # Every source there is a kit for.
 KITS = sorted(path.stem for path in (Path(__file__).parent / "kits").glob("[a-z]*.py"))
+S3_VARIABLES = (
+    *("S3_BUCKET", "AWS_ENDPOINT_URL", "AWS_REGION"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+)
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Lab:
     kit: str = "usgs_earthquake"
     retention_days: float = 0
     raw_dataset: str = ""
+    # Where new batches go if not where the source's do by itself; a load looks in both buckets.
+    landing: LandingName | None = None
 
     @property
     def source(self) -> Any:
@@ -59,21 +65,24 @@ class Lab:
     @cached_property
     def settings(self) -> Settings:
         key_file = self.env.get("GCP_SERVICE_ACCOUNT_FILE")
-        return Settings(
-            gcp_project=self.env["GCP_PROJECT"],
-            gcp_service_account_file=Path(key_file) if key_file else None,
-            gcs_bucket=self.env["GCS_BUCKET"],
-            raw_dataset=self.raw_dataset or self.name.replace("-", "_"),
-            landing_retention_days=self.retention_days,
-        )
+        given = {
+            "gcp_project": self.env["GCP_PROJECT"],
+            "gcp_service_account_file": key_file or None,
+            "gcs_bucket": self.env["GCS_BUCKET"],
+            "raw_dataset": self.raw_dataset or self.name.replace("-", "_"),
+            "landing_retention_days": self.retention_days,
+        }
+        s3 = {name.lower(): self.env[name] for name in S3_VARIABLES if name in self.env}
+        return Settings.model_validate(given | s3)
 
     @cached_property
     def platform(self) -> Platform:
-        return connect(self.blocks)
+        return connect(self.blocks, self.landing or self.source.LANDING)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A child makes its own clients."""
-        return Lab, (self.name, self.env, self.kit, self.retention_days, self.raw_dataset)
+        own = (self.name, self.env, self.kit, self.retention_days, self.raw_dataset, self.landing)
+        return Lab, own
 
     # The world.
 
@@ -134,8 +143,11 @@ class Lab:
         return self.query("SELECT * FROM {raw}._loads ORDER BY applied_at, batch_id")
 
     def objects(self) -> list[str]:
+        """What stands in the buckets, GCS first."""
         prefix = self.platform.prefix(self.source.TABLE.source)
-        return [stored.name for stored in self.platform.landing.list(prefix)]
+        return [
+            stored.name for landing in self.platform.landings for stored in landing.list(prefix)
+        ]
 
     def assert_equals_truth(self) -> None:
         """The raw table is what a perfect copy of the world would be, field for field."""

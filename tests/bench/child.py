@@ -21,7 +21,6 @@ from core.ledger import Cursor
 from core.steps import timings
 from flows.nyc_fhv import extract
 from sources.nyc_fhv import page_parameters, pages
-from tests.kits import nyc_fhv as kit
 from tests.lab import Lab
 
 
@@ -46,7 +45,7 @@ def main() -> None:
     what, address, rows, page_size, concurrency = sys.argv[1:]
     import os
 
-    lab = Lab("bench", dict(os.environ), "nyc_fhv", landing=kit.LANDING)
+    lab = Lab("bench", dict(os.environ), "nyc_fhv")
     api = NycFhv.model_validate(
         {"base_url": address, "page_size": int(page_size), "concurrency": int(concurrency)}
     )

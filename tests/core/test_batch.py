@@ -75,11 +75,15 @@ def test_a_broken_manifest_is_refused(content: bytes, cause: str) -> None:
         [],
         [Part("part-0001.parquet", "rows", 0, 99, "aa")],
         [Part("part-0001.parquet", "rows", 0, 100, "bb")],
+        # A bucket that tells no MD5.
+        [Part("part-0001.parquet", "rows", 0, 99, "")],
+        [Part("part-0001.parquet", "rows", 0, 100, ""), Part("x", "rows", 0, 1, "")],
         [Part("part-0001.parquet", "rows", 0, 100, "aa"), Part("x", "rows", 0, 1, "c")],
     ],
 )
 def test_parts_must_be_those_uploaded(listed: list[Part]) -> None:
-    check_parts([PART], [Part("part-0001.parquet", "rows", 0, 100, "aa")], "here")
+    for md5 in ("aa", ""):
+        check_parts([PART], [Part("part-0001.parquet", "rows", 0, 100, md5)], "here")
     with pytest.raises(InvalidManifest, match="in the bucket"):
         check_parts([PART], listed, "here")
 

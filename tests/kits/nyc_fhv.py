@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from blocks.nyc_fhv import NycFhv
+from blocks.source import LANDING_S3
 from flows.nyc_fhv import run as run_flow
 from sources.nyc_fhv import TABLE
 from tasks.report import Outcome
@@ -13,6 +14,8 @@ from tests.lab import Lab
 
 PATH = "socrata"
 TABLE = TABLE
+# The bucket that it lands in by itself.
+LANDING = LANDING_S3
 TOKEN = "sandbox-socrata-token"
 
 

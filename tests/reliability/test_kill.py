@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.steps import Phase
 from tests.lab import Event, Lab
 
@@ -59,12 +60,14 @@ def points_of(kit: str) -> list[Event]:
 
 
 @cache
-def traces(kit: str, env: tuple[tuple[str, str], ...]) -> dict[str, list[Event]]:
+def traces(
+    kit: str, landing: LandingName, env: tuple[tuple[str, str], ...]
+) -> dict[str, list[Event]]:
     """What an undisturbed run passes: one with news, one without.
 
     USGS is killed in a run that finds a loaded table, the others in their very first.
     """
-    lab = Lab(f"kill-traces-{kit.replace('_', '-')}", dict(env), kit)
+    lab = Lab(f"kill-traces-{kit.replace('_', '-')}-{landing}", dict(env), kit, landing=landing)
     lab.source.start(lab, SIZE)
     if kit == USGS:
         lab.run_in_child()
@@ -78,35 +81,42 @@ def places(kit: str, events: list[Event], point: Event) -> list[int]:
     return sorted({at[0], at[-1]} if kit == USGS else {at[0]}) if at else []
 
 
-@pytest.mark.parametrize("kit", NOT_OF)
-def test_every_point_is_reached(kit: str, stack_env: dict[str, str]) -> None:
+# Each source through the bucket that it goes to by itself, and USGS through the other as well.
+RUNS: list[tuple[str, LandingName]] = [*((kit, LANDING_GCS) for kit in NOT_OF), (USGS, LANDING_S3)]
+
+
+@pytest.mark.parametrize(("kit", "landing"), RUNS)
+def test_every_point_is_reached(kit: str, landing: LandingName, stack_env: dict[str, str]) -> None:
     assert len(points_of(kit)) > 25
-    reached = {
-        event for events in traces(kit, tuple(stack_env.items())).values() for event in events
-    }
+    known = traces(kit, landing, tuple(stack_env.items()))
+    reached = {event for events in known.values() for event in events}
     assert sorted(set(points_of(kit)) - reached) == []
 
 
 # One source dies on both sides of every step. Between two steps of the shared verbs nothing lasting
 # happens, so that the others die before each.
 CASES = [
-    pytest.param(kit, point, id=f"{kit}-{point[1]}-{point[0]}")
-    for kit in NOT_OF
+    pytest.param(kit, landing, point, id=f"{kit}-{landing}-{point[1]}-{point[0]}")
+    for kit, landing in RUNS
     for point in points_of(kit)
-    if kit == USGS or point[1] == "before"
+    if (kit, landing) == RUNS[0] or point[1] == "before"
 ]
 
 
-@pytest.mark.parametrize(("kit", "point"), CASES)
+@pytest.mark.parametrize(("kit", "landing", "point"), CASES)
 def test_a_run_killed_anywhere_is_made_good_by_the_next(
-    kit: str, point: Event, stack_env: dict[str, str], make_lab: Callable[..., Lab]
+    kit: str,
+    landing: LandingName,
+    point: Event,
+    stack_env: dict[str, str],
+    make_lab: Callable[..., Lab],
 ) -> None:
-    known = traces(kit, tuple(stack_env.items()))
+    known = traces(kit, landing, tuple(stack_env.items()))
     which = "news" if point in known["news"] else "nothing new"
     reached = places(kit, known[which], point)
     assert reached
     for place in reached:
-        lab = make_lab(suffix=str(place), kit=kit, size=SIZE)
+        lab = make_lab(suffix=str(place), kit=kit, size=SIZE, landing=landing)
         if kit == USGS:
             lab.run_in_child()
             lab.control("advance")

@@ -210,6 +210,7 @@ def test_a_dead_part_is_shown_and_started_again_where_it_was(stack: Stack) -> No
         ["token", "running"],
         ["bigquery", "running"],
         ["gcs", "dead"],
+        ["s3", "stopped"],
         ["sources", "stopped"],
         ["prefect", "stopped"],
         ["worker", "stopped"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,11 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import structs
 
+from blocks.source import LANDING_GCS, LANDING_S3
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
 from core.rows import to_page
 from core.schema import Mode
 from sources.usgs_earthquake import EXPECTED_REJECTS, TABLE, Listing, to_record
+from tasks.cleanup import cleanup
 from tasks.load import load
+from tasks.platform import connect
 from tasks.upload import Draft, add_page, commit, new_draft
 from tests.lab import Lab
 
@@ -264,6 +268,106 @@ def test_a_row_that_stands_twice_stops_the_batch_and_nothing_changes(bare: Lab) 
     rows = bare.query(f"SELECT id, mag FROM {{raw}}.{TABLE.name}")
     assert sorted(row["id"] for row in rows) == ["a", "a"]
     assert bare.query("SELECT * FROM {raw}._loads WHERE state = 'applied' AND inserted = 0") == []
+
+
+@pytest.fixture
+def on_s3(make_lab: Callable[..., Lab]) -> Lab:
+    """Like `bare`, with batches that land on S3."""
+    lab = make_lab(suffix="s3", size=1, retention_days=7, landing=LANDING_S3)
+    lab.platform.warehouse.ensure_ledger()
+    return lab
+
+
+def content(lab: Lab) -> tuple[list[dict[str, Any]], ...]:
+    """Rows, rejects and ledger counts without what differs from batch to batch."""
+    columns = ", ".join(TABLE.column_names)
+    counts = "state, extracted, inserted, updated, deleted, rejected, source_count, size_bytes"
+    return (
+        lab.query(f"SELECT {columns}, _is_deleted, _extra FROM {{raw}}.{TABLE.name} ORDER BY id"),
+        lab.query("SELECT row_number, reason, payload FROM {raw}._rejects ORDER BY row_number"),
+        lab.query(f"SELECT {counts} FROM {{raw}}._loads ORDER BY batch_id"),
+    )
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_a_batch_through_s3_is_the_same_as_through_gcs(bare: Lab, on_s3: Lab, pages: int) -> None:
+    for lab in (bare, on_s3):
+        draft = new_draft(lab.platform, TABLE, "incremental", Window(NOON), NOON)
+        for page in range(pages):
+            features = [quake(f"q{page}-{n}", n, place="é" * n, odd={"n": n}) for n in range(20)]
+            records = [to_record(feature, "live") for feature in (*features, quake(""))]
+            add_page(draft, to_page(records, TABLE, draft.next_row))
+        commit(draft, requests=1, source_count=draft.next_row)
+        assert lab.only_line(load(lab.platform, TABLE)).inserted == 20 * pages
+    assert content(on_s3) == content(bare)
+    assert len(content(bare)[1]) == pages
+    left = list(
+        on_s3.platform.warehouse.client.list_tables(f"{on_s3.settings.raw_dataset}_staging")
+    )
+    assert left == []
+
+
+def test_a_batch_of_rejects_only_is_loaded_from_s3(on_s3: Lab) -> None:
+    commit_batch(on_s3, quake(""))
+    assert on_s3.only_line(load(on_s3.platform, TABLE)).rejected == 1
+    assert len(content(on_s3)[1]) == 1
+
+
+def test_what_waits_in_the_other_bucket_is_loaded_after_a_switch(on_s3: Lab) -> None:
+    commit_batch(on_s3, quake("a"))
+    switched = connect(on_s3.blocks, LANDING_GCS)
+    assert switched.landing.address == "gs://landing"
+    assert on_s3.only_line(load(switched, TABLE)).inserted == 1
+    assert set(on_s3.rows()) == {("a",)}
+    cleaned = cleanup(replace(switched, retention_days=0), TABLE)
+    assert (cleaned.removed, on_s3.objects()) == (1, [])
+
+
+def test_batches_in_both_buckets_are_loaded_in_the_order_of_their_observation(on_s3: Lab) -> None:
+    gcs = connect(on_s3.blocks, LANDING_GCS)
+    for hour, platform in enumerate((on_s3.platform, gcs, on_s3.platform)):
+        draft = new_draft(
+            platform, TABLE, "incremental", Window(NOON), NOON + timedelta(hours=hour)
+        )
+        add_page(draft, to_page([to_record(quake("a", mag=hour), "live")], TABLE, 0))
+        commit(draft, requests=1, source_count=1)
+    lines = load(gcs, TABLE).lines
+    assert [(line.inserted, line.updated) for line in lines] == [(1, 0), (0, 1), (0, 1)]
+    assert values(on_s3, "mag") == {"a": 2}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_part_lost_on_s3_fails_the_batch_and_is_named(on_s3: Lab, parts: int) -> None:
+    lost = commit_batch(on_s3, quake("a"), deleted=(quake("b"),) * (parts - 1))
+    name = f"{on_s3.platform.prefix(TABLE.source)}{lost.batch_id}/{lost.parts[-1].name}"
+    on_s3.platform.landing.delete(name)
+    commit_batch(on_s3, quake("c"), hour=1)
+    loaded = load(on_s3.platform, TABLE)
+    assert loaded.failures == {lost.batch_id: f"s3://landing/{name}"}
+    assert set(on_s3.rows()) == {("c",)}
+    assert sorted((line["state"], line["message"]) for line in on_s3.ledger()) == [
+        ("applied", None),
+        ("failed", f"s3://landing/{name}"),
+    ]
+
+
+def test_a_part_on_s3_with_other_bytes_is_refused(on_s3: Lab) -> None:
+    manifest = commit_batch(on_s3, quake("a"))
+    name = f"{on_s3.platform.prefix(TABLE.source)}{manifest.batch_id}/{manifest.parts[0].name}"
+    stored = on_s3.platform.landing.get(name)
+    on_s3.platform.landing.put(name, stored[:-1] + b"x")
+    failures = load(on_s3.platform, TABLE).failures
+    assert f"s3://landing/{name}: its MD5 is " in failures[manifest.batch_id]
+
+
+def test_more_parts_than_a_transaction_may_have_tables(on_s3: Lab) -> None:
+    draft = new_draft(on_s3.platform, TABLE, "incremental", Window(NOON), NOON)
+    for number in range(120):
+        record = to_record(quake(f"q{number}"), "live")
+        add_page(draft, to_page([record], TABLE, draft.next_row))
+    manifest = commit(draft, requests=1, source_count=120)
+    assert len(manifest.parts) == 120
+    assert on_s3.only_line(load(on_s3.platform, TABLE)).inserted == 120
 
 
 def test_a_commit_that_is_repeated_finds_its_own_manifest(bare: Lab) -> None:

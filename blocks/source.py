@@ -1,0 +1,21 @@
+"""What the blocks of all sources have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect.blocks.core import Block
+from pydantic import Field
+
+LandingName = Literal["landing-gcs", "landing-s3"]
+LANDING_GCS: LandingName = "landing-gcs"
+LANDING_S3: LandingName = "landing-s3"
+
+
+class SourceBlock(Block):
+    """A source and the bucket block that its new batches go to."""
+
+    landing: LandingName = Field(
+        default=LANDING_GCS,
+        description="Bucket block for new batches; those that wait in another are loaded too.",
+    )
