@@ -12,6 +12,7 @@ import os
 import signal
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import httpx
