@@ -46,6 +46,8 @@ from tasks.verb import verb
 
 # The list may be written anew while it is read; so often it is read again from its beginning.
 TAKES = 3
+# Tries for a page that has not as many rows as it should: a body may be cut off.
+PAGE_TRIES = 3
 
 
 @verb(name="extract", task_run_name="extract nyc-fhv", retries=2, retry_delay_seconds=[10, 60])
@@ -117,7 +119,7 @@ def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Page]:
         try:
             while True:
                 while len(under_way) < api.concurrency and (offset := next(offsets, -1)) >= 0:
-                    under_way.append(pool.submit(fetch_page, http, api, offset))
+                    under_way.append(pool.submit(fetch_page, http, api, offset, count))
                 if not under_way:
                     return
                 yield under_way.popleft().result()
@@ -126,13 +128,18 @@ def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Page]:
                 future.cancel()
 
 
-def fetch_page(http: Http, api: NycFhv, offset: int) -> Page:
-    return http.get(
-        api.rows_url("csv"),
-        page_parameters(offset, api.page_size),
-        f"rows from {offset:,}",
-        lambda content, headers: read_page(content, headers, offset),
-    ).body
+def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Page:
+    """One page; the last try's when none has as many rows as it should."""
+    for _ in range(PAGE_TRIES):
+        page = http.get(
+            api.rows_url("csv"),
+            page_parameters(offset, api.page_size),
+            f"rows from {offset:,}",
+            lambda content, headers: read_page(content, headers, offset),
+        ).body
+        if page.extracted == min(api.page_size, count - offset):
+            break
+    return page
 
 
 def run(platform: Platform, api: NycFhv, allow_deletions: bool) -> Outcome:

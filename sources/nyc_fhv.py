@@ -121,6 +121,9 @@ def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Pag
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"a body that is not CSV ({error})") from error
+    if rejects and not content.endswith(b"\n"):
+        # Its last line is a piece of one, which would count as a row.
+        raise ValueError("a body that is cut off")
     # A line that was skipped has no number of its own: rejects follow the rows.
     after = first_row + table.num_rows
     rejects = [Reject(reject.reason, reject.payload, after + n) for n, reject in enumerate(rejects)]

@@ -77,7 +77,8 @@ def test_pages_are_asked_for_in_a_stable_order_and_with_the_token(lab: Lab) -> N
 def test_a_page_that_is_not_what_was_counted_fails_the_run_and_is_written_down(
     lab: Lab, kind: str
 ) -> None:
-    lab.control("faults", [{"path": ".csv", "kind": kind, "n": 3, "skip": 2}])
+    fault = {"path": "offset=50", "kind": kind, "n": 3, "times": -1}
+    lab.control("faults", [fault])
     landed = SIZE + (3 if kind == "repeat" else -3)
     with pytest.raises(CountMismatch, match=f"nyc_fhv, first load: source {SIZE}, landed {landed}"):
         lab.run()
@@ -85,7 +86,15 @@ def test_a_page_that_is_not_what_was_counted_fails_the_run_and_is_written_down(
     assert (line["state"], line["source_count"], line["extracted"]) == ("failed", SIZE, landed)
     assert line["message"] == f"source {SIZE}, landed {landed}"
     assert not [name for name in lab.objects() if name.endswith("manifest.json")]
+    lab.control("faults", [])
     lab.run()
+    lab.assert_equals_truth()
+
+
+def test_a_page_that_was_short_once_is_read_again(lab: Lab) -> None:
+    lab.control("faults", [{"path": ".csv", "kind": "withhold", "n": 3, "skip": 2}])
+    lab.run()
+    assert len(asked(lab, ".csv")) == PAGES + 1
     lab.assert_equals_truth()
 
 
@@ -186,7 +195,7 @@ def test_a_column_that_comes_is_kept_and_one_that_goes_is_told(lab: Lab) -> None
 
 
 def test_lines_of_another_length_are_rejected_whole_and_too_many_fail_the_run(lab: Lab) -> None:
-    page = "\n".join([",".join(TABLE.column_names), *["YES,lost"] * 25])
+    page = "\n".join([",".join(TABLE.column_names), *["YES,lost"] * 25, ""])
     body = {"kind": "status", "status": 200, "body": page, "headers": {"Content-Type": "text/csv"}}
     lab.control("faults", [{"path": ".csv", **body}])
     outcome = lab.run()

@@ -111,8 +111,9 @@ def test_a_page_without_rows_is_a_page() -> None:
         (b'{"message":"x"}', "a body that is not the dataset's CSV"),
         (b'"name","name"\n"x","y"\n', "a body that is not the dataset's CSV"),
         (b'"name","active"\n"\xff","YES"\n', "a body that is not CSV"),
+        (b'"name","active"\n"x","YES"\n"y"', "a body that is cut off"),
     ],
-    ids=["empty", "html", "json", "twice", "bytes that are no text"],
+    ids=["empty", "html", "json", "twice", "bytes that are no text", "cut off"],
 )
 def test_another_body_is_named(content: bytes, cause: str) -> None:
     with pytest.raises(ValueError, match=cause):
