@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test lint test-cloud lock clean
+.PHONY: help install demo down status test lint bench test-cloud lock clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
 	@echo "make down        stop everything that demo started"
 	@echo "make test        lint, types and the whole suite"
+	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
 	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
 	@echo "make lock        resolve the dependencies anew"
 
@@ -38,6 +39,9 @@ lint: install
 
 test: lint
 	$(BIN)/pytest -m "not cloud" -n 2 --dist loadgroup
+
+bench: install
+	@$(BIN)/python -m tests.bench
 
 test-cloud: install
 	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)
