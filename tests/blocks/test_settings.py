@@ -61,6 +61,15 @@ def test_every_variable_of_the_settings_stands_in_the_example() -> None:
     assert missing == []
 
 
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the environment nor `.env` says anything."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.mark.usefixtures("bare_environment")
 @pytest.mark.parametrize(
     ("variables", "cause"),
     [
@@ -80,6 +89,7 @@ def test_s3_is_configured_as_a_whole(variables: dict[str, str], cause: str) -> N
     assert "s3cret" not in told + str(caught.value)
 
 
+@pytest.mark.usefixtures("bare_environment")
 def test_a_bucket_on_s3_is_a_block_with_its_credentials_and_a_source_names_it(
     tmp_path: Path,
 ) -> None:
