@@ -40,7 +40,7 @@ class NoRequestLeft(Exception):
 
 
 class LoadFailed(Exception):
-    """At least one committed batch could not be loaded; the message names each with its cause."""
+    """A batch could not be loaded or a bucket not looked into; the message names each and why."""
 
 
 class PartlyExtracted(Exception):

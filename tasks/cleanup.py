@@ -35,24 +35,22 @@ class Cleaned:
 def cleanup(platform: Platform, table: Table) -> Cleaned:
     """Remove the prefixes of batches applied longer than the retention ago, manifest first.
 
-    Ages are taken by BigQuery's clock, so a wrong local one removes nothing.
+    Ages are taken by BigQuery's clock, so a wrong local one removes nothing. A bucket that could
+    not be listed is left for another time.
     """
     prefix = platform.prefix(table.source)
-    found: list[tuple[Landing, str, list[StoredObject]]] = []
+    found: dict[tuple[Landing, str], list[StoredObject]] = defaultdict(list)
     with step("cleanup.list"):
-        for landing in platform.landings:
-            by_batch: dict[str, list[StoredObject]] = defaultdict(list)
-            for stored in landing.list(prefix):
-                if batch_id := batch_of(stored.name, prefix):
-                    by_batch[batch_id].append(stored)
-            found += [(landing, batch_id, objects) for batch_id, objects in by_batch.items()]
+        for landing, stored in platform.stored(table.source)[0]:
+            if batch_id := batch_of(stored.name, prefix):
+                found[landing, batch_id].append(stored)
     if not found:
         return Cleaned()
     with step("cleanup.read_ledger"):
-        known = read_known(platform.warehouse, table.source, {batch_id for _, batch_id, _ in found})
+        known = read_known(platform.warehouse, table.source, {batch_id for _, batch_id in found})
     retention = timedelta(days=platform.retention_days)
     removed = swept = 0
-    for landing, batch_id, objects in found:
+    for (landing, batch_id), objects in found.items():
         applied_at = known.applied.get(batch_id)
         newest = max(stored.created_at for stored in objects)
         committed = any(stored.name.endswith(f"/{MANIFEST}") for stored in objects)

@@ -39,7 +39,7 @@ OF_THE_BATCH = (InvalidManifest, FileNotFoundError, BadRequest, NotFound)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did: a ledger line per batch, and what failed by batch."""
+    """What a load did: a ledger line per batch, and what failed by batch or bucket."""
 
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -50,19 +50,19 @@ def load(platform: Platform, table: Table, skip: Collection[str] = ()) -> Loaded
     """Bring every committed batch that the ledger does not know into its table, oldest first.
 
     Afterwards each is in the ledger, or in `failures` with its cause. A failure that is the batch's
-    own is recorded, and the third parks the batch; any other error is raised.
+    own is recorded, and the third parks the batch; any other error is raised. Where a bucket could
+    not be looked into, the others are loaded and `failures` says so.
     """
     with step("load.list"):
-        committed = find_committed(platform, table)
+        committed, failures = find_committed(platform, table)
     if not committed:
-        return Loaded()
+        return Loaded(failures=failures)
     with step("load.read_ledger"):
         known = read_known(platform.warehouse, table.source, committed)
     waiting = sorted(set(committed) - known.final.keys() - set(skip))
     if not waiting:
-        return Loaded()
+        return Loaded(failures=failures)
     platform.warehouse.ensure_source(table)
-    failures: dict[str, str] = {}
     for batch_id in waiting:
         try:
             load_batch(platform, table, committed[batch_id], batch_id)
@@ -76,15 +76,17 @@ def load(platform: Platform, table: Table, skip: Collection[str] = ()) -> Loaded
     return Loaded(read_lines(platform.warehouse, table.source, done), failures)
 
 
-def find_committed(platform: Platform, table: Table) -> dict[str, Landing]:
-    """The batches of a source that have a manifest, and the bucket where each stands."""
+def find_committed(platform: Platform, table: Table) -> tuple[dict[str, Landing], dict[str, str]]:
+    """The batches of a source that have a manifest, the bucket where each stands, and by address
+    why a bucket could not be listed."""
     prefix = platform.prefix(table.source)
-    return {
+    found, unlisted = platform.stored(table.source)
+    committed = {
         batch_id: landing
-        for landing in platform.landings
-        for stored in landing.list(prefix)
+        for landing, stored in found
         if stored.name.endswith(f"/{MANIFEST}") and (batch_id := batch_of(stored.name, prefix))
     }
+    return committed, unlisted
 
 
 def load_batch(platform: Platform, table: Table, landing: Landing, batch_id: str) -> None:

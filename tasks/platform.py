@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blocks.platform import PlatformBlocks
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import source_prefix
-from tasks.landing import GcsLanding, Landing
+from tasks.landing import GcsLanding, Landing, LandingError, StoredObject
 from tasks.landing_s3 import s3_landing
 from tasks.warehouse import Warehouse
 
@@ -28,6 +28,23 @@ class Platform:
 
     def prefix(self, source: str) -> str:
         return source_prefix(self.warehouse.project, self.warehouse.raw_dataset, source)
+
+    def stored(self, source: str) -> tuple[list[tuple[Landing, StoredObject]], dict[str, str]]:
+        """A source's objects in all buckets, and by address why a bucket could not be listed.
+
+        A source does not stand still for a bucket that it puts nothing into; for its own it does:
+        raises LandingError.
+        """
+        found: list[tuple[Landing, StoredObject]] = []
+        unlisted: dict[str, str] = {}
+        for landing in self.landings:
+            try:
+                found += [(landing, stored) for stored in landing.list(self.prefix(source))]
+            except LandingError as error:
+                if landing is self.landing:
+                    raise
+                unlisted[landing.address] = str(error)
+        return found, unlisted
 
 
 def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platform:

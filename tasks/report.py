@@ -36,7 +36,8 @@ COUNTS = {
 
 @dataclass
 class Outcome:
-    """What a run of a source did. `lines` are the ledger's, of every batch that it loaded."""
+    """What a run of a source did. `lines` are the ledger's, of every batch that it loaded;
+    `failures` are by batch or bucket."""
 
     table: Table
     mode: Mode
@@ -77,7 +78,7 @@ class Outcome:
             for line in self.lines
         ]
         steps = [f"| {name} | {seconds:.3f} |" for name, seconds in sorted(self.seconds.items())]
-        failures = [f"- batch {batch}: {cause}" for batch, cause in self.failures.items()]
+        failures = [f"- {what}: {cause}" for what, cause in self.failures.items()]
         return "\n".join(
             [
                 f"# {self.table.source}: {self.mode}, {self.window}",
@@ -89,7 +90,7 @@ class Outcome:
                 "| bytes |",
                 "|" + "---|" * 16,
                 *rows,
-                *(["", "## Batches that failed to load", *failures] if failures else []),
+                *(["", "## What could not be loaded", *failures] if failures else []),
                 "",
                 "| step | seconds |",
                 "|---|---|",
@@ -112,9 +113,10 @@ def run_name() -> str:
 def report(outcome: Outcome) -> None:
     """Log the outcome and, inside a flow run, leave it as an artifact.
 
-    Raises LoadFailed when a batch could not be loaded, PartlyExtracted when part of the source
-    could not be had, DeletionsHeld when a snapshot lacks too many rows, TooManyRejects when more
-    rows than the table's share were rejected; by then all that is good is loaded.
+    Raises LoadFailed when a batch could not be loaded or a bucket not looked into, PartlyExtracted
+    when part of the source could not be had, DeletionsHeld when a snapshot lacks too many rows,
+    TooManyRejects when more rows than the table's share were rejected; by then all that is good is
+    loaded.
     """
     where = outcome.table.source.replace("_", "-")
     in_flow = FlowRunContext.get() is not None
@@ -125,7 +127,7 @@ def report(outcome: Outcome) -> None:
     if in_flow:
         create_markdown_artifact(outcome.markdown, key=f"load-{where}", description=outcome.message)
     if outcome.failures:
-        causes = "; ".join(f"batch {batch}: {cause}" for batch, cause in outcome.failures.items())
+        causes = "; ".join(f"{what}: {cause}" for what, cause in outcome.failures.items())
         raise LoadFailed(f"{where}, {outcome.window}: {causes}")
     if outcome.not_had:
         raise PartlyExtracted(

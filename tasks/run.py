@@ -15,7 +15,6 @@ from core.ledger import Cursor, Line, Look
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
-from tasks.landing import LandingError
 from tasks.ledger import (
     line_of,
     read_announced,
@@ -53,19 +52,18 @@ def run_source(
 
     Rows that are not as many as the source counts leave a line with both numbers in the ledger.
 
-    What cannot be asked again is extracted and committed even when BigQuery, or a bucket that an
-    earlier batch may wait in, does not answer; the load then fails the run, and the next one
-    recovers the batch.
+    What cannot be asked again is extracted and committed even when BigQuery does not answer; the
+    load then fails the run, and the next one recovers the batch.
     """
     with timings() as spent:
         try:
             platform.warehouse.ensure_ledger()
             recovered = Loaded() if platform.is_dry else load(platform, table)
             cursor = read_cursor(platform.warehouse, table) if mode == "incremental" else Cursor()
-        except (GoogleAPIError, GoogleAuthError, LandingError) as error:
+        except (GoogleAPIError, GoogleAuthError) as error:
             if table.is_replayable:
                 raise
-            logger.error("%s: extracting although nothing can be loaded: %s", table.source, error)
+            logger.error("%s: extracting although BigQuery fails: %s", table.source, error)
             recovered, cursor = Loaded(), Cursor()
         window = window_of(cursor)
         try:

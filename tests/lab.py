@@ -10,12 +10,13 @@ import importlib
 import multiprocessing
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
+from prefect_aws.client_parameters import AwsClientParameters
 
 from blocks.platform import PlatformBlocks, blocks_from
 from blocks.settings import Settings
@@ -84,6 +85,15 @@ class Lab:
         """A child makes its own clients."""
         own = (self.name, self.env, self.kit, self.retention_days, self.raw_dataset, self.landing)
         return Lab, own
+
+    def without_s3(self) -> Platform:
+        """The lab's platform when S3 does not answer."""
+        bucket = self.blocks.s3
+        assert bucket is not None
+        nowhere = AwsClientParameters(endpoint_url="http://127.0.0.1:9")
+        credentials = bucket.credentials.model_copy(update={"aws_client_parameters": nowhere})
+        gone = bucket.model_copy(update={"credentials": credentials})
+        return connect(replace(self.blocks, s3=gone), self.landing)
 
     # The world.
 

@@ -69,9 +69,8 @@ def machine() -> str:
         platform.machine(),
     )
     memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{psutil.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {sys.version.split()[0]}"
-    )
+    version = sys.version.split()[0]
+    return f"{psutil.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {version}"
 
 
 # Extraction.
@@ -123,11 +122,11 @@ def render(stack: Stack, directory: Path, rows: int, *, is_packed: bool) -> int:
     size = 0
     with httpx.Client(base_url=base, timeout=300) as client:
         client.post("/control/world", json={"seed": 7, "size": rows}).raise_for_status()
-        for name, path, parameters in (
-            ("metadata.json", f"/api/views/{DATASET}.json", {}),
-            ("count.json", f"/resource/{DATASET}.json", {"$select": "count(*)"}),
+        for name, path in (
+            ("metadata.json", f"/api/views/{DATASET}.json"),
+            ("count.json", f"/resource/{DATASET}.json?$select=count(*)"),
         ):
-            (directory / name).write_bytes(client.get(path, params=parameters).content)
+            (directory / name).write_bytes(client.get(path).content)
         for offset in pages(rows, PAGE_SIZE):
             parameters = page_parameters(offset, PAGE_SIZE)
             page = client.get(f"/resource/{DATASET}.csv", params=parameters).content
@@ -173,8 +172,8 @@ def child(what: str, address: str, rows: int) -> dict[str, Any]:
 def quiet_runs(stack: Stack, rounds: int) -> None:
     say("\n## A run with nothing new\n")
     say(
-        "As a function: recover, decide, look, write the line. In Prefect: the run of `elt/<source>` "
-        "on the worker, by the server's account, and the source's flow within it.\n"
+        "As a function: recover, decide, look, write the line. In Prefect: the run of "
+        "`elt/<source>` on the worker, by the server's account, and the source's flow within it.\n"
     )
     say("| source | function, s | flow, s | elt run, s | scheduled to Completed, s |")
     say("|" + "---|" * 5)
@@ -195,9 +194,8 @@ def quiet_runs(stack: Stack, rounds: int) -> None:
         source = kit.replace("_", "-")
         in_prefect(source, env)
         flow, run, waited = in_prefect(source, env)
-        say(
-            f"| {source} | {statistics.median(spent):.2f} | {flow:.2f} | {run:.2f} | {waited:.1f} |"
-        )
+        alone = statistics.median(spent)
+        say(f"| {source} | {alone:.2f} | {flow:.2f} | {run:.2f} | {waited:.1f} |")
 
 
 def in_prefect(source: str, env: dict[str, str]) -> tuple[float, float, float]:

@@ -17,7 +17,11 @@ from urllib.parse import quote, quote_plus
 import httpx
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws.s3 import S3Bucket
 
+from blocks.platform import load_if_saved
+from blocks.source import LANDING_S3
 from sandbox.parts import isolated
 from sandbox.stack import ROOT, Stack
 from tests.lab import KITS, Lab
@@ -180,6 +184,7 @@ def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
     secrets = [
         env["OPENWEATHER_API_KEY"],
         env["MEDIASTACK_ACCESS_KEY"],
+        env["AWS_SECRET_ACCESS_KEY"],
         account["private_key"],
         *account["private_key"].splitlines()[1:4],
     ]
@@ -248,6 +253,14 @@ def test_registering_and_deploying_again_changes_nothing(stack: Stack) -> None:
         for schedule in (*one["schedules"], *two["schedules"]):
             schedule.pop("updated")
         assert one == two
+
+
+def test_a_block_that_is_not_saved_is_told_from_one_that_is(stack: Stack) -> None:
+    with temporary_settings({PREFECT_API_URL: stack.env()["PREFECT_API_URL"]}):
+        saved = load_if_saved(S3Bucket, LANDING_S3)
+        assert saved is not None
+        assert saved.bucket_name == stack.env()["S3_BUCKET"]
+        assert load_if_saved(S3Bucket, "never-saved") is None
 
 
 def test_the_readme_names_no_machine() -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from tests.lab import Lab
 
 
-def test_the_raw_table_equals_the_world_through_three_stages(lab: Lab) -> None:
+@pytest.mark.parametrize("landing", [LANDING_GCS, LANDING_S3])
+def test_the_raw_table_equals_the_world_through_three_stages(
+    landing: LandingName, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(landing=landing)
     assert lab.run().total("inserted") > 100
     lab.assert_equals_truth()
     for _ in range(2):

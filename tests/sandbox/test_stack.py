@@ -19,12 +19,17 @@ import pytest
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_aws.credentials import AwsCredentials
+from prefect_aws.s3 import S3Bucket
+from pydantic import SecretStr
 
 from sandbox import processes
 from sandbox.identity import ensure_service_account
 from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack, read_env
 from sandbox.state_file import SandboxError
+from tasks.landing_s3 import s3_landing
 
 EMULATORS = ("token", "bigquery", "gcs")
 CLEAN = isolated(os.environ)
@@ -220,6 +225,37 @@ def test_a_dead_part_is_shown_and_started_again_where_it_was(stack: Stack) -> No
     after = pids(stack)
     assert {name for name in EMULATORS if after[name] != before[name]} == {"gcs"}
     assert stack.env() == env
+
+
+def test_s3_comes_with_its_bucket_also_after_a_death(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, {**CLEAN, "S3_BUCKET": "bucket-of-mine"})
+    stack.up(["s3"])
+    env = stack.env()
+    block = S3Bucket(
+        bucket_name=env["S3_BUCKET"],
+        credentials=AwsCredentials(
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=SecretStr(env["AWS_SECRET_ACCESS_KEY"]),
+            region_name=env["AWS_REGION"],
+            aws_client_parameters=AwsClientParameters(endpoint_url=env["AWS_ENDPOINT_URL"]),
+        ),
+    )
+    landing = s3_landing(block)
+    landing.put("a", b"a")
+    stack.up(["s3"])
+    assert [stored.name for stored in landing.list("")] == ["a"]
+    s3 = next(line.pid for line in stack.status() if line.name == "s3")
+    assert s3 is not None
+    victim = psutil.Process(s3)
+    victim.kill()
+    victim.wait(timeout=10)
+    stack.up(["s3"])
+    assert list(landing.list("")) == []
+    landing.put("b", b"b")
+    stack.down()
+    log = tmp_path / "logs" / "egress.log"
+    assert not log.exists() or log.read_text() == ""
+    assert "sandbox-aws-secret" not in (tmp_path / "logs" / "s3.log").read_text()
 
 
 # The caller's environment

@@ -227,14 +227,8 @@ def test_an_error_names_the_bucket_and_no_secret(
 
 
 def test_a_bucket_that_does_not_answer_is_given_up(on_s3: Lab) -> None:
-    block, credentials = block_of(on_s3)
-    parameters = credentials.aws_client_parameters.model_copy(
-        update={"endpoint_url": "http://127.0.0.1:9"}
-    )
-    gone = credentials.model_copy(update={"aws_client_parameters": parameters})
-    landing = s3_landing(block.model_copy(update={"credentials": gone}))
     with pytest.raises(LandingError, match=r"s3://landing/p/: Could not connect"):
-        list(landing.list("p/"))
+        list(on_s3.without_s3().landing.list("p/"))
 
 
 def test_the_client_gives_up_and_the_block_may_say_when(on_s3: Lab) -> None:

@@ -16,12 +16,15 @@ from msgspec import structs
 
 from blocks.source import LANDING_GCS, LANDING_S3
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
+from core.errors import LoadFailed
 from core.rows import to_page
 from core.schema import Mode
 from sources.usgs_earthquake import EXPECTED_REJECTS, TABLE, Listing, to_record
 from tasks.cleanup import cleanup
+from tasks.landing import LandingError
 from tasks.load import load
 from tasks.platform import connect
+from tasks.report import report
 from tasks.upload import Draft, add_page, commit, new_draft
 from tests.lab import Lab
 
@@ -334,6 +337,20 @@ def test_batches_in_both_buckets_are_loaded_in_the_order_of_their_observation(on
     lines = load(gcs, TABLE).lines
     assert [(line.inserted, line.updated) for line in lines] == [(1, 0), (0, 1), (0, 1)]
     assert values(on_s3, "mag") == {"a": 2}
+
+
+def test_a_source_goes_on_when_the_bucket_of_others_does_not_answer_and_says_so(bare: Lab) -> None:
+    commit_batch(bare, quake("a"))
+    bare.platform = bare.without_s3()
+    outcome = bare.run()
+    assert ("a",) in bare.rows()
+    assert len(bare.rows()) > 1
+    assert list(outcome.failures) == ["s3://landing"]
+    with pytest.raises(LoadFailed, match=r"s3://landing: s3://landing/\S+: Could not connect"):
+        report(outcome)
+    # And stops where its own does not.
+    with pytest.raises(LandingError, match="Could not connect"):
+        load(replace(bare.platform, landing=bare.platform.landings[1]), TABLE)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
