@@ -30,7 +30,7 @@ class NycFhv(SourceBlock):
     dataset: str = Field(
         default="8wbx-tsch", pattern=r"^\w{4}-\w{4}$", description="The dataset's id."
     )
-    page_size: int = Field(default=25_000, ge=1, description="Rows per request.")
+    page_size: int = Field(default=10_000, ge=1, description="Rows per request.")
     concurrency: int = Field(default=4, ge=1, le=16, description="Requests under way at once.")
 
     @property

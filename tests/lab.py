@@ -93,7 +93,7 @@ class Lab:
         nowhere = AwsClientParameters(endpoint_url="http://127.0.0.1:9")
         credentials = bucket.credentials.model_copy(update={"aws_client_parameters": nowhere})
         gone = bucket.model_copy(update={"credentials": credentials})
-        return connect(replace(self.blocks, s3=gone), self.landing)
+        return connect(replace(self.blocks, s3=gone), self.landing or self.source.LANDING)
 
     # The world.
 

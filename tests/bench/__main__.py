@@ -32,7 +32,7 @@ from sources.nyc_fhv import page_parameters, pages
 from tests.lab import KITS, Lab
 
 SIZES = (120_000, 1_000_000)
-PAGE_SIZE, CONCURRENCY = 25_000, 4
+PAGE_SIZE, CONCURRENCY = 10_000, 4
 PACED_MEGABIT_PER_SECOND = 100.0
 ROUNDS = 3
 DATASET = "8wbx-tsch"
