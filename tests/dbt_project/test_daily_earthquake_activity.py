@@ -17,8 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe, environment
-from tests.dbt_project.conftest import Query
+from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
+from tests.dbt_project.conftest import Query, RunDbt
 
 SELECT = "source:usgs_earthquake+"
 RAW = "raw.usgs_earthquake__events"
@@ -55,7 +55,7 @@ def insert(query: Query, event_id: str, values: str, batch_id: str) -> None:
 
 @pytest.fixture(scope="module")
 def raw(query: Query) -> None:
-    query("create schema raw")
+    query("create schema if not exists raw")
     query(f"create table {RAW} ({COLUMNS}) partition by timestamp_trunc(time, month) cluster by id")
     for event_id, values in EVENTS.items():
         insert(query, event_id, values, "b1")
@@ -123,7 +123,10 @@ def test_a_build_writes_to_its_target_path_only_(
     built: tuple[BuildResult, dict[str, Any]], target_path: Path
 ) -> None:
     written = {path.name for path in PROJECT_DIR.iterdir()}
-    assert written == {"dbt_project.yml", "macros", "models", "profiles.yml", "tests"}
+    assert written == {
+        *("dbt_project.yml", "profiles.yml"),
+        *("macros", "models", "snapshots", "tests"),
+    }
     assert not list(PROJECT_DIR.rglob("__init__.py"))  # it would shadow the installed dbt
     assert (target_path / "logs" / "dbt.log").exists()
 
@@ -229,22 +232,12 @@ def test_dbt_that_cannot_start_is_a_failure_with_its_cause(
         build(SELECT, target_path, dbt_env | {"DBT_MAXIMUM_BYTES_BILLED": "lots"}, query)
 
 
-def run_dbt(env: dict[str, str], target_path: Path, *arguments: str) -> tuple[Any, list[Any]]:
-    """What dbt's own runner returns, and the events it fired."""
-    from dbt.cli.main import dbtRunner
-
-    events: list[Any] = []
-    common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-    common += ["--target-path", str(target_path), "--log-path", str(target_path / "logs")]
-    with environment(env):
-        result = dbtRunner(callbacks=[events.append]).invoke([*arguments, *common, "--quiet"])
-    return result, events
-
-
 def test_the_unit_tests_pass_and_nothing_is_deprecated(
-    built: object, dbt_env: dict[str, str], tmp_path: Path
+    built: object, run_dbt: RunDbt, tmp_path: Path
 ) -> None:
-    result, events = run_dbt(dbt_env, tmp_path, "test", "--select", "test_type:unit")
+    # Not in the tests' target path: what is parsed already is not looked at for deprecations.
+    select = f"{SELECT},test_type:unit"
+    result, events = run_dbt("test", "--select", select, "--target-path", str(tmp_path))
     assert result.success
     outcomes = Counter(str(outcome.status) for outcome in result.result.results)
     assert outcomes == {"pass": 2}
@@ -256,18 +249,25 @@ def test_the_unit_tests_pass_and_nothing_is_deprecated(
 @pytest.mark.parametrize(
     ("env", "datasets"),
     [
-        ({"DBT_TARGET": "prod"}, {"staging", "gold"}),
+        ({"DBT_TARGET": "prod"}, {"staging", "silver", "gold"}),
         ({"DBT_TARGET": "dev"}, {"dbt_dev"}),
-        ({"DBT_TARGET": "prod", "DBT_DATASET_PREFIX": "pr7_"}, {"pr7_staging", "pr7_gold"}),
+        (
+            {"DBT_TARGET": "prod", "DBT_DATASET_PREFIX": "pr7_"},
+            {"pr7_staging", "pr7_silver", "pr7_gold"},
+        ),
     ],
 )
 def test_target_and_prefix_decide_the_datasets(
-    dbt_env: dict[str, str], target_path: Path, env: dict[str, str], datasets: set[str]
+    run_dbt: RunDbt,
+    tmp_path_factory: pytest.TempPathFactory,
+    env: dict[str, str],
+    datasets: set[str],
 ) -> None:
+    target_path = tmp_path_factory.getbasetemp() / "ls"
     result, _ = run_dbt(
-        dbt_env | env,
-        target_path.with_name("ls"),
         *("ls", "--resource-type", "model", "--output", "json", "--output-keys", "schema"),
+        *("--target-path", str(target_path)),
+        **env,
     )
     assert {json.loads(line)["schema"] for line in result.result} == datasets
 
