@@ -227,8 +227,11 @@ def test_a_dead_part_is_shown_and_started_again_where_it_was(stack: Stack) -> No
     assert stack.env() == env
 
 
-def test_s3_comes_with_its_bucket_also_after_a_death(tmp_path: Path) -> None:
+def test_s3_comes_with_its_bucket_also_after_a_death(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     stack = Stack(tmp_path, {**CLEAN, "S3_BUCKET": "bucket-of-mine"})
+    request.addfinalizer(stack.down)
     stack.up(["s3"])
     env = stack.env()
     block = S3Bucket(
