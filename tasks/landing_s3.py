@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import IO, Any
 
 from boto3.exceptions import Boto3Error
@@ -31,30 +32,30 @@ DOWNLOAD = TransferConfig(use_threads=False, num_download_attempts=3)
 MD5 = re.compile("[0-9a-f]{32}")
 
 
-def s3_landing(block: S3Bucket) -> S3Landing:
-    """The block's bucket; nothing is sent yet. What the block sets of the client's options wins."""
-    parameters = block.credentials.aws_client_parameters.get_params_override()
-    config = CONFIG.merge(parameters.pop("config", Config()))
-    client = block.credentials.get_boto3_session().client("s3", config=config, **parameters)
-    return S3Landing(client, block.bucket_name)
-
-
 class S3Landing:
-    """A bucket behind boto3's client `s3`.
+    """The block's bucket, behind boto3's client `s3`; what the block sets of its options wins.
 
     Every write carries its MD5, which S3 compares with what it received. A listing's MD5 is the
     ETag, which S3 documents to be that for an object written in one piece, but not under SSE-KMS,
-    where it is 32 digits of something else. So the ETag is only believed once a write of this
-    object has shown it to be the MD5; until then, and under SSE-KMS, the listing has none, and
-    sizes are compared (core.batch.check_parts).
+    where it is 32 digits of something else. So the ETag is only believed once a write through
+    here has shown it to be the MD5; until then, and under SSE-KMS, the listing has none, and sizes
+    are compared (core.batch.check_parts).
     """
 
     is_read_by_bigquery = False
 
-    def __init__(self, client: Any, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, block: S3Bucket) -> None:
+        self._block = block
+        self._bucket = block.bucket_name
         self._etag_is_md5 = False
+
+    @cached_property
+    def _client(self) -> Any:
+        """Made when it is first needed, because that takes half a second."""
+        credentials = self._block.credentials
+        parameters = credentials.aws_client_parameters.get_params_override()
+        config = CONFIG.merge(parameters.pop("config", Config()))
+        return credentials.get_boto3_session().client("s3", config=config, **parameters)
 
     @property
     def address(self) -> str:
@@ -104,11 +105,9 @@ class S3Landing:
             self._client.download_fileobj(self._bucket, name, file, Config=DOWNLOAD)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=prefix
-        )
         with self._asked(prefix):
-            for page in pages:
+            paginator = self._client.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self._bucket, Prefix=prefix):
                 for stored in page.get("Contents", ()):
                     etag = _etag(stored)
                     md5 = etag if self._etag_is_md5 and MD5.fullmatch(etag) else ""

@@ -9,7 +9,7 @@ from blocks.platform import PlatformBlocks
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import source_prefix
 from tasks.landing import GcsLanding, Landing, LandingError, StoredObject
-from tasks.landing_s3 import s3_landing
+from tasks.landing_s3 import S3Landing
 from tasks.warehouse import Warehouse
 
 
@@ -56,7 +56,7 @@ def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platf
     client = blocks.gcp.get_bigquery_client(project=settings.project, location=settings.location)
     landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(blocks.gcs.get_bucket())}
     if blocks.s3:
-        landings[LANDING_S3] = s3_landing(blocks.s3)
+        landings[LANDING_S3] = S3Landing(blocks.s3)
     if landing not in landings:
         raise ValueError(
             f"new batches are to go to {landing}, which is not configured: set S3_BUCKET and run "

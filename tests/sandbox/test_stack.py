@@ -29,7 +29,7 @@ from sandbox.identity import ensure_service_account
 from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack, read_env
 from sandbox.state_file import SandboxError
-from tasks.landing_s3 import s3_landing
+from tasks.landing_s3 import S3Landing
 
 EMULATORS = ("token", "bigquery", "gcs")
 CLEAN = isolated(os.environ)
@@ -227,8 +227,11 @@ def test_a_dead_part_is_shown_and_started_again_where_it_was(stack: Stack) -> No
     assert stack.env() == env
 
 
-def test_s3_comes_with_its_bucket_also_after_a_death(tmp_path: Path) -> None:
+def test_s3_comes_with_its_bucket_also_after_a_death(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     stack = Stack(tmp_path, {**CLEAN, "S3_BUCKET": "bucket-of-mine"})
+    request.addfinalizer(stack.down)
     stack.up(["s3"])
     env = stack.env()
     block = S3Bucket(
@@ -240,7 +243,7 @@ def test_s3_comes_with_its_bucket_also_after_a_death(tmp_path: Path) -> None:
             aws_client_parameters=AwsClientParameters(endpoint_url=env["AWS_ENDPOINT_URL"]),
         ),
     )
-    landing = s3_landing(block)
+    landing = S3Landing(block)
     landing.put("a", b"a")
     stack.up(["s3"])
     assert [stored.name for stored in landing.list("")] == ["a"]

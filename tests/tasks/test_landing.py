@@ -21,7 +21,7 @@ from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import InvalidManifest
 from sources.usgs_earthquake import TABLE
 from tasks.landing import Landing, LandingError
-from tasks.landing_s3 import S3Landing, s3_landing
+from tasks.landing_s3 import S3Landing
 from tasks.platform import connect
 from tests.lab import Lab
 from tests.tasks.test_load import commit_batch, quake
@@ -143,12 +143,12 @@ def test_a_download_larger_than_a_piece_is_whole(on_s3: Lab) -> None:
 
 
 def test_an_etag_is_no_md5_until_a_write_has_shown_it(on_s3: Lab) -> None:
-    landing, client = s3_of(on_s3)
+    landing, _ = s3_of(on_s3)
     name = f"{on_s3.platform.prefix('s')}part"
     md5 = landing.put(name, CONTENT)
     (stored,) = landing.list(name)
     assert stored.md5 == md5
-    (unproved,) = S3Landing(client, "landing").list(name)
+    (unproved,) = S3Landing(block_of(on_s3)[0]).list(name)
     assert unproved.md5 == ""
 
 
@@ -216,7 +216,7 @@ def test_an_error_names_the_bucket_and_no_secret(
     on_s3: Lab, verb: str, ask: Callable[[Landing], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     block, credentials = block_of(on_s3)
-    landing = s3_landing(block.model_copy(update={"bucket_name": "not-there"}))
+    landing = S3Landing(block.model_copy(update={"bucket_name": "not-there"}))
     with caplog.at_level(logging.INFO), pytest.raises(LandingError) as caught:
         ask(landing)
     assert "s3://not-there/p/" in str(caught.value)
@@ -240,7 +240,7 @@ def test_the_client_gives_up_and_the_block_may_say_when(on_s3: Lab) -> None:
         update={"config": {"read_timeout": 7}}
     )
     hasty = credentials.model_copy(update={"aws_client_parameters": parameters})
-    config = s3_landing(block.model_copy(update={"credentials": hasty}))._client.meta.config
+    config = S3Landing(block.model_copy(update={"credentials": hasty}))._client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (10, 7)
 
 
