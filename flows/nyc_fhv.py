@@ -25,7 +25,7 @@ from blocks.platform import load_block, load_blocks
 from core.batch import Manifest, Window, new_batch_id
 from core.errors import CountMismatch, SourceError
 from core.ledger import Cursor, Look
-from core.rows import Page
+from core.rows import Packed, pack
 from core.steps import step
 from sources.nyc_fhv import (
     SOURCE,
@@ -111,11 +111,11 @@ def count_rows(http: Http, api: NycFhv) -> int:
     return count
 
 
-def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Page]:
+def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Packed]:
     """All pages in order, at most `concurrency` of them under way or waiting."""
     offsets = pages(count, api.page_size)
     with ThreadPoolExecutor(api.concurrency, thread_name_prefix=SOURCE) as pool:
-        under_way: deque[Future[Page]] = deque()
+        under_way: deque[Future[Packed]] = deque()
         try:
             while True:
                 while len(under_way) < api.concurrency and (offset := next(offsets, -1)) >= 0:
@@ -128,7 +128,7 @@ def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Page]:
                 future.cancel()
 
 
-def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Page:
+def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Packed:
     """One page; the last try's when none has as many rows as it should."""
     for _ in range(PAGE_TRIES):
         page = http.get(
@@ -139,7 +139,7 @@ def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Page:
         ).body
         if page.extracted == min(api.page_size, count - offset):
             break
-    return page
+    return pack(page)
 
 
 def run(platform: Platform, api: NycFhv, allow_deletions: bool) -> Outcome:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from core.batch import (
     MANIFEST,
@@ -20,7 +16,7 @@ from core.batch import (
     encode_manifest,
     new_batch_id,
 )
-from core.rows import Fields, Page, rejects_table
+from core.rows import Fields, Packed, Page, pack
 from core.schema import STAGED, Mode, Table, fingerprint
 from core.steps import step
 from core.version import code_version
@@ -73,33 +69,34 @@ def new_draft(
     )
 
 
-def add_page(draft: Draft, page: Page) -> None:
+def add_page(draft: Draft, page: Page | Packed) -> None:
     """Write a page's rows and rejects as parts of the draft."""
-    if page.rows.num_rows:
+    packed = page if isinstance(page, Packed) else pack(page)
+    if packed.row_count:
         number = len([part for part in draft.parts if part.kind == "rows"]) + 1
-        draft.parts.append(upload_part(draft, "rows", f"part-{number:04}.parquet", page.rows))
-        draft.rows += page.rows.num_rows
-    if page.rejects:
+        name = f"part-{number:04}.parquet"
+        draft.parts.append(upload_part(draft, "rows", name, packed.rows, packed.row_count))
+    if packed.reject_count:
         number = len([part for part in draft.parts if part.kind == "rejects"]) + 1
-        rejects = rejects_table(page.rejects)
-        draft.parts.append(upload_part(draft, "rejects", f"rejects-{number:04}.parquet", rejects))
-        draft.rejected += len(page.rejects)
-        draft.rejected_unexpected += sum(not reject.is_expected for reject in page.rejects)
-    draft.odd += page.odd
-    draft.fields.add(page.fields)
+        name = f"rejects-{number:04}.parquet"
+        draft.parts.append(upload_part(draft, "rejects", name, packed.rejects, packed.reject_count))
+    draft.rows += packed.row_count
+    draft.rejected += packed.reject_count
+    draft.rejected_unexpected += packed.unexpected
+    draft.odd += packed.odd
+    draft.fields.add(packed.fields)
 
 
 @verb(
     name="upload-to-bucket", task_run_name="upload {name}", retries=2, retry_delay_seconds=[2, 10]
 )
-def upload_part(draft: Draft, kind: Literal["rows", "rejects"], name: str, rows: pa.Table) -> Part:
-    """Write one Parquet object (zstd) and return what the manifest says of it."""
-    sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="zstd")
-    content = sink.getvalue()
+def upload_part(
+    draft: Draft, kind: Literal["rows", "rejects"], name: str, content: bytes, rows: int
+) -> Part:
+    """Write one object of so many rows and return what the manifest says of it."""
     with step("upload.part"):
         md5 = draft.landing.put(f"{draft.prefix}{name}", content)
-    return Part(name, kind, rows.num_rows, len(content), md5)
+    return Part(name, kind, rows, len(content), md5)
 
 
 @verb(name="commit", retries=2, retry_delay_seconds=[2, 10])

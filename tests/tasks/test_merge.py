@@ -17,11 +17,12 @@ import pytest
 
 from blocks.source import LANDING_S3
 from core.batch import Manifest, Window
+from core.rows import Page
 from core.schema import STAGED, Column, arrow_schema
 from sources.usgs_earthquake import TABLE
 from tasks.load import stage
 from tasks.merge import merged
-from tasks.upload import commit, new_draft, upload_part
+from tasks.upload import add_page, commit, new_draft
 from tasks.warehouse import UPLOAD_PIECE_BYTES
 from tests.lab import Lab
 
@@ -40,13 +41,11 @@ def large_batch(lab: Lab, parts: int, rows: int, text_bytes: int) -> Manifest:
     """A committed batch of text that does not compress."""
     draft = new_draft(lab.platform, TABLE, "incremental", Window(), NOON)
     schema = arrow_schema(COLUMNS)
-    for number in range(1, parts + 1):
+    for _ in range(parts):
         columns = {field.name: pa.nulls(rows, field.type) for field in schema}
         columns["place"] = pa.array(secrets.token_urlsafe(text_bytes) for _ in range(rows))
         columns["_row"] = pa.array(range(draft.rows, draft.rows + rows), pa.int64())
-        page = pa.table(columns, schema=schema)
-        draft.parts.append(upload_part(draft, "rows", f"part-{number:04}.parquet", page))
-        draft.rows += rows
+        add_page(draft, Page(pa.table(columns, schema=schema)))
     return commit(draft, requests=1, source_count=draft.rows)
 
 
