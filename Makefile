@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
+	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
 	@echo "make down        stop everything that demo started"
 	@echo "make test        lint, types and the whole suite"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
@@ -22,12 +23,24 @@ $(VENV)/installed: requirements-dev.lock install.sh
 	@./install.sh $(PYTHON) $(VENV)
 	@touch $@
 
+# With LIVE=1 the two sources that need no key are read from their real addresses, in a stack of
+# its own beside the other.
+LIVE_STATE := .sandbox-live
+LIVE_SOURCES := USGS_BASE_URL=https://earthquake.usgs.gov USGS_HISTORY_START= \
+	SOCRATA_BASE_URL=https://data.cityofnewyork.us SOCRATA_APP_TOKEN=$(SOCRATA_APP_TOKEN)
+
 demo: install
+ifdef LIVE
+	@$(LIVE_SOURCES) $(BIN)/python -m sandbox up --state $(LIVE_STATE)
+	@$(BIN)/python -m sandbox.demo --state $(LIVE_STATE) usgs-earthquake nyc-fhv
+else
 	@$(BIN)/python -m sandbox up
 	@$(BIN)/python -m sandbox.demo
+endif
 
 down: install
 	@$(BIN)/python -m sandbox down
+	@if [ -d $(LIVE_STATE) ]; then $(BIN)/python -m sandbox down --state $(LIVE_STATE); fi
 
 status: install
 	@$(BIN)/python -m sandbox status
@@ -56,4 +69,4 @@ lock: install
 		-o requirements-dev.lock
 
 clean: down
-	rm -rf $(VENV) .sandbox
+	rm -rf $(VENV) .sandbox $(LIVE_STATE)

@@ -22,7 +22,7 @@ REPLACED_BY = {
     "bigquery": "BIGQUERY_EMULATOR_HOST",
     "gcs": "STORAGE_EMULATOR_HOST",
     "s3": "AWS_ENDPOINT_URL",
-    "sources": "USGS_BASE_URL",
+    "sources": "SANDBOX_SOURCES_URL",
     "prefect": "PREFECT_API_URL",
 }
 
@@ -181,13 +181,13 @@ def isolated(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def gate_variables(at: Layout, given: Mapping[str, str], no_proxy: str) -> dict[str, str]:
-    """Everything goes to the gate except this machine, the hosts that the caller named in `given`
-    instead of a part, and those in the caller's own `no_proxy`.
+    """Everything goes to the gate except this machine, the hosts of addresses that the caller has
+    `given`, and those in the caller's own `no_proxy`.
 
     The caller's proxy itself is not taken over: it leads out.
     """
     hosts = ["127.0.0.1", "localhost", "::1"]
-    hosts += [urlsplit(given.get(name, "")).hostname or "" for name in REPLACED_BY.values()]
+    hosts += [urlsplit(value).hostname or "" for value in given.values() if "://" in value]
     hosts += [host.strip() for host in no_proxy.split(",")]
     direct = ",".join(dict.fromkeys(host for host in hosts if host))
     proxy = at.url("gate")

@@ -268,6 +268,7 @@ def test_what_the_caller_set_wins_and_replaces_the_part(tmp_path: Path) -> None:
     caller = {
         **CLEAN,
         "USGS_BASE_URL": "https://usgs.example.test/feed",
+        "SANDBOX_SOURCES_URL": "http://127.0.0.1:9",
         "STORAGE_EMULATOR_HOST": "",
         "RAW_DATASET": "raw_of_mine",
         "NO_PROXY": "internal.example.test",
@@ -280,6 +281,7 @@ def test_what_the_caller_set_wins_and_replaces_the_part(tmp_path: Path) -> None:
     assert left_over(stack) == []
     assert {name: env[name] for name in caller if name in env and name != "NO_PROXY"} == {
         "USGS_BASE_URL": "https://usgs.example.test/feed",
+        "SANDBOX_SOURCES_URL": "http://127.0.0.1:9",
         "STORAGE_EMULATOR_HOST": "",
         "RAW_DATASET": "raw_of_mine",
     }
@@ -287,6 +289,19 @@ def test_what_the_caller_set_wins_and_replaces_the_part(tmp_path: Path) -> None:
         *("127.0.0.1", "localhost", "::1"),
         *("usgs.example.test", "internal.example.test"),
     ]
+
+
+def test_one_real_source_goes_by_the_gate_and_the_stand_ins_serve_the_others(
+    tmp_path: Path,
+) -> None:
+    stack = Stack(tmp_path, {**CLEAN, "SOCRATA_BASE_URL": "https://data.example.test"})
+    stack.up(["token", "sources"])
+    env = stack.env()
+    assert {line.condition for line in stack.status() if line.name in ("token", "sources")} == {
+        "running"
+    }
+    assert env["NO_PROXY"] == "127.0.0.1,localhost,::1,data.example.test"
+    assert env["USGS_BASE_URL"].startswith(env["SANDBOX_SOURCES_URL"])
 
 
 def test_a_caller_who_has_read_env_replaces_nothing(tmp_path: Path) -> None:
