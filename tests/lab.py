@@ -143,9 +143,11 @@ class Lab:
         return [dict(row.items()) for row in self.platform.warehouse.client.query(text).result()]
 
     def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """The raw table by key; no key stands twice."""
+        """The raw table by key, none of which stands twice; by number where there is no key."""
         table: Table = self.source.TABLE
         rows = self.query(f"SELECT * FROM {{raw}}.{table.name}")
+        if not table.key:
+            return {(number,): row for number, row in enumerate(sorted(rows, key=str))}
         by_key = {tuple(row[name] for name in table.key): row for row in rows}
         assert len(by_key) == len(rows)
         return by_key
