@@ -8,7 +8,7 @@ month's lines count: a run over midnight spends of the month in which it settles
 
 from __future__ import annotations
 
-from core.script import Names, fence_table, literal
+from core.sql import Names, fence_table, literal
 
 # BigQuery's own clock; a test sets another.
 CLOCK = "CURRENT_TIMESTAMP()"

@@ -16,6 +16,13 @@ from core.schema import Column, Mode, fingerprint
 # parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
 State = Literal["applied", "superseded", "held", "parked", "failed", "looked"]
 
+# The verdicts on a staged row; with the rejected they add up to the rows extracted.
+VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
+# What becomes of standing rows that the batch does not hold itself.
+MARKS = ("superseded_ids", "absent", "held", "replaced")
+# Ledger states after which a batch is never applied again by itself.
+FINAL_STATES = ("applied", "superseded", "held", "parked")
+
 # A batch that failed to load in this many runs is parked.
 FAILURES_BEFORE_PARKING = 3
 

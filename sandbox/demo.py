@@ -142,7 +142,7 @@ def outcome(source: str, state: str, started_at: datetime, spent: timedelta) -> 
     """What the ledger says of a run that began at `started_at`."""
     from blocks.platform import blocks_from
     from blocks.settings import Settings
-    from core.script import literal
+    from core.sql import literal
     from tasks.platform import connect
 
     warehouse = connect(blocks_from(Settings())).warehouse

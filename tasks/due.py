@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.platform import PlatformBlocks
-from core.script import literal
+from core.sql import literal
 from core.steps import step
 from core.version import code_version
 from tasks.build import BuildFailed, BuildResult, build, describe

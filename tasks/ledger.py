@@ -11,9 +11,9 @@ from google.cloud import bigquery
 
 from core.batch import Manifest, Window, new_batch_id
 from core.errors import CountMismatch
-from core.ledger import Cursor, Line, Look
+from core.ledger import FINAL_STATES, MARKS, VERDICTS, Cursor, Line, Look
 from core.schema import Mode, Table
-from core.script import FINAL_STATES, MARKS, VERDICTS, literal
+from core.sql import literal
 from core.steps import step
 from core.values import as_json
 from core.version import code_version

@@ -17,7 +17,7 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 from core import ledger
 from core.batch import Manifest
 from core.schema import META, Column, Table
-from core.script import Names, fence_table, literal, staging_table
+from core.sql import Names, fence_table, literal, staging_table
 
 logger = logging.getLogger("pipelines.warehouse")
 

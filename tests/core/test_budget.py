@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.budget import reserve_script
-from core.script import Names
+from core.sql import Names
 from tests.core.test_script import problems, statements
 
 SCRIPT = reserve_script(

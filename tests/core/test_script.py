@@ -12,7 +12,8 @@ from msgspec import structs
 
 from core.batch import Manifest, Part, Window
 from core.schema import STAGED, Type
-from core.script import Names, apply_script, literal
+from core.script import apply_script
+from core.sql import Names, literal
 from sources.finance import TABLE as LEDGER
 from sources.usgs_earthquake import TABLE
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import NoRequestLeft
-from core.script import literal
+from core.sql import literal
 from sources.ph_news import TABLE
 from tasks.budget import Budget, budget
 from tasks.platform import connect
