@@ -15,6 +15,7 @@ from core.schema import STAGED, Type
 from core.script import apply_script
 from core.sql import Names, literal
 from sources.finance import TABLE as LEDGER
+from sources.nyc_fhv import TABLE as VEHICLES
 from sources.usgs_earthquake import TABLE
 
 NAMES = Names("a-project", "raw", "raw_staging")
@@ -51,6 +52,12 @@ SNAPSHOT = structs.replace(
     table=LEDGER.name,
     columns=tuple((column.name, column.type) for column in (*LEDGER.columns, *STAGED)),
 )
+LIST = structs.replace(
+    MANIFEST,
+    source=VEHICLES.source,
+    table=VEHICLES.name,
+    columns=tuple((column.name, column.type) for column in (*VEHICLES.columns, *STAGED)),
+)
 SCRIPTS = {
     "merge": apply_script(TABLE, MANIFEST, NAMES),
     "merge without rejects": apply_script(TABLE, structs.replace(MANIFEST, rejected=0), NAMES),
@@ -70,6 +77,13 @@ SCRIPTS = {
         LEDGER, structs.replace(SNAPSHOT, columns=(*SNAPSHOT.columns, ("from", "STRING"))), NAMES
     ),
     "insert": apply_script(replace(LEDGER, write="insert"), SNAPSHOT, NAMES),
+    "replace": apply_script(VEHICLES, LIST, NAMES),
+    "replace by fewer rows": apply_script(
+        VEHICLES, structs.replace(LIST, allow_absent=True), NAMES
+    ),
+    "replace with a column unknown here": apply_script(
+        VEHICLES, structs.replace(LIST, columns=(*LIST.columns[1:], ("from", "STRING"))), NAMES
+    ),
 }
 
 
