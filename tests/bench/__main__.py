@@ -17,18 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
+import pyarrow as pa
 
+from core.rows import Page, pack
 from sandbox.parts import isolated
 from sandbox.stack import ROOT, Stack
-from sources.nyc_fhv import page_parameters, pages
+from sources.nyc_fhv import TYPES, page_parameters, pages, read_page, to_rows
 from tests.lab import KITS, Lab
 
 SIZES = (120_000, 1_000_000)
@@ -49,6 +52,7 @@ def main() -> None:
         try:
             os.environ.update(stack.env())
             say(f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}.")
+            formats(stack, options.rounds)
             extraction(stack, Path(directory), options.rows, options.rounds)
             quiet_runs(stack, options.rounds)
         finally:
@@ -71,6 +75,44 @@ def machine() -> str:
     memory = psutil.virtual_memory().total / 2**30
     version = sys.version.split()[0]
     return f"{psutil.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {version}"
+
+
+# CSV or JSON.
+
+
+def formats(stack: Stack, rounds: int) -> None:
+    say("\n## CSV or JSON\n")
+    say(
+        f"One page of {PAGE_SIZE:,} rows from bytes to packed Parquet; JSON by msgspec and Arrow.\n"
+    )
+    say("| form | bytes per row | gzipped | rows per CPU s |")
+    say("|---|---|---|---|")
+    base = f"{stack.env()['SANDBOX_SOURCES_URL']}/formats/socrata"
+    readers: dict[str, Callable[[bytes], Page]] = {
+        "csv": lambda content: read_page(content, {}, 0),
+        "json": read_json_page,
+    }
+    with httpx.Client(base_url=base, timeout=300) as client:
+        client.post("/control/world", json={"seed": 7, "size": PAGE_SIZE}).raise_for_status()
+        for form, read in readers.items():
+            parameters = page_parameters(0, PAGE_SIZE)
+            page = client.get(f"/resource/{DATASET}.{form}", params=parameters).content
+            spent = []
+            for _ in range(rounds + 1):
+                started = time.process_time()
+                assert pack(read(page)).row_count == PAGE_SIZE
+                spent.append(time.process_time() - started)
+            packed = len(gzip.compress(page, compresslevel=6)) / PAGE_SIZE
+            rate = PAGE_SIZE / statistics.median(spent[1:])
+            say(f"| {form} | {len(page) / PAGE_SIZE:.0f} | {packed:.0f} | {rate:,.0f} |")
+
+
+def read_json_page(content: bytes) -> Page:
+    """What reading JSON would take: decoded, then columns of every declared field."""
+    rows = msgspec.json.decode(content, type=list[dict[str, str]])
+    columns = [pa.array([row.get(name) for row in rows], pa.string()) for name in TYPES]
+    table = pa.Table.from_arrays(columns, names=list(TYPES))
+    return Page(to_rows(table, [], 0))
 
 
 # Extraction.
