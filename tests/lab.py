@@ -20,7 +20,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 
 from blocks.platform import PlatformBlocks, blocks_from
 from blocks.settings import Settings
-from blocks.source import LandingName
+from blocks.source import LANDING_S3, LandingName
 from core import steps
 from core.ledger import Line
 from core.schema import Table
@@ -31,6 +31,11 @@ from tasks.report import Outcome
 Event = tuple[str, steps.Phase]
 # Every source there is a kit for.
 KITS = sorted(path.stem for path in (Path(__file__).parent / "kits").glob("[a-z]*.py"))
+# Every source through the bucket that it lands in by itself, and one through the other as well.
+RUNS: list[tuple[str, LandingName | None]] = [
+    *((kit, None) for kit in KITS),
+    ("usgs_earthquake", LANDING_S3),
+]
 S3_VARIABLES = (
     *("S3_BUCKET", "AWS_ENDPOINT_URL", "AWS_REGION"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from blocks.source import LandingName
 from core.errors import SourceError
-from tests.lab import KITS, Lab
+from tests.lab import KITS, RUNS, Lab
 
 SIZE = 60
 BODY = "{}"
@@ -32,8 +33,10 @@ PLACES: dict[str, Callable[[int], int]] = {
 }
 # Every fault strikes every source, each at another place of its run.
 CASES = [
-    pytest.param(kit, fault, list(PLACES)[(number + shift) % 3], id=f"{kit}-{fault}")
-    for shift, kit in enumerate(KITS)
+    pytest.param(
+        kit, landing, fault, list(PLACES)[(number + shift) % 3], id=f"{kit}-{landing}-{fault}"
+    )
+    for shift, (kit, landing) in enumerate(RUNS)
     for number, fault in enumerate(FAULTS)
 ]
 
@@ -53,12 +56,17 @@ def requests_of(kit: str, env: tuple[tuple[str, str], ...]) -> int:
     return len(lab.look("control/requests"))
 
 
-@pytest.mark.parametrize(("kit", "fault", "place"), CASES)
+@pytest.mark.parametrize(("kit", "landing", "fault", "place"), CASES)
 def test_an_answer_that_is_broken_once_is_asked_for_again(
-    kit: str, fault: str, place: str, stack_env: dict[str, str], make_lab: Callable[..., Lab]
+    kit: str,
+    landing: LandingName | None,
+    fault: str,
+    place: str,
+    stack_env: dict[str, str],
+    make_lab: Callable[..., Lab],
 ) -> None:
     skip = PLACES[place](requests_of(kit, tuple(stack_env.items())))
-    lab = make_lab(kit=kit, size=SIZE)
+    lab = make_lab(kit=kit, landing=landing, size=SIZE)
     lab.control("faults", [{**FAULTS[fault], "skip": skip}])
     lab.run()
     assert [entry["fault"] for entry in lab.look("control/requests")].count(FAULTS[fault]["kind"])

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from blocks.source import LandingName
 from core import steps
 from tasks.load import load
-from tests.lab import KITS, Lab
+from tests.lab import RUNS, Lab
 
 LOADERS = 10
 
@@ -49,11 +50,11 @@ def race(lab: Lab, died: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kit", KITS)
+@pytest.mark.parametrize(("kit", "landing"), RUNS)
 def test_ten_loaders_on_one_batch_of_which_one_dies(
-    kit: str, make_lab: Callable[..., Lab], tmp_path: Path
+    kit: str, landing: LandingName | None, make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
-    lab = make_lab(kit=kit, size=60)
+    lab = make_lab(kit=kit, landing=landing, size=60)
     # Committed and never loaded.
     assert lab.run_in_child(kill_at=("commit.manifest", "after"))
     race(lab, tmp_path / "died")
