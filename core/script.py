@@ -57,9 +57,9 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
 
     Afterwards the raw table is what its write mode says, rows that a newer row names among its
     aliases are marked deleted, the rejects and one ledger line are in. A whole older than the last
-    one in effect goes to the ledger as superseded, one that would replace many more rows than it has
-    as held, and neither changes a row. Nothing of this happens when the ledger knows the batch, or
-    when any count does not add up.
+    one in effect goes to the ledger as superseded, one that would replace many more rows than it
+    has as held, and neither changes a row. Nothing of this happens when the ledger knows the batch,
+    or when any count does not add up.
     """
     target = names.raw(table.name)
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))

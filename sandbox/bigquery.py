@@ -13,6 +13,7 @@ from typing import Any
 import bqemulator.cli as emulator
 import duckdb_extensions
 import sqlglot
+from bqemulator.domain.errors import OutOfRangeError
 from bqemulator.jobs import executor
 from bqemulator.scripting.ast import IfStmt, SqlStmt, Statement
 from bqemulator.scripting.parser import parse_script
@@ -57,6 +58,8 @@ def main() -> None:
     # The spatial extension is installed from its wheel; DuckDB itself would download it.
     duckdb_extensions.import_extension("spatial")
     executor._run_script = run_script
+    # "Invalid snapshot time" is an invalid query on BigQuery, not an error of the server.
+    OutOfRangeError.bq_reason = "invalid"
     emulator.main()
 
 

@@ -36,11 +36,13 @@ def steps_in_code() -> set[str]:
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "step":
                     assert isinstance(node.args[0], ast.Constant), f"{path}: {ast.dump(node)}"
                     names.add(str(node.args[0].value))
-    return {name for name in names if not name.startswith(OF_NO_RUN)}
+    return names
 
 
 PHASES: tuple[Phase, ...] = ("before", "after")
-POINTS: list[Event] = sorted((name, phase) for name in steps_in_code() for phase in PHASES)
+POINTS: list[Event] = sorted(
+    (name, phase) for name in steps_in_code() if not name.startswith(OF_NO_RUN) for phase in PHASES
+)
 
 
 # Which steps a source's run does not have. Everything else must be reached by each.
