@@ -1,6 +1,6 @@
 """Undo: the table is what it was, the ledger keeps both, the next run reads on from there.
 
-The points at which it is killed come from an undisturbed undo.
+The points at which it is killed come from the code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tasks.load import load
 from tasks.report import Outcome
 from tasks.undo import undo
 from tests.lab import KITS, Event, Lab
-from tests.reliability.test_kill import steps_in_code
+from tests.reliability.test_kill import PHASES, steps_in_code
 from tests.tasks.test_load import commit_batch, quake, values
 
 SIZE = 60
@@ -312,34 +312,48 @@ def prepare(lab: Lab) -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 
 @cache
-def points(kit: str, env: tuple[tuple[str, str], ...]) -> list[Event]:
+def trace(kit: str, env: tuple[tuple[str, str], ...]) -> list[Event]:
+    """What an undisturbed undo passes."""
     lab = Lab(f"undo-trace-{kit.replace('_', '-')}", dict(env), kit)
     lab.source.start(lab, SIZE)
     prepare(lab)
     return lab.run_in_child(do=take_back_last)
 
 
-def steps_of_undo() -> set[str]:
-    return {name for name in steps_in_code() if name.startswith("undo.")}
+KILLED = ["usgs_earthquake", "nyc_fhv"]
+POINTS: list[Event] = sorted(
+    (name, phase) for name in steps_in_code() if name.startswith("undo.") for phase in PHASES
+)
 
 
-@pytest.mark.parametrize("kit", ["usgs_earthquake", "nyc_fhv"])
+@pytest.mark.parametrize("kit", KILLED)
+def test_every_point_of_an_undo_is_reached(kit: str, stack_env: dict[str, str]) -> None:
+    assert len(POINTS) > 10
+    assert sorted(trace(kit, tuple(stack_env.items()))) == POINTS
+
+
+# One source dies on both sides of every step, the other before each.
+CASES = [
+    pytest.param(kit, point, id=f"{kit}-{point[1]}-{point[0]}")
+    for kit in KILLED
+    for point in POINTS
+    if kit == KILLED[0] or point[1] == "before"
+]
+
+
+@pytest.mark.parametrize(("kit", "point"), CASES)
 def test_an_undo_killed_anywhere_is_made_good_by_repeating_it(
-    kit: str, stack_env: dict[str, str], make_lab: Callable[..., Lab]
+    kit: str, point: Event, make_lab: Callable[..., Lab]
 ) -> None:
-    trace = points(kit, tuple(stack_env.items()))
-    assert {name for name, _ in trace} == steps_of_undo()
-    for number, event in enumerate(trace):
-        lab = make_lab(suffix=str(number), kit=kit, size=20)
-        before, after = prepare(lab)
-        batch_id = applied(lab)[-1]
-        again = partial(take_back, batch_id=batch_id)
-        assert lab.run_in_child(kill_at=event, do=again)[-1] == event
-        assert lab.rows() in (before, after)
-        take_back(lab, batch_id)
-        assert lab.rows() == before
-        assert undone(lab) == [batch_id]
-        staging = f"{lab.settings.raw_dataset}_staging"
-        assert list(lab.platform.warehouse.client.list_tables(staging)) == []
-        lab.run()
-        lab.assert_equals_truth()
+    lab = make_lab(kit=kit, size=SIZE)
+    before, after = prepare(lab)
+    batch_id = applied(lab)[-1]
+    assert lab.run_in_child(kill_at=point, do=partial(take_back, batch_id=batch_id))[-1] == point
+    assert lab.rows() in (before, after)
+    take_back(lab, batch_id)
+    assert lab.rows() == before
+    assert undone(lab) == [batch_id]
+    staging = f"{lab.settings.raw_dataset}_staging"
+    assert list(lab.platform.warehouse.client.list_tables(staging)) == []
+    lab.run()
+    lab.assert_equals_truth()
