@@ -7,6 +7,7 @@ Here each table that a script changes has a version from before its first change
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from bqemulator.domain.errors import OutOfRangeError
 from bqemulator.jobs import executor
 from bqemulator.scripting.ast import IfStmt, SqlStmt, Statement
 from bqemulator.scripting.parser import parse_script
+from sqlglot.errors import ParseError
 
 _run_script = executor._run_script
 
@@ -25,8 +27,10 @@ def changed_tables(sql: str, project: str) -> set[tuple[str, str, str]]:
     """Project, dataset and name of each table that a script's statements may change."""
     found: set[tuple[str, str, str]] = set()
     for statement in _statements(parse_script(sql).statements):
-        tree = sqlglot.parse_one(statement, read="bigquery")
-        found |= set(executor._dml_target_tables(tree, project))
+        # What sqlglot cannot read is no DML; whether it is right is the emulator's to say.
+        with contextlib.suppress(ParseError):
+            tree = sqlglot.parse_one(statement, read="bigquery")
+            found |= set(executor._dml_target_tables(tree, project))
     return found
 
 

@@ -62,12 +62,12 @@ def by_hand(
     if options.dry_run:
         platform = replace(platform, landing=Discard(), is_dry=True)
     try:
-        if options.who:
+        if options.who is not None:
             print("\n".join(who(platform.warehouse, table, options.who)))
             return 0
-        if options.undo:
+        if options.undo is not None:
             outcome = undo(platform, table, options.undo)
-        elif options.replay:
+        elif options.replay is not None:
             allowed = takes_deletions and options.allow_deletions
             outcome = replay(platform, table, options.replay, allow_deletions=allowed)
         else:
@@ -122,7 +122,11 @@ def parse(
     key = ",".join(table.key or table.known_by)
     instead.add_argument("--who", metavar="KEY", help=f"which batch wrote the row with this {key}")
     options = parser.parse_args()
-    given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value]
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if value not in (None, False)
+    ]
     for name in ("--who", "--undo", "--replay"):
         if name in given:
             allowed = {name} | ({"--allow-deletions"} if name == "--replay" else set())

@@ -125,6 +125,7 @@ def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(make_lab: Callable[.
     for options, cause in (
         (("--who", "nobody"), "finance__ledger has no row with id = nobody"),
         (("--undo", "it"), "'it' is not a batch id"),
+        (("--undo", ""), "'' is not a batch id"),
         (("--replay", "20260102T030405678901_0a1b2c3d"), "cannot be replayed: it is not in"),
     ):
         done_badly = by_hand("finance", lab, *options)
