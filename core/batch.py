@@ -113,9 +113,9 @@ def new_batch_id(observed_at: datetime) -> str:
 
 
 def replay_id(batch_id: str) -> str:
-    """A fresh id for a copy of a batch: it sorts after it, by the same clock."""
+    """A fresh id for a copy of a batch: it sorts right after it, by the same clock."""
     stamp, _, suffix = batch_id.partition("_")
-    number = int(suffix, 16) + 1 + secrets.randbelow(2**24)
+    number = int(suffix, 16) + 1 + secrets.randbelow(2**16)
     if number < 2**32:
         return f"{stamp}_{number:08x}"
     observed_at = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)

@@ -7,6 +7,7 @@ from msgspec import structs
 from core.batch import MANIFEST, Manifest, decode_manifest, replay_id
 from core.errors import NotPossible
 from core.schema import Table
+from core.sql import literal
 from core.steps import step
 from tasks.landing import Landing, LandingError
 from tasks.ledger import read_states
@@ -15,6 +16,7 @@ from tasks.platform import Platform
 from tasks.report import Outcome
 from tasks.run import Extracted, run_source
 from tasks.upload import seal
+from tasks.warehouse import Warehouse
 
 
 def replay(
@@ -57,11 +59,27 @@ def find(platform: Platform, table: Table, batch_id: str) -> tuple[Landing, Mani
     )
 
 
+def last_of_observation(warehouse: Warehouse, original: Manifest) -> str:
+    """The last batch of one observation: a copy sorts after the copies made before it."""
+    with step("replay.read_ledger"):
+        (row,) = warehouse.query(
+            f"""
+            SELECT MAX(batch_id) AS batch_id FROM {warehouse.names.raw("_loads")}
+            WHERE
+                source = {literal(original.source)}
+                AND observed_at = {literal(original.observed_at)}
+            """,
+            source=original.source,
+            purpose="ledger",
+        )
+    return max(original.batch_id, row["batch_id"] or "")
+
+
 def copy(
     platform: Platform, landing: Landing, original: Manifest, allow_deletions: bool
 ) -> Manifest:
     """A committed copy of a batch in the bucket that new batches go to, one part at a time."""
-    batch_id = replay_id(original.batch_id)
+    batch_id = replay_id(last_of_observation(platform.warehouse, original))
     base = platform.prefix(original.source)
     for part in original.parts:
         with (

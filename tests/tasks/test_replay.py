@@ -66,9 +66,10 @@ def test_what_is_applied_and_the_last_changes_nothing(
     assert (line.extracted, line.requests) == (first.extracted, 0)
     assert lab.ledger()[-1]["mode"] == "replay"
     assert read_cursor(lab.platform.warehouse, lab.source.TABLE) == cursor
-    # And once more, also of the copy.
-    again(lab, first.batch_id)
-    again(lab, line.batch_id)
+    # And once more, also of the copy: each sorts after the one before.
+    copies = [line.batch_id, *(again(lab, first.batch_id).batch_id for _ in range(3))]
+    copies.append(again(lab, line.batch_id).batch_id)
+    assert sorted(set(copies)) == copies
     assert live(lab, lab.rows()) == live(lab, rows)
     lab.assert_equals_truth()
 
