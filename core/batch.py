@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -85,6 +85,8 @@ class Manifest(msgspec.Struct, frozen=True):
     extract_ended_at: datetime
     watermark: datetime | None = None
     seen: dict[str, str] = {}
+    # Undos that the ledger knew when the look began.
+    undos: int = 0
     # What a reader of the ledger should know, such as a gap.
     note: str | None = None
     # (field, change) of what the source sent otherwise than declared.
@@ -108,6 +110,16 @@ class Manifest(msgspec.Struct, frozen=True):
 def new_batch_id(observed_at: datetime) -> str:
     """A fresh id that sorts by the source server's clock and is fit for a BigQuery table name."""
     return f"{observed_at.astimezone(UTC).strftime(STAMP)}_{secrets.token_hex(4)}"
+
+
+def replay_id(batch_id: str) -> str:
+    """A fresh id for a copy of a batch: it sorts right after it, by the same clock."""
+    stamp, _, suffix = batch_id.partition("_")
+    number = int(suffix, 16) + 1 + secrets.randbelow(2**16)
+    if number < 2**32:
+        return f"{stamp}_{number:08x}"
+    observed_at = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
+    return new_batch_id(observed_at + timedelta(microseconds=1))
 
 
 def source_prefix(project: str, raw_dataset: str, source: str) -> str:

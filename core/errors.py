@@ -43,6 +43,10 @@ class LoadFailed(Exception):
     """A batch could not be loaded or a bucket not looked into; the message names each and why."""
 
 
+class NotPossible(Exception):
+    """What a person asked of a batch or a row cannot be done; the message says why."""
+
+
 class PartlyExtracted(Exception):
     """Part of a source could not be had; the rest is loaded."""
 

@@ -14,12 +14,14 @@ from core.schema import Column, Mode, fingerprint
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
 # held: a snapshot that would have replaced many more rows than it has; nothing was changed.
 # parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
-State = Literal["applied", "superseded", "held", "parked", "failed", "looked"]
+# undone: an applied batch was taken out again; its applied line stays, so it is never applied anew.
+State = Literal["applied", "superseded", "held", "parked", "failed", "looked", "undone"]
 
 # The verdicts on a staged row; with the rejected they add up to the rows extracted.
 VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
 # What becomes of standing rows that the batch does not hold itself.
 MARKS = ("superseded_ids", "absent", "held", "replaced")
+COUNTS = ("extracted", *VERDICTS, *MARKS, "rejected", "rejected_unexpected", "odd")
 # Ledger states after which a batch is never applied again by itself.
 FINAL_STATES = ("applied", "superseded", "held", "parked")
 
@@ -31,7 +33,7 @@ LOADS = (
     Column("source", "STRING", "The source, as in its flow and its dbt source."),
     Column("table_name", "STRING", "The raw table."),
     Column("mode", "STRING", "incremental, backfill or replay."),
-    Column("state", "STRING", "applied, superseded, held, parked, failed or looked."),
+    Column("state", "STRING", "applied, superseded, held, parked, failed, looked or undone."),
     Column("window_start", "TIMESTAMP", "Start of what was asked for, UTC."),
     Column("window_end", "TIMESTAMP", "End of what was asked for, UTC; null when open."),
     Column("watermark", "TIMESTAMP", "Up to when the source's changes are in; incremental only."),
@@ -50,13 +52,17 @@ LOADS = (
     Column("superseded_ids", "INT64", "Standing rows marked deleted because a newer renamed them."),
     Column("absent", "INT64", "Standing rows marked deleted because a snapshot lacks them."),
     Column("held", "INT64", "Standing rows that a snapshot lacks, too many to be given up."),
-    Column("replaced", "INT64", "Standing rows whose place the rows of a snapshot took."),
+    Column("replaced", "INT64", "Standing rows whose place others took: a snapshot, or an undo."),
     Column("source_count", "INT64", "How many rows the source said it has; null if it cannot say."),
     Column("requests", "INT64", "Requests sent to the source."),
     Column("size_bytes", "INT64", "Bytes of the batch's objects."),
     Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
     Column("code_version", "STRING", "Digest of the code that extracted."),
     Column("message", "STRING", "What went wrong, or what a reader should know, such as a gap."),
+    Column(
+        "undos", "INT64", "Undos that were known when the look began; an undone line's own, too."
+    ),
+    Column("back_to", "TIMESTAMP", "The moment that an undo took the table back to, UTC."),
     Column("observed_at", "TIMESTAMP", "The source server's clock at the first response, UTC."),
     Column("extract_started_at", "TIMESTAMP", "UTC."),
     Column("extract_ended_at", "TIMESTAMP", "UTC."),
@@ -76,7 +82,7 @@ JOBS = (
     Column("job_id", "STRING", "BigQuery's job id."),
     Column("source", "STRING"),
     Column("batch_id", "STRING", "Null for jobs that concern no single batch."),
-    Column("purpose", "STRING", "stage, apply, ledger, cleanup or build."),
+    Column("purpose", "STRING", "stage, apply, undo, ledger, cleanup or build."),
     Column("job_type", "STRING", "load or query."),
     Column("state", "STRING", "succeeded or failed."),
     Column("bytes_processed", "INT64"),
@@ -139,6 +145,8 @@ class Cursor:
     seen: dict[str, str] = field(default_factory=dict)
     # Deletions that the last snapshot held back.
     held: int = 0
+    # Undos so far: a look that began before the last one says nothing of where to go on.
+    undos: int = 0
 
     def updated_after(self, overlap: timedelta) -> datetime | None:
         return self.watermark - overlap if self.watermark else None

@@ -75,6 +75,8 @@ class Table:
     aliases: str | None = None
     alias_slack: timedelta = timedelta(days=1)
     required: tuple[str, ...] = ()
+    # Where there is no key: the columns by which a person asks for a row.
+    known_by: tuple[str, ...] = ()
     # Columns that a deletion may lack.
     required_when_live: tuple[str, ...] = ()
     # A look at a source that cannot be asked again is taken though BigQuery does not answer.

@@ -15,7 +15,7 @@ from core import merging
 from core.batch import Manifest
 from core.ledger import FINAL_STATES, MARKS, VERDICTS
 from core.schema import Table
-from core.sql import Names, fence_table, literal, quoted, staging_table
+from core.sql import Names, fence_table, in_effect, literal, quoted, staging_table
 from core.values import as_json
 
 
@@ -31,6 +31,7 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
         "window_end": manifest.window.end,
         "watermark": manifest.watermark if incremental else None,
         "seen": as_json(manifest.seen) if incremental else None,
+        "undos": manifest.undos,
         "extracted": manifest.extracted,
         "met_again": manifest.met_again,
         "rejected": manifest.rejected,
@@ -56,9 +57,9 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
 
     Afterwards the raw table is what its write mode says, rows that a newer row names among its
     aliases are marked deleted, the rejects and one ledger line are in. A whole older than the last
-    one applied goes to the ledger as superseded, one that would replace many more rows than it has
-    as held, and neither changes a row. Nothing of this happens when the ledger knows the batch, or
-    when any count does not add up.
+    one in effect goes to the ledger as superseded, one that would replace many more rows than it
+    has as held, and neither changes a row. Nothing of this happens when the ledger knows the batch,
+    or when any count does not add up.
     """
     target = names.raw(table.name)
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))
@@ -85,7 +86,7 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
         apply = f"""\
 SET newer = (
     SELECT COUNT(*) FROM {loads}
-    WHERE source = {source} AND batch_id > {batch} AND state = 'applied'
+    WHERE batch_id > {batch} AND {in_effect(loads, manifest.source)}
 );
 IF newer > 0 THEN
   SET verdict_of_batch = 'superseded';

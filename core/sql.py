@@ -34,6 +34,15 @@ def fence_table(source: str) -> str:
     return f"_fence__{source}"
 
 
+def in_effect(loads: str, source: str) -> str:
+    """The condition on a line of `loads` that its batch is applied and was not undone since."""
+    of_source = f"source = {literal(source)}"
+    return (
+        f"{of_source} AND state = 'applied' AND batch_id NOT IN "
+        f"(SELECT u.batch_id FROM {loads} AS u WHERE u.{of_source} AND u.state = 'undone')"
+    )
+
+
 def staging_table(source: str, batch_id: str, kind: str) -> str:
     return f"{source}__{batch_id}" + ("__rejects" if kind == "rejects" else "")
 

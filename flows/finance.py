@@ -72,6 +72,7 @@ def extract(
         draft,
         requests=sheet.requests,
         source_count=len(ledger.records),
+        undos=cursor.undos,
         watermark=observed_at,
         seen=seen,
         note=ledger.note,
@@ -107,7 +108,7 @@ def finance(allow_deletions: bool = False) -> State:
 if __name__ == "__main__":
     sys.exit(
         by_hand(
-            "finance",
+            TABLE,
             "The finance ledger as it stands.",
             Finance,
             lambda platform, api, options: run(platform, api, options.allow_deletions),

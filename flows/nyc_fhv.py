@@ -93,6 +93,7 @@ def extract(
             draft,
             requests=http.requests,
             source_count=count,
+            undos=cursor.undos,
             watermark=updated_at,
             allow_absent=allow_deletions,
         )
@@ -169,7 +170,7 @@ def nyc_fhv(allow_deletions: bool = False) -> State:
 if __name__ == "__main__":
     sys.exit(
         by_hand(
-            "nyc_fhv",
+            TABLE,
             "New York City's for-hire vehicles as they stand.",
             NycFhv,
             lambda platform, api, options: run(platform, api, options.allow_deletions),

@@ -102,6 +102,7 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
         requests=http.requests,
         source_count=None,
         met_again=met_again,
+        undos=cursor.undos,
         watermark=observed_at,
         seen=seen,
         note=f"not had: {'; '.join(failures)}" if failures else None,
@@ -173,7 +174,7 @@ def openweather() -> State:
 if __name__ == "__main__":
     sys.exit(
         by_hand(
-            "openweather",
+            TABLE,
             "Current weather of every configured location.",
             OpenWeather,
             lambda platform, api, options: run(platform, api),

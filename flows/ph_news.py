@@ -111,6 +111,7 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
         draft,
         requests=reading.requests,
         source_count=len(articles),
+        undos=cursor.undos,
         watermark=reading.observed_at,
         seen=seen,
         note=reading.gap,
@@ -237,7 +238,7 @@ def ph_news() -> State:
 if __name__ == "__main__":
     sys.exit(
         by_hand(
-            "ph_news",
+            TABLE,
             "Philippine news, within the plan's requests.",
             PhNews,
             lambda platform, api, options: run(platform, api),

@@ -118,6 +118,7 @@ def extract(
             requests=http.requests,
             source_count=read,
             met_again=met_again,
+            undos=cursor.undos,
             watermark=watermark,
             seen=remembered,
         )
@@ -225,7 +226,7 @@ def days(start: date | None, end: date | None) -> tuple[datetime | None, datetim
 if __name__ == "__main__":
     sys.exit(
         by_hand(
-            "usgs_earthquake",
+            TABLE,
             "USGS earthquakes: what changed, or a range of event days (UTC).",
             UsgsEarthquake,
             lambda platform, api, options: run(platform, api, *days(options.start, options.end)),

@@ -251,12 +251,8 @@ PARTS = (
     ),
     Part(
         "bigquery",
-        # The spatial extension is installed from its wheel; DuckDB itself would download it.
         command=lambda at: _python(
-            "-c",
-            "import duckdb_extensions, bqemulator.cli as emulator; "
-            "duckdb_extensions.import_extension('spatial'); emulator.main()",
-            "start",
+            *("-m", "sandbox.bigquery", "start"),
             *("--rest-host", "127.0.0.1", "--rest-port", at.ports["bigquery"]),
             *("--grpc-host", "127.0.0.1", "--grpc-port", 0),
             *("--persistent", "--data-dir", at.state / "bigquery"),

@@ -53,6 +53,7 @@ TABLE = Table(
     name="nyc_fhv__vehicles",
     # A licence that is listed twice stays twice; dbt warns of it.
     key=(),
+    known_by=("vehicle_license_number",),
     write="replace",
     columns=tuple(Column(name, "STRING", description) for name, _, description in FIELDS),
 )

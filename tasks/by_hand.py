@@ -19,15 +19,21 @@ from blocks.platform import blocks_from
 from blocks.register import all_blocks, explain
 from blocks.settings import Settings
 from blocks.source import SourceBlock
+from core.errors import NotPossible
+from core.schema import Table
+from core.undo import TIME_TRAVEL
 from tasks.landing import Discard
 from tasks.platform import Platform, connect
+from tasks.replay import replay
 from tasks.report import Outcome, report
+from tasks.undo import undo
+from tasks.who import who
 
 B = TypeVar("B", bound=SourceBlock)
 
 
 def by_hand(
-    source: str,
+    table: Table,
     description: str,
     block_type: type[B],
     run: Callable[[Platform, B, argparse.Namespace], Outcome],
@@ -35,20 +41,13 @@ def by_hand(
     takes_range: bool = False,
     takes_deletions: bool = False,
 ) -> int:
-    """Parse the command line, run the source once, print what came of it; the exit code.
+    """Parse the command line, do what it asks, print what came of it; the exit code.
 
-    With --dry-run the source is asked as ever, but nothing is written but the requests of a budget.
+    That is one run of the source, or a look at or a change of what was loaded. With --dry-run the
+    source is asked as ever, but nothing is written but the requests of a budget.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m flows.{source}", description=description)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print window, requests and rows; write nothing"
-    )
-    if takes_range:
-        parser.add_argument("--start", type=date.fromisoformat, metavar="YYYY-MM-DD")
-        parser.add_argument("--end", type=date.fromisoformat, metavar="YYYY-MM-DD")
-    if takes_deletions:
-        parser.add_argument("--allow-deletions", action="store_true")
-    options = parser.parse_args()
+    source = table.source
+    options = parse(table, description, takes_range=takes_range, takes_deletions=takes_deletions)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         settings = Settings()
@@ -62,10 +61,75 @@ def by_hand(
     platform = connect(blocks_from(settings), block.landing)
     if options.dry_run:
         platform = replace(platform, landing=Discard(), is_dry=True)
-    outcome = run(platform, block, options)
+    try:
+        if options.who is not None:
+            print("\n".join(who(platform.warehouse, table, options.who)))
+            return 0
+        if options.undo is not None:
+            outcome = undo(platform, table, options.undo)
+        elif options.replay is not None:
+            allowed = takes_deletions and options.allow_deletions
+            outcome = replay(platform, table, options.replay, allow_deletions=allowed)
+        else:
+            outcome = run(platform, block, options)
+    except NotPossible as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"window    {outcome.window}")
     for name in ("requests", "extracted", "met_again", "rejected", "written"):
         print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
     print(outcome.message)
     report(outcome)
     return 0
+
+
+def parse(
+    table: Table, description: str, *, takes_range: bool, takes_deletions: bool
+) -> argparse.Namespace:
+    """The options of the command line; exits with the reason when they do not go together."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m flows.{table.source}", description=description
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print window, requests and rows; write nothing"
+    )
+    if takes_range:
+        first, last = "first day of events to read again", "last day of events to read again"
+        parser.add_argument("--start", type=date.fromisoformat, metavar="YYYY-MM-DD", help=first)
+        parser.add_argument("--end", type=date.fromisoformat, metavar="YYYY-MM-DD", help=last)
+    if takes_deletions:
+        parser.add_argument(
+            "--allow-deletions",
+            action="store_true",
+            help="give up as many rows as are gone from the source, however many",
+        )
+    instead = parser.add_argument_group(
+        "instead of a run",
+        "one of these; a batch's id stands in raw._loads and in a row's _batch_id",
+    )
+    instead.add_argument(
+        "--replay",
+        metavar="BATCH",
+        help="load a batch again from its bucket, whatever the ledger says of it; what is newer "
+        "stays" + (", and with --allow-deletions what was held is applied" * takes_deletions),
+    )
+    instead.add_argument(
+        "--undo",
+        metavar="BATCH",
+        help="take the raw table back to before a batch and all later ones, up to "
+        f"{TIME_TRAVEL.days} days; the next run reads again from there",
+    )
+    key = ",".join(table.key or table.known_by)
+    instead.add_argument("--who", metavar="KEY", help=f"which batch wrote the row with this {key}")
+    options = parser.parse_args()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if value not in (None, False)
+    ]
+    for name in ("--who", "--undo", "--replay"):
+        if name in given:
+            allowed = {name} | ({"--allow-deletions"} if name == "--replay" else set())
+            if others := [other for other in given if other not in allowed]:
+                parser.error(f"{name} goes without {' and '.join(others)}")
+    return options

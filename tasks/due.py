@@ -33,8 +33,9 @@ class Due:
 def due_build(platform: Platform, source: str) -> Due | None:
     """The build that the source's marts are waiting for, if any.
 
-    One is due when the last applied batch is not covered by a successful build of this code: so a
-    run that died between load and dbt is made good by the next, and so is a changed model.
+    One is due when the last batch applied or undone is not covered by a successful build of this
+    code: so a run that died between load and dbt is made good by the next, and so is a changed
+    model.
     """
     names = platform.warehouse.names
     with step("build.read_ledger"):
@@ -43,7 +44,7 @@ def due_build(platform: Platform, source: str) -> Due | None:
             SELECT
                 (
                     SELECT MAX(applied_at) FROM {names.raw("_loads")}
-                    WHERE source = {literal(source)} AND state = 'applied'
+                    WHERE source = {literal(source)} AND state IN ('applied', 'undone')
                 ) AS last_applied_at,
                 (
                     SELECT MAX(covers_applied_at) FROM {names.raw("_builds")}

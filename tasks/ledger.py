@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 from google.cloud import bigquery
 
-from core.batch import Manifest, Window, new_batch_id
-from core.errors import CountMismatch
-from core.ledger import FINAL_STATES, MARKS, VERDICTS, Cursor, Line, Look
+from core.batch import BATCH_ID, Manifest, Window, new_batch_id
+from core.errors import CountMismatch, NotPossible
+from core.ledger import COUNTS, FINAL_STATES, Line, Look, State
 from core.schema import Mode, Table
 from core.sql import literal
 from core.steps import step
 from core.values import as_json
 from core.version import code_version
 from tasks.warehouse import Warehouse
-
-# The last incremental line is sought in the partitions of these days first.
-RECENT_DAYS = 40
-COUNTS = ("extracted", *VERDICTS, *MARKS, "rejected", "rejected_unexpected", "odd")
 
 
 @dataclass(frozen=True)
@@ -32,29 +27,6 @@ class Known:
     final: dict[str, datetime] = field(default_factory=dict)
     applied: dict[str, datetime] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
-
-
-def read_cursor(warehouse: Warehouse, table: Table) -> Cursor:
-    """Where the source's last incremental look left off; an empty Cursor before the first one."""
-    with step("decide.read_ledger"):
-        for recent in (True, False):
-            bound = (
-                f"AND applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)"
-                if recent
-                else ""
-            )
-            sql = f"""
-            SELECT watermark, seen, held FROM {warehouse.names.raw("_loads")}
-            WHERE
-                source = {literal(table.source)} AND mode = 'incremental'
-                AND state IN ('applied', 'held', 'looked') AND watermark IS NOT NULL {bound}
-            ORDER BY watermark DESC, applied_at DESC LIMIT 1
-            """
-            rows = warehouse.query(sql, source=table.source, purpose="ledger")
-            if rows:
-                seen = json.loads(rows[0]["seen"] or "{}")
-                return Cursor(rows[0]["watermark"], seen, rows[0]["held"] or 0)
-    return Cursor()
 
 
 def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> Known:
@@ -73,15 +45,22 @@ def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> K
     for row in rows:
         if row["state"] in FINAL_STATES:
             known.final[row["batch_id"]] = row["applied_at"]
-        if row["state"] in ("applied", "superseded", "held"):
-            known.applied[row["batch_id"]] = row["applied_at"]
+        if row["state"] in ("applied", "superseded", "held", "undone"):
+            # What is undone is kept as long as what was applied then, to be replayed.
+            before = known.applied.get(row["batch_id"], row["applied_at"])
+            known.applied[row["batch_id"]] = max(before, row["applied_at"])
         if row["state"] == "failed":
             known.failures[row["batch_id"]] = row["lines"]
     return known
 
 
-def read_lines(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> list[Line]:
-    """The final lines of these batches, oldest batch first."""
+def read_lines(
+    warehouse: Warehouse,
+    source: str,
+    batch_ids: Iterable[str],
+    states: Iterable[State] = ("applied", "superseded", "held"),
+) -> list[Line]:
+    """The lines in these states of these batches, oldest batch first."""
     ids = sorted(batch_ids)
     if not ids:
         return []
@@ -91,7 +70,7 @@ def read_lines(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> l
         SELECT {", ".join(names)} FROM {warehouse.names.raw("_loads")}
         WHERE
             source = {literal(source)} AND batch_id IN UNNEST(@ids)
-            AND state IN ('applied', 'superseded', 'held')
+            AND state IN ({", ".join(map(literal, states))})
         ORDER BY batch_id
         """,
         source=source,
@@ -99,6 +78,29 @@ def read_lines(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> l
         parameters=[bigquery.ArrayQueryParameter("ids", "STRING", ids)],
     )
     return [Line(**row) for row in rows]
+
+
+def read_states(warehouse: Warehouse, table: Table, batch_id: str) -> dict[State, datetime]:
+    """When a batch of the source came into each state; empty where the ledger does not know it.
+
+    Raises NotPossible for what is no batch id, and for a batch of another source.
+    """
+    if not BATCH_ID.fullmatch(batch_id):
+        example = "20260102T030405678901_0a1b2c3d"
+        raise NotPossible(f"{batch_id!r} is not a batch id; one looks like {example}")
+    rows = warehouse.query(
+        f"""
+        SELECT source, state, MAX(applied_at) AS applied_at
+        FROM {warehouse.names.raw("_loads")}
+        WHERE batch_id = {literal(batch_id)}
+        GROUP BY source, state
+        """,
+        source=table.source,
+        purpose="ledger",
+    )
+    if others := {row["source"] for row in rows} - {table.source}:
+        raise NotPossible(f"batch {batch_id} is of {', '.join(others)}, not of {table.source}")
+    return {row["state"]: row["applied_at"] for row in rows}
 
 
 def read_announced(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> tuple[str, ...]:
@@ -119,7 +121,7 @@ def read_announced(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) 
     return tuple(f"{row['change']} field {row['field']}" for row in rows)
 
 
-def record_look(warehouse: Warehouse, table: Table, look: Look) -> Line:
+def record_look(warehouse: Warehouse, table: Table, look: Look, undos: int = 0) -> Line:
     """Write that the source was asked and had nothing new: the heartbeat for freshness."""
     incremental = look.mode == "incremental"
     with step("look.record"):
@@ -135,6 +137,7 @@ def record_look(warehouse: Warehouse, table: Table, look: Look) -> Line:
                 "window_end": look.window.end,
                 "watermark": look.observed_at if incremental else None,
                 "seen": as_json(look.seen),
+                "undos": undos,
                 **dict.fromkeys(COUNTS, 0),
                 "met_again": look.met_again,
                 "source_count": look.source_count,

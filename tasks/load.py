@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from google.api_core.exceptions import BadRequest, GoogleAPIError, NotFound
@@ -31,7 +31,7 @@ from tasks.warehouse import Warehouse
 
 logger = logging.getLogger("pipelines.load")
 
-# Tries for one batch when other loaders abort its transaction or take its staging table away.
+# Tries for one batch when others abort its transaction or take its staging table away.
 TRIES = 8
 # Errors that are the batch's own, so that the next batch may fare better.
 OF_THE_BATCH = (InvalidManifest, FileNotFoundError, BadRequest, NotFound)
@@ -101,22 +101,31 @@ def load_batch(platform: Platform, table: Table, landing: Landing, batch_id: str
         raise
     if (manifest.batch_id, manifest.table) != (batch_id, table.name):
         raise InvalidManifest(f"{where}: is of batch {manifest.batch_id} for {manifest.table}")
-    for attempt in range(1, TRIES + 1):
-        try:
-            stage(platform.warehouse, landing, prefix, manifest)
-            apply(platform.warehouse, table, manifest)
-            break
-        except (GoogleAPIError, FileNotFoundError, TimeoutError) as error:
-            # Whatever it was, the batch may be in: by this script, or by another loader's.
-            if is_known(platform.warehouse, manifest):
-                break
-            if attempt == TRIES or not may_pass(error):
-                raise
-            wait = random.uniform(0.5, 1.5) * min(2.0**attempt, 20.0)
-            logger.warning("batch %s: %s; again in %.1f s", batch_id, first_line(str(error)), wait)
-            time.sleep(wait)
+
+    def stage_and_apply() -> None:
+        stage(platform.warehouse, landing, prefix, manifest)
+        apply(platform.warehouse, table, manifest)
+
+    insist(stage_and_apply, lambda: is_known(platform.warehouse, manifest), f"batch {batch_id}")
     with step("load.drop_staging"):
         platform.warehouse.drop_staging(manifest)
+
+
+def insist(attempt: Callable[[], None], is_done: Callable[[], bool], what: str) -> None:
+    """Repeat what ends in a fenced script until the ledger says that it is done, whoever did it."""
+    for number in range(1, TRIES + 1):
+        try:
+            attempt()
+            return
+        except (GoogleAPIError, FileNotFoundError, TimeoutError) as error:
+            # Whatever it was, it may be done: by this script, or by another process's.
+            if is_done():
+                return
+            if number == TRIES or not may_pass(error):
+                raise
+            wait = random.uniform(0.5, 1.5) * min(2.0**number, 20.0)
+            logger.warning("%s: %s; again in %.1f s", what, first_line(str(error)), wait)
+            time.sleep(wait)
 
 
 def may_pass(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
@@ -40,7 +41,7 @@ class Outcome:
     `failures` are by batch or bucket."""
 
     table: Table
-    mode: Mode
+    mode: Mode | Literal["undo"]
     window: Window
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -60,6 +61,8 @@ class Outcome:
             return self.note or f"nothing done ({self.window})"
         if all(line.state == "looked" for line in self.lines):
             return f"nothing new ({self.window}); {self.total('requests')} requests{note}"
+        if all(line.state == "undone" for line in self.lines):
+            return f"undone: {', '.join(line.batch_id for line in self.lines)}{note}"
         counts = [
             f"{self.total(name):,} {word}" for name, word in COUNTS.items() if self.total(name)
         ]

@@ -15,10 +15,10 @@ from core.ledger import Cursor, Line, Look
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
+from tasks.cursor import read_cursor
 from tasks.ledger import (
     line_of,
     read_announced,
-    read_cursor,
     record_look,
     record_mismatch,
 )
@@ -78,7 +78,7 @@ def run_source(
         if isinstance(extracted.batch, Manifest):
             loaded = load(platform, table, skip=recovered.failures)
         elif isinstance(extracted.batch, Look):
-            looked = [record_look(platform.warehouse, table, extracted.batch)]
+            looked = [record_look(platform.warehouse, table, extracted.batch, cursor.undos)]
         lines = [*recovered.lines, *loaded.lines]
         applied = [line.batch_id for line in lines]
         announced = read_announced(platform.warehouse, table.source, applied)

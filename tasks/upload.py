@@ -48,10 +48,6 @@ class Draft:
     def next_row(self) -> int:
         return self.rows + self.rejected
 
-    @property
-    def uri(self) -> str:
-        return f"{self.landing.address}/{self.prefix}"
-
 
 def new_draft(
     platform: Platform, table: Table, mode: Mode, window: Window, observed_at: datetime
@@ -106,6 +102,7 @@ def commit(
     requests: int,
     source_count: int | None,
     met_again: int = 0,
+    undos: int = 0,
     watermark: datetime | None = None,
     seen: dict[str, str] | None = None,
     note: str | None = None,
@@ -139,24 +136,34 @@ def commit(
         extract_ended_at=datetime.now(UTC),
         watermark=watermark,
         seen=seen or {},
+        undos=undos,
         note=note,
         fields=draft.fields.changes(draft.table),
         allow_absent=allow_absent,
     )
-    name = f"{draft.prefix}{MANIFEST}"
+    return seal(draft.landing, draft.prefix, manifest)
+
+
+def seal(landing: Landing, prefix: str, manifest: Manifest) -> Manifest:
+    """Write the manifest of a batch whose parts are in the bucket, and return what stands there.
+
+    Raises InvalidManifest when the bucket does not hold exactly its parts, or when another manifest
+    stands there.
+    """
+    name, uri = f"{prefix}{MANIFEST}", f"{landing.address}/{prefix}"
     with step("commit.list"):
         listed = [
-            Part(stored.name.removeprefix(draft.prefix), "rows", 0, stored.size_bytes, stored.md5)
-            for stored in draft.landing.list(draft.prefix)
+            Part(stored.name.removeprefix(prefix), "rows", 0, stored.size_bytes, stored.md5)
+            for stored in landing.list(prefix)
             if stored.name != name
         ]
-    check_parts(draft.parts, listed, draft.uri)
+    check_parts(manifest.parts, listed, uri)
     with step("commit.manifest"):
-        written = draft.landing.put_if_absent(name, encode_manifest(manifest))
+        written = landing.put_if_absent(name, encode_manifest(manifest))
     if not written:
         # The answer to an earlier try was lost, or somebody else wrote here; only the first is
         # fine.
-        standing = decode_manifest(draft.landing.get(name), f"{draft.uri}{MANIFEST}")
-        check_parts(standing.parts, manifest.parts, draft.uri)
+        standing = decode_manifest(landing.get(name), f"{uri}{MANIFEST}")
+        check_parts(standing.parts, manifest.parts, uri)
         return standing
     return manifest

@@ -235,15 +235,26 @@ class Warehouse:
         self.client.create_table(table, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
         return table_id
 
+    def staged_shape(self, name: str) -> tuple[list[str], int]:
+        """Column names and number of rows of a staging table."""
+        table = self.client.get_table(
+            f"{self.project}.{self.staging_dataset}.{name}",
+            retry=RETRY,
+            timeout=CALL_TIMEOUT_SECONDS,
+        )
+        return [column.name for column in table.schema], int(table.num_rows)
+
     def drop_staging(self, manifest: Manifest) -> None:
         for kind in ("rows", "rejects"):
-            table = staging_table(manifest.source, manifest.batch_id, kind)
-            self.client.delete_table(
-                f"{self.project}.{self.staging_dataset}.{table}",
-                not_found_ok=True,
-                retry=RETRY,
-                timeout=CALL_TIMEOUT_SECONDS,
-            )
+            self.drop_staged(staging_table(manifest.source, manifest.batch_id, kind))
+
+    def drop_staged(self, name: str) -> None:
+        self.client.delete_table(
+            f"{self.project}.{self.staging_dataset}.{name}",
+            not_found_ok=True,
+            retry=RETRY,
+            timeout=CALL_TIMEOUT_SECONDS,
+        )
 
     def load_uris(
         self, table_id: str, columns: Iterable[Column], uris: Sequence[str], source: str

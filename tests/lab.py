@@ -10,6 +10,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -118,15 +119,17 @@ class Lab:
         outcome: Outcome = self.source.run(self, **window)
         return outcome
 
-    def run_in_child(self, kill_at: int | Event | None = None) -> list[Event]:
-        """Run in another process, killed with SIGKILL at an event, or at its number (from 0).
+    def run_in_child(
+        self, kill_at: int | Event | None = None, do: Callable[[Lab], object] | None = None
+    ) -> list[Event]:
+        """Run, or `do`, in another process, killed with SIGKILL at an event or its number from 0.
 
         Returns the events that the child reached. Raises AssertionError when a child that was not
         to be killed failed.
         """
         context = multiprocessing.get_context("forkserver")
         receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_child, args=(self, kill_at, sender))
+        child = context.Process(target=_child, args=(self, kill_at, sender, do))
         child.start()
         sender.close()
         events: list[Event] = []
@@ -182,7 +185,9 @@ class Lab:
         return outcome.lines[0]
 
 
-def _child(lab: Lab, kill_at: int | Event | None, sender: Any) -> None:
+def _child(
+    lab: Lab, kill_at: int | Event | None, sender: Any, do: Callable[[Lab], object] | None
+) -> None:
     os.environ.update(lab.env)
     reached = 0
 
@@ -194,4 +199,4 @@ def _child(lab: Lab, kill_at: int | Event | None, sender: Any) -> None:
         reached += 1
 
     steps.observers.append(observe)
-    lab.run()
+    (do or Lab.run)(lab)

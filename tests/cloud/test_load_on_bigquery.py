@@ -17,6 +17,7 @@ from google.cloud import bigquery, storage
 from tests.lab import Lab
 from tests.reliability.test_race import race
 from tests.tasks import test_load as loads
+from tests.tasks import test_undo as undos
 
 test_verdicts_are_counted = loads.test_verdicts_are_counted
 test_a_deletion_is_found_again = loads.test_a_deletion_without_a_time_is_found_again
@@ -25,6 +26,13 @@ test_an_event_moved_across_a_month = loads.test_an_event_moved_across_a_month_st
 test_columns_of_another_time = loads.test_columns_of_another_time_are_null_or_extra
 test_a_row_that_stands_twice = (
     loads.test_a_row_that_stands_twice_stops_the_batch_and_nothing_changes
+)
+# That time travel is what core/undo.py says of it, only BigQuery itself can tell.
+test_undone_once = undos.test_undoing_again_is_left_at_that
+test_an_undone_batch_is_not_loaded = undos.test_an_undone_batch_is_not_loaded_again_by_itself
+test_a_column_added_since = undos.test_a_column_added_since_is_null_afterwards
+test_a_batch_applied_meanwhile = (
+    undos.test_a_batch_applied_while_the_earlier_rows_are_staged_is_undone_as_well
 )
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]

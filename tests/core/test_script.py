@@ -14,6 +14,7 @@ from core.batch import Manifest, Part, Window
 from core.schema import STAGED, Type
 from core.script import apply_script
 from core.sql import Names, literal
+from core.undo import undo_script
 from sources.finance import TABLE as LEDGER
 from sources.nyc_fhv import TABLE as VEHICLES
 from sources.usgs_earthquake import TABLE
@@ -80,6 +81,9 @@ SCRIPTS = {
     "replace": apply_script(VEHICLES, LIST, NAMES),
     "replace by fewer rows": apply_script(
         VEHICLES, structs.replace(LIST, allow_absent=True), NAMES
+    ),
+    "undo": undo_script(
+        TABLE, MANIFEST.batch_id, NAMES, MOMENT, columns=["id", "from", "_batch_id"], rows=7
     ),
     "replace with a column unknown here": apply_script(
         VEHICLES, structs.replace(LIST, columns=(*LIST.columns[1:], ("from", "STRING"))), NAMES

@@ -1,8 +1,9 @@
-"""A source run by hand, without Prefect: help, dry run, run."""
+"""A source run by hand, without Prefect: help, dry run, run, undo, replay, who wrote a row."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.Completed
     if lab:
         env |= lab.env | {
             "RAW_DATASET": lab.platform.warehouse.raw_dataset,
-            "LANDING_RETENTION_DAYS": "0",
+            "LANDING_RETENTION_DAYS": f"{lab.retention_days:g}",
             VARIABLES[source]: lab.sources_url,
         }
     return subprocess.run(
@@ -47,6 +48,8 @@ def test_help_names_the_options(source: str) -> None:
     assert "--dry-run" in done.stdout
     assert ("--start" in done.stdout) is (source == "usgs_earthquake")
     assert ("--allow-deletions" in done.stdout) is (source in ("finance", "nyc_fhv"))
+    for option in ("--replay BATCH", "--undo BATCH", "--who KEY"):
+        assert option in done.stdout
 
 
 @pytest.mark.parametrize("source", VARIABLES)
@@ -79,3 +82,59 @@ def test_what_is_not_configured_is_said(lab: Lab) -> None:
     )
     assert done.returncode == 1
     assert "openweather is not configured" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "refusal"),
+    [
+        ("usgs_earthquake", "--undo X --start 2026-01-01", "--undo goes without --start"),
+        ("usgs_earthquake", "--replay X --end 2026-01-01", "--replay goes without --end"),
+        ("openweather", "--undo X --replay Y", "--undo goes without --replay"),
+        ("ph_news", "--who X --dry-run", "--who goes without --dry-run"),
+        ("finance", "--undo X --allow-deletions", "--undo goes without --allow-deletions"),
+        ("ph_news", "--replay X --allow-deletions", "unrecognized arguments: --allow-deletions"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    source: str, options: str, refusal: str
+) -> None:
+    done = by_hand(source, None, *options.split())
+    assert done.returncode == 2
+    assert refusal in done.stderr
+
+
+def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="finance", size=60, retention_days=7)
+    lab.run()
+    (batch_id,) = (line["batch_id"] for line in lab.ledger())
+    key = sorted(row["id"] for row in lab.rows().values())[0]
+    assert re.fullmatch(
+        rf"row       batch {batch_id}, inserted [-\d: ]+ UTC, not deleted\n"
+        r"batch     applied [-\d: ]+ UTC: incremental, first load, observed [-\d: ]+ UTC, "
+        r"code [0-9a-f]{12}\n",
+        told(lab, "--who", key),
+    )
+    done = told(lab, "--undo", batch_id)
+    assert f"undone: {batch_id}; finance__ledger is what it was before {batch_id}, 0 rows" in done
+    assert lab.rows() == {}
+    done = told(lab, "--replay", batch_id, "--allow-deletions")
+    assert f"rows into raw.finance__ledger ({len(lab.rows())} inserted" in done
+    lab.assert_equals_truth()
+    again = told(lab, "--who", key)
+    assert f"; replay of {batch_id}" in again
+    for options, cause in (
+        (("--who", "nobody"), "finance__ledger has no row with id = nobody"),
+        (("--undo", "it"), "'it' is not a batch id"),
+        (("--undo", ""), "'' is not a batch id"),
+        (("--replay", "20260102T030405678901_0a1b2c3d"), "cannot be replayed: it is not in"),
+    ):
+        done_badly = by_hand("finance", lab, *options)
+        assert done_badly.returncode == 1
+        assert cause in done_badly.stderr
+        assert "Traceback" not in done_badly.stderr
+
+
+def told(lab: Lab, *options: str) -> str:
+    done = by_hand("finance", lab, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,121 @@
+"""The SQL that takes a table back to what it was before a batch, in one fenced transaction.
+
+The moment to go back to is the batch's own `applied_at`, which its apply script took inside its
+transaction: that began after every earlier batch was committed, since two transactions that update
+one fence cannot overlap, and was itself committed later. So BigQuery's time travel shows the table
+of that moment with every earlier batch and without this one. It shows the ledger of that moment
+too, and the two changed together: `lines_of_then` proves it before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from core.ledger import COUNTS
+from core.schema import Table
+from core.sql import Names, fence_table, in_effect, literal, quoted
+from core.version import code_version
+
+# BigQuery keeps what a table was for seven days, unless its dataset is told to keep less.
+TIME_TRAVEL = timedelta(days=7)
+
+
+def earlier_table(source: str, batch_id: str) -> str:
+    """The staging table that holds what the raw table was before a batch."""
+    return f"{source}__undo__{batch_id}"
+
+
+def lines_until(source: str, names: Names, back_to: datetime) -> str:
+    """How many lines of applied and undone batches were written before `back_to`, and the time."""
+    return f"""\
+SELECT CURRENT_TIMESTAMP() AS now, COUNT(*) AS lines FROM {names.raw("_loads")}
+WHERE
+    source = {literal(source)} AND state IN ('applied', 'undone')
+    AND applied_at < {literal(back_to)}"""
+
+
+def lines_of_then(source: str, names: Names, back_to: datetime) -> str:
+    """How many such lines the ledger of that moment had. A query may not look at both times."""
+    return f"""\
+SELECT COUNT(*) AS lines FROM {names.raw("_loads")} FOR SYSTEM_TIME AS OF {literal(back_to)}
+WHERE source = {literal(source)} AND state IN ('applied', 'undone')"""
+
+
+def stage_earlier(
+    table: Table, batch_id: str, names: Names, back_to: datetime, expires_at: datetime
+) -> str:
+    """The statement that stages the table of `back_to`, with the columns that it had then.
+
+    Repeating it gives the same rows.
+    """
+    return f"""\
+CREATE OR REPLACE TABLE {names.staged(earlier_table(table.source, batch_id))}
+OPTIONS (expiration_timestamp = {literal(expires_at)})
+AS SELECT * FROM {names.raw(table.name)} FOR SYSTEM_TIME AS OF {literal(back_to)}"""
+
+
+def undo_script(
+    table: Table,
+    batch_id: str,
+    names: Names,
+    back_to: datetime,
+    *,
+    columns: Sequence[str],
+    rows: int,
+) -> str:
+    """The script that puts the staged earlier rows in the place of all that stand, at most once.
+
+    Afterwards the batch, and each that was applied after it, has a line `undone` in the ledger.
+    Nothing happens when the batch is not in effect any more. `columns` are those staged; the
+    table's others, which it was given since, are null.
+    """
+    target, loads = names.raw(table.name), names.raw("_loads")
+    staging = names.staged(earlier_table(table.source, batch_id))
+    source, batch = literal(table.source), literal(batch_id)
+    standing = in_effect(loads, table.source)
+    named = ", ".join(map(quoted, columns))
+    line = {
+        **{name: name for name in ("batch_id", "source", "table_name", "mode")},
+        **{name: name for name in ("window_start", "window_end", "observed_at")},
+        **dict.fromkeys((*COUNTS, "met_again", "requests", "size_bytes"), "0"),
+        "replaced": f"IF(batch_id = {batch}, rows_stood, 0)",
+        "state": "'undone'",
+        "code_version": literal(code_version()),
+        "message": literal(f"{table.name} is what it was before {batch_id}, {rows} rows"),
+        "undos": "number_of_undo",
+        "back_to": literal(back_to),
+        "applied_at": "undone_at",
+    }
+    return f"""\
+DECLARE stands, number_of_undo, rows_stood INT64;
+DECLARE undone_at TIMESTAMP;
+BEGIN TRANSACTION;
+UPDATE {names.raw(fence_table(table.source))}
+SET batch_id = {batch}, fenced_at = CURRENT_TIMESTAMP()
+WHERE TRUE;
+SET stands = (
+    SELECT COUNT(*) FROM {loads}
+    WHERE batch_id = {batch} AND applied_at = {literal(back_to)} AND {standing}
+);
+IF stands > 0 THEN
+  SELECT IF(
+      (SELECT COUNT(*) FROM {staging}) = {rows},
+      1,
+      ERROR('{table.source} batch {batch_id}: the staged rows are not the {rows} of then')
+  );
+  SET undone_at = CURRENT_TIMESTAMP();
+  SET number_of_undo = (
+      SELECT COALESCE(MAX(undos), 0) + 1 FROM {loads} WHERE source = {source}
+  );
+  SET rows_stood = (SELECT COUNT(*) FROM {target});
+  DELETE FROM {target} WHERE TRUE;
+  INSERT INTO {target} ({named})
+  SELECT {named} FROM {staging};
+  INSERT INTO {loads} ({", ".join(line)})
+  SELECT {", ".join(line.values())}
+  FROM {loads}
+  WHERE applied_at >= {literal(back_to)} AND {standing};
+END IF;
+COMMIT TRANSACTION;
+"""
