@@ -8,6 +8,7 @@ scripts for the fence, and `make test-cloud` runs two loaders on the real servic
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 import resource
@@ -70,6 +71,8 @@ def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
     kit: str, make_lab: Callable[..., Lab]
 ) -> None:
     lab = make_lab(kit=kit, size=SIZE)
+    lab.run()
+    lab.control("advance")
     with paused(lab, ("commit.manifest", "before")) as older:
         # The source's clock tells whole seconds; the two are to be seconds apart.
         lab.control("clock", {"offset_ms": 5_000})
@@ -77,7 +80,7 @@ def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
         lab.run()
         before = lab.rows()
         assert older.go_on() == ""
-    states = [line["state"] for line in lab.ledger()]
+    states = [line["state"] for line in lab.ledger()][1:]
     assert len(states) == 2
     if lab.source.TABLE.is_whole:
         # In the order of batches, the older has come too late.
@@ -192,7 +195,14 @@ def _run_at(lab: Lab, minutes: int, sender: Any) -> None:
     """A run in a process whose every `datetime.now` is so many minutes off."""
     os.environ.update(lab.env)
 
-    class Off(datetime):
+    class AnyDatetime(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class Off(datetime, metaclass=AnyDatetime):
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            return datetime(*args, **kwargs)  # noqa: DTZ001 — whatever it was called with
+
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + timedelta(minutes=minutes)
@@ -200,7 +210,7 @@ def _run_at(lab: Lab, minutes: int, sender: Any) -> None:
     moved = 0
     for name, module in list(sys.modules.items()):
         ours = name.partition(".")[0] in ("core", "sources", "tasks", "flows")
-        if ours and getattr(module, "datetime", None) is datetime:
+        if ours and "datetime.now(" in inspect.getsource(module):
             vars(module)["datetime"] = Off
             moved += 1
     lab.run()
@@ -216,7 +226,7 @@ def test_a_local_clock_that_is_ten_minutes_off(kit: str, make_lab: Callable[...,
         child = context.Process(target=_run_at, args=(lab, minutes, sender))
         child.start()
         sender.close()
-        assert receiver.recv() > 3
+        assert receiver.recv() > 2
         child.join()
         assert child.exitcode == 0
         lab.control("advance")
