@@ -11,6 +11,7 @@ from typing import Any
 
 from core import steps
 from tests.lab import Event, Lab
+from tests.reliability.planted import PLANTS
 
 
 @dataclass
@@ -67,6 +68,8 @@ class _Said:
 
 def _run(lab: Lab, at: Event, window: dict[str, Any], pipe: Any) -> None:
     os.environ.update(lab.env)
+    if lab.planted:
+        PLANTS[lab.planted]()
     waited = False
 
     def observe(name: str, phase: steps.Phase) -> None:

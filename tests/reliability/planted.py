@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +32,7 @@ def manifest_first() -> None:
 
         def put(self, name: str, content: bytes) -> str:
             held.setdefault(self.landing.address, []).append((name, content))
-            return str(upload_md5(content))
+            return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
         def put_if_absent(self, name: str, content: bytes) -> bool:
             written: bool = self.landing.put_if_absent(name, content)
@@ -51,16 +53,8 @@ def manifest_first() -> None:
     everywhere("new_draft", new_draft, draft)
 
 
-def upload_md5(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
 def everywhere(name: str, old: Any, new: Any) -> None:
     """Replace what modules have imported by name."""
-    import sys
-
     for module in list(sys.modules.values()):
         if vars(module).get(name) is old:
             setattr(module, name, new)
@@ -68,7 +62,6 @@ def everywhere(name: str, old: Any, new: Any) -> None:
 
 def clean_before_the_ledger() -> None:
     """A batch's objects go as soon as it is staged."""
-    apply = load.apply
     stage = load.stage
 
     def staged(warehouse: Any, landing: Any, prefix: str, manifest: Manifest) -> None:
@@ -77,7 +70,6 @@ def clean_before_the_ledger() -> None:
             landing.delete(stored.name)
 
     load.stage = staged
-    assert apply
 
 
 def no_order() -> None:

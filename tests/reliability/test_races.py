@@ -32,17 +32,24 @@ from tests.reliability.test_kill import NOT_OF, POINTS, USGS
 
 SIZE = 30
 # Where a run with news stands still: before each step, since nothing lasting happens between two.
-STEPS = [name for name, phase in POINTS if phase == "before" and name not in ("look.record",)]
+# A look has no news; nyc_fhv's is the only one that could be overtaken, and says the same after.
+STEPS = [name for name, phase in POINTS if phase == "before" and name != "look.record"]
 
 
 def steps_of(kit: str) -> list[str]:
     return [name for name in STEPS if not any(name.startswith(prefix) for prefix in NOT_OF[kit])]
 
 
-# One source stands still at every step in `make test`, the others in the matrix.
-QUICK, WHOLE = "finance", [kit for kit in KITS if kit != "finance"]
-OFFSETS = [(QUICK, name) for name in steps_of(QUICK)] + [
-    pytest.param(kit, name, marks=pytest.mark.matrix) for kit in WHOLE for name in steps_of(kit)
+# In `make test` one source stands still where something lasting is next; all at all in the matrix.
+QUICK = {"extract.page", "commit.list", "commit.manifest", "load.stage", "load.wait"}
+OFFSETS = [
+    pytest.param(
+        kit,
+        name,
+        marks=() if kit == "finance" and name in QUICK else pytest.mark.matrix,
+    )
+    for kit in KITS
+    for name in steps_of(kit)
 ]
 
 
@@ -66,11 +73,8 @@ def test_a_run_that_stands_still_while_the_world_and_another_run_go_on(
     lab.assert_settled()
 
 
-@pytest.mark.parametrize("kit", KITS)
-def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
-    kit: str, make_lab: Callable[..., Lab]
-) -> None:
-    lab = make_lab(kit=kit, size=SIZE)
+def older_after_newer(lab: Lab) -> None:
+    """A batch is committed after one that was observed later has been applied."""
     lab.run()
     lab.control("advance")
     with paused(lab, ("commit.manifest", "before")) as older:
@@ -90,6 +94,13 @@ def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
         assert states == ["applied", "applied"]
     lab.assert_equals_truth()
     lab.assert_settled()
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
+    kit: str, make_lab: Callable[..., Lab]
+) -> None:
+    older_after_newer(make_lab(kit=kit, size=SIZE))
 
 
 BESIDE: list[Event] = [
