@@ -62,7 +62,7 @@ class _Values(gspread.HTTPClient):
         self, credentials: Any, base_url: str, timeout: tuple[float, float], deadline: float
     ) -> None:
         # google-auth would get two new tokens after a 401 by itself; this one is new already.
-        session = AuthorizedSession(credentials, max_refresh_attempts=0)
+        session = AuthorizedSession(credentials, max_refresh_attempts=0)  # type: ignore[no-untyped-call]
         super().__init__(credentials, session)
         self.auth = credentials
         self.set_timeout(timeout)

@@ -16,9 +16,10 @@ from tests.reliability.planted import PLANTS
 
 @dataclass
 class Paused:
-    """`reached` is whether it came to the step at all; it runs to its end when it did not."""
+    """`reached` is whether it came to the step at all; it has ended when it did not."""
 
     reached: bool
+    _failure: str
     _process: Any
     _pipe: Any
 
@@ -26,12 +27,12 @@ class Paused:
         """Let it finish; what went wrong in it, empty when nothing did."""
         if self.reached:
             self._pipe.send(None)
-        try:
-            failure = str(self._pipe.recv())
-        except EOFError:
-            failure = "died"
+            try:
+                self._failure = str(self._pipe.recv())
+            except EOFError:
+                self._failure = "died"
         self._process.join()
-        return failure
+        return self._failure
 
 
 @contextmanager
@@ -42,28 +43,15 @@ def paused(lab: Lab, at: Event, **window: Any) -> Iterator[Paused]:
     process = context.Process(target=_run, args=(lab, at, window, other))
     process.start()
     other.close()
-    # "paused" at the step, or the end of a run that never came to it.
-    first = pipe.recv()
-    run = Paused(first == "paused", process, pipe)
+    # "paused" at the step, or how a run ended that never came to it.
+    said = str(pipe.recv())
+    reached = said == "paused"
     try:
-        if not run.reached:
-            pipe = _Said(first)
-            run._pipe = pipe
-        yield run
+        yield Paused(reached, "" if reached else said, process, pipe)
     finally:
         if process.is_alive():
             process.kill()
             process.join()
-
-
-class _Said:
-    """A pipe that has nothing to give but what was said."""
-
-    def __init__(self, said: str) -> None:
-        self._said = said
-
-    def recv(self) -> str:
-        return self._said
 
 
 def _run(lab: Lab, at: Event, window: dict[str, Any], pipe: Any) -> None:

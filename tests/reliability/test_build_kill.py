@@ -13,7 +13,7 @@ import pytest
 
 from tasks.due import due_build
 from tests.lab import Event, Lab
-from tests.reliability.test_kill import steps_in_code
+from tests.reliability.test_kill import PHASES, steps_in_code
 
 BUILD_STEPS = sorted(name for name in steps_in_code(of_the_build=True))
 
@@ -64,9 +64,7 @@ def test_a_run_that_dies_before_inside_and_after_dbt_is_made_good(loaded: Lab) -
     assert ("build.dbt", "before") not in loaded.run_in_child(and_build=True)
 
 
-POINTS: list[Event] = [
-    *((name, phase) for name in BUILD_STEPS for phase in ("before", "after")),  # type: ignore[misc]
-]
+POINTS: list[Event] = [(name, phase) for name in BUILD_STEPS for phase in PHASES]
 
 
 @pytest.mark.matrix

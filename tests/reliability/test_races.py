@@ -31,8 +31,8 @@ from tests.reliability.paused import paused
 from tests.reliability.test_kill import NOT_OF, POINTS, USGS
 
 SIZE = 30
-# Where a run with news stands still: before each step, since nothing lasting happens between two.
-# A look has no news; nyc_fhv's is the only one that could be overtaken, and says the same after.
+# Where a run stands still: before each step, since nothing lasting happens between two. One with
+# news records no look.
 STEPS = [name for name, phase in POINTS if phase == "before" and name != "look.record"]
 
 
@@ -254,7 +254,7 @@ def test_a_staging_table_that_expires_under_a_load_is_filled_again(
     monkeypatch.setattr("tasks.load.random.uniform", lambda *_: 0.01)
     lab = make_lab(kit=kit, size=SIZE)
     lab.run_in_child(kill_at=("commit.manifest", "after"))
-    warehouse, gone = lab.platform.warehouse, []
+    warehouse, gone = lab.platform.warehouse, list[str]()
 
     def expire(step: str, phase: steps.Phase) -> None:
         if (step, phase) == (name, "before") and not gone:
