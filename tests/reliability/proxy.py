@@ -15,6 +15,7 @@ import http.client
 import json
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -141,6 +142,11 @@ class Proxy(ThreadingHTTPServer):
     def reset(self) -> None:
         with self._lock:
             self.plan, self.calls = [], []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report a broken handler; a client or a store that has gone is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def struck(self) -> int:
         """How many calls a fault struck."""

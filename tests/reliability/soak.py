@@ -17,6 +17,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,9 @@ class Soak:
                     landing=None,
                 )
                 lab.source.start(lab, SIZE)
+                if step.kit == "usgs_earthquake":
+                    # A first load does not hear of what was deleted before it.
+                    lab.run_in_child()
                 labs[step.kit] = lab
             try:
                 labs[step.kit] = self.take(labs[step.kit], step)
@@ -127,7 +131,8 @@ class Soak:
                 lab.assert_equals_truth()
                 lab.assert_settled()
             except AssertionError as error:
-                return f"{kit}: {str(error)[:2000] or 'the table is not the truth'}"
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                return f"{kit}, {where.name}: {where.line}: {str(error)[:2000]}"
         return None
 
     def calm(self, lab: Lab) -> None:
