@@ -116,9 +116,6 @@ class Soak:
                     landing=None,
                 )
                 lab.source.start(lab, SIZE)
-                if step.kit == "usgs_earthquake":
-                    # A first load does not hear of what was deleted before it.
-                    lab.run_in_child()
                 labs[step.kit] = lab
             try:
                 labs[step.kit] = self.take(labs[step.kit], step)
