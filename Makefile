@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test lint bench test-cloud lock clean
+.PHONY: help install demo down status test matrix soak lint bench test-cloud lock clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
 	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
 	@echo "make down        stop everything that demo started"
 	@echo "make test        lint, types and the whole suite"
+	@echo "make matrix      every fault at every place of every source (docs/reliability.md)"
+	@echo "make soak        random changes, runs, kills and faults: SEEDS=20 MINUTES=20"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
 	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
 	@echo "make lock        resolve the dependencies anew"
@@ -51,7 +53,15 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not cloud" -n 2 --dist loadscope
+	$(BIN)/pytest -m "not cloud and not matrix" -n 2 --dist loadscope
+
+matrix: install
+	$(BIN)/pytest -m matrix -n 2 --dist loadscope
+
+SEEDS ?= 20
+MINUTES ?= 20
+soak: install
+	$(BIN)/python -m tests.reliability.soak --seeds $(SEEDS) --minutes $(MINUTES)
 
 bench: install
 	@$(BIN)/python -m tests.bench

@@ -39,6 +39,10 @@ class NoRequestLeft(Exception):
         self.until = until
 
 
+class StoreFailed(Exception):
+    """BigQuery, a bucket or the disk failed a run; the message names the source and the cause."""
+
+
 class LoadFailed(Exception):
     """A batch could not be loaded or a bucket not looked into; the message names each and why."""
 

@@ -185,13 +185,14 @@ def published_range(listing: Listing) -> tuple[datetime | None, datetime | None]
 
 
 def observed_at(served_at: datetime, watermark: datetime | None) -> datetime:
-    """When a read took place: the service's clock, which tells whole seconds, after `watermark`.
+    """When a read took place: by the service's clock, but after the last one that was applied.
 
-    Batches are ordered by it, so a read within the second of the last one is put behind that.
+    Batches are ordered by it. The clock tells whole seconds, and when it was ahead once and is put
+    right, what is read until it has caught up would count as older than what stands.
     """
-    if watermark and served_at <= watermark < served_at + timedelta(seconds=1):
-        return watermark + timedelta(microseconds=1)
-    return served_at
+    if watermark is None:
+        return served_at
+    return max(served_at, watermark + timedelta(microseconds=1))
 
 
 def digest(article: object) -> str:

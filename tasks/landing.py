@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Protocol
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.exceptions import RequestException
 
 # Connect and read timeout of one call, and how long a client repeats it by itself.
 TIMEOUT_SECONDS = (10, 60)
@@ -82,57 +85,67 @@ class GcsLanding:
         return f"gs://{self._bucket.name}"
 
     def put(self, name: str, content: bytes) -> str:
-        self._bucket.blob(name).upload_from_string(
-            content,
-            content_type="application/octet-stream",
-            checksum="md5",
-            retry=RETRY,
-            timeout=TIMEOUT_SECONDS,
-        )
+        with self._asked(name):
+            self._bucket.blob(name).upload_from_string(
+                content,
+                content_type="application/octet-stream",
+                checksum="md5",
+                retry=RETRY,
+                timeout=TIMEOUT_SECONDS,
+            )
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         try:
-            self._bucket.blob(name).upload_from_string(
-                content,
-                content_type="application/json",
-                checksum="md5",
-                if_generation_match=0,
-                retry=RETRY,
-                timeout=TIMEOUT_SECONDS,
-            )
-        except PreconditionFailed:
-            return False
+            with self._asked(name):
+                self._bucket.blob(name).upload_from_string(
+                    content,
+                    content_type="application/json",
+                    checksum="md5",
+                    if_generation_match=0,
+                    retry=RETRY,
+                    timeout=TIMEOUT_SECONDS,
+                )
+        except LandingError as error:
+            if isinstance(error.__cause__, PreconditionFailed):
+                return False
+            raise
         return True
 
     def get(self, name: str) -> bytes:
-        try:
+        with self._asked(name):
             content: bytes = self._bucket.blob(name).download_as_bytes(
                 retry=RETRY, timeout=TIMEOUT_SECONDS
             )
-        except NotFound as error:
-            raise FileNotFoundError(f"{self.address}/{name}") from error
         return content
 
     def download(self, name: str, file: IO[bytes]) -> None:
-        try:
+        with self._asked(name):
             self._bucket.blob(name).download_to_file(file, retry=RETRY, timeout=TIMEOUT_SECONDS)
-        except NotFound as error:
-            raise FileNotFoundError(f"{self.address}/{name}") from error
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        blobs = self._bucket.client.list_blobs(
-            self._bucket, prefix=prefix, retry=RETRY, timeout=TIMEOUT_SECONDS
-        )
-        for blob in blobs:
-            md5 = _hex(blob.md5_hash)
-            yield StoredObject(blob.name, int(blob.size), md5, blob.time_created)
+        with self._asked(prefix):
+            blobs = self._bucket.client.list_blobs(
+                self._bucket, prefix=prefix, retry=RETRY, timeout=TIMEOUT_SECONDS
+            )
+            for blob in blobs:
+                md5 = _hex(blob.md5_hash)
+                yield StoredObject(blob.name, int(blob.size), md5, blob.time_created)
 
     def delete(self, name: str) -> None:
-        try:
+        with suppress(FileNotFoundError), self._asked(name):
             self._bucket.blob(name).delete(retry=RETRY, timeout=TIMEOUT_SECONDS)
-        except NotFound:
-            return
+
+    @contextmanager
+    def _asked(self, name: str) -> Iterator[None]:
+        """Raises FileNotFoundError for an object that is not there, else LandingError."""
+        where = f"{self.address}/{name}"
+        try:
+            yield
+        except NotFound as error:
+            raise FileNotFoundError(where) from error
+        except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+            raise LandingError(f"{where}: {error}") from error
 
 
 class Discard:

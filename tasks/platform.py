@@ -54,7 +54,9 @@ def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platf
     """
     settings = blocks.warehouse
     client = blocks.gcp.get_bigquery_client(project=settings.project, location=settings.location)
-    landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(blocks.gcs.get_bucket())}
+    # The block's own `get_bucket` asks for the bucket, which takes a right that nothing else needs.
+    storage = blocks.gcs.gcp_credentials.get_cloud_storage_client()
+    landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(storage.bucket(blocks.gcs.bucket))}
     if blocks.s3:
         landings[LANDING_S3] = S3Landing(blocks.s3)
     if landing not in landings:

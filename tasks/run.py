@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from core.batch import Manifest, Window
-from core.errors import CountMismatch
+from core.errors import CountMismatch, StoreFailed, first_line
 from core.ledger import Cursor, Line, Look
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
+from tasks.landing import LandingError
 from tasks.ledger import (
     line_of,
     read_announced,
@@ -27,6 +29,9 @@ from tasks.platform import Platform
 from tasks.report import Outcome
 
 logger = logging.getLogger("pipelines.run")
+
+# BigQuery, a bucket, the way to them, or the disk: nothing that a source has to do with.
+STORE_ERRORS = (GoogleAPIError, GoogleAuthError, LandingError, OSError)
 
 
 @dataclass(frozen=True)
@@ -48,22 +53,23 @@ def run_source(
     window_of: Callable[[Cursor], Window],
     extract: Callable[[Window, Cursor], Extracted],
 ) -> Outcome:
-    """One run of a source. Raises what `extract` and `load` raise.
+    """One run of a source. Raises what `extract` raises, and StoreFailed for what is not its own.
 
     Rows that are not as many as the source counts leave a line with both numbers in the ledger.
 
-    What cannot be asked again is extracted and committed even when BigQuery does not answer; the
-    load then fails the run, and the next one recovers the batch.
+    What cannot be asked again is extracted and committed even when nothing can be loaded, be it
+    that BigQuery does not answer, a bucket where a batch waits, or that the disk is full; the load
+    then fails the run, and the next one recovers the batch.
     """
-    with timings() as spent:
+    with timings() as spent, blaming_the_store(table.source):
         try:
             platform.warehouse.ensure_ledger()
             recovered = Loaded() if platform.is_dry else load(platform, table)
             cursor = read_cursor(platform.warehouse, table) if mode == "incremental" else Cursor()
-        except (GoogleAPIError, GoogleAuthError) as error:
+        except STORE_ERRORS as error:
             if table.is_replayable:
                 raise
-            logger.error("%s: extracting although BigQuery fails: %s", table.source, error)
+            logger.error("%s: extracting although a load fails: %s", table.source, error)
             recovered, cursor = Loaded(), Cursor()
         window = window_of(cursor)
         try:
@@ -95,6 +101,16 @@ def run_source(
         announced=announced,
         seconds=dict(spent.seconds),
     )
+
+
+@contextmanager
+def blaming_the_store(source: str) -> Iterator[None]:
+    """Raises StoreFailed in place of what says neither whose run it ended nor, at times, where."""
+    try:
+        yield
+    except STORE_ERRORS as error:
+        cause = first_line(f"{type(error).__name__}: {error}", 500)
+        raise StoreFailed(f"{source}: {cause}") from error
 
 
 def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) -> Outcome:

@@ -19,6 +19,7 @@ import gspread
 import requests
 import urllib3
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
+from google.auth.transport.requests import AuthorizedSession
 from gspread.exceptions import APIError, NoValidUrlKeyFound
 from gspread.utils import absolute_range_name, extract_id_from_url
 from requests import Response
@@ -60,7 +61,10 @@ class _Values(gspread.HTTPClient):
     def __init__(
         self, credentials: Any, base_url: str, timeout: tuple[float, float], deadline: float
     ) -> None:
-        super().__init__(credentials)
+        # google-auth would get two new tokens after a 401 by itself; this one is new already.
+        session = AuthorizedSession(credentials, max_refresh_attempts=0)  # type: ignore[no-untyped-call]
+        super().__init__(credentials, session)
+        self.auth = credentials
         self.set_timeout(timeout)
         self.session.hooks["response"].append(self._receive)
         self.base_url, self.deadline = base_url.rstrip("/"), deadline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -259,14 +260,23 @@ class Warehouse:
     def load_uris(
         self, table_id: str, columns: Iterable[Column], uris: Sequence[str], source: str
     ) -> Any:
-        """Start a load job that makes the table hold exactly these Parquet objects' rows."""
-        return self.client.load_table_from_uri(
-            list(uris),
-            table_id,
-            job_config=_to_stage(columns, source),
-            retry=RETRY,
-            timeout=CALL_TIMEOUT_SECONDS,
-        )
+        """Start a load job that makes the table hold exactly these Parquet objects' rows.
+
+        When the answer to the call is lost, the client's next try is told that the job exists: of a
+        query it then fetches the job, of a load it does not.
+        """
+        job_id = str(uuid.uuid4())
+        try:
+            return self.client.load_table_from_uri(
+                list(uris),
+                table_id,
+                job_id=job_id,
+                job_config=_to_stage(columns, source),
+                retry=RETRY,
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+        except Conflict:
+            return self.client.get_job(job_id, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
 
     def load_file(
         self, table_id: str, columns: Iterable[Column], file: IO[bytes], source: str

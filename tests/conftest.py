@@ -17,6 +17,7 @@ from blocks.source import LandingName
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from tests.lab import KITS, Lab
+from tests.reliability.proxy import VARIABLES, Proxies, proxies
 
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
@@ -72,6 +73,22 @@ def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Calla
         return lab
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _proxies(stack_env: dict[str, str]) -> Iterator[Proxies]:
+    with proxies(stack_env) as through:
+        yield through
+
+
+@pytest.fixture
+def through(_proxies: Proxies, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxies]:
+    """Proxies in front of the stores. Labs of `make_lab` go through them: see `Lab.through`."""
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, _proxies.env[variable])
+    _proxies.reset()
+    yield _proxies
+    _proxies.reset()
 
 
 @pytest.fixture

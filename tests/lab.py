@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from google.cloud import bigquery
 from prefect_aws.client_parameters import AwsClientParameters
 
 from blocks.platform import PlatformBlocks, blocks_from
@@ -25,9 +26,11 @@ from blocks.source import LANDING_S3, LandingName
 from core import steps
 from core.ledger import Line
 from core.schema import Table
+from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
 from tasks.report import Outcome
+from tests.reliability.planted import PLANTS
 
 Event = tuple[str, steps.Phase]
 # Every source there is a kit for.
@@ -57,6 +60,8 @@ class Lab:
     raw_dataset: str = ""
     # Where new batches go if not where the source's do by itself; a load looks in both buckets.
     landing: LandingName | None = None
+    # A fault of tests/reliability/planted.py that its children have.
+    planted: str = ""
 
     @property
     def source(self) -> Any:
@@ -90,7 +95,7 @@ class Lab:
     def __reduce__(self) -> tuple[Any, ...]:
         """A child makes its own clients."""
         own = (self.name, self.env, self.kit, self.retention_days, self.raw_dataset, self.landing)
-        return Lab, own
+        return Lab, (*own, self.planted)
 
     def without_s3(self) -> Platform:
         """The lab's platform when S3 does not answer."""
@@ -127,6 +132,15 @@ class Lab:
         Returns the events that the child reached. Raises AssertionError when a child that was not
         to be killed failed.
         """
+        events, exit_code = self.child(kill_at, do)
+        expected = 0 if kill_at is None else -signal.SIGKILL
+        assert exit_code == expected, f"exit code {exit_code} after {events[-3:]}"
+        return events
+
+    def child(
+        self, kill_at: int | Event | None = None, do: Callable[[Lab], object] | None = None
+    ) -> tuple[list[Event], int]:
+        """The events that a run, or `do`, in another process reached, and how it ended."""
         context = multiprocessing.get_context("forkserver")
         receiver, sender = context.Pipe(duplex=False)
         child = context.Process(target=_child, args=(self, kill_at, sender, do))
@@ -139,9 +153,16 @@ class Lab:
             except EOFError:
                 break
         child.join()
-        expected = 0 if kill_at is None else -signal.SIGKILL
-        assert child.exitcode == expected, f"exit code {child.exitcode} after {events[-3:]}"
-        return events
+        return events, child.exitcode or 0
+
+    def build(self) -> bool:
+        """Build the marts if that is due, as the parent flow does; whether it was."""
+        os.environ["DBT_DATASET_PREFIX"] = f"{self.platform.warehouse.raw_dataset}_"
+        due = due_build(self.platform, self.source.TABLE.source)
+        if due:
+            run_build(self.platform, self.blocks, self.source.TABLE.source, due)
+        self.platform.warehouse.flush_jobs(self.source.TABLE.source)
+        return due is not None
 
     # What came of it.
 
@@ -177,7 +198,7 @@ class Lab:
     def assert_settled(self) -> None:
         """Every batch stands in the ledger once, and no committed batch is left in the bucket."""
         final = [line["batch_id"] for line in self.ledger() if line["state"] != "looked"]
-        assert len(final) == len(set(final))
+        assert len(final) == len(set(final)), self.ledger()
         assert not [name for name in self.objects() if name.endswith("manifest.json")]
 
     def only_line(self, outcome: Outcome | Loaded) -> Line:
@@ -189,6 +210,8 @@ def _child(
     lab: Lab, kill_at: int | Event | None, sender: Any, do: Callable[[Lab], object] | None
 ) -> None:
     os.environ.update(lab.env)
+    if lab.planted:
+        PLANTS[lab.planted]()
     reached = 0
 
     def observe(name: str, phase: steps.Phase) -> None:
@@ -200,3 +223,22 @@ def _child(
 
     steps.observers.append(observe)
     (do or Lab.run)(lab)
+
+
+def run_and_build(lab: Lab) -> None:
+    """A run, and the marts if they are due, as the parent flow does it, in a child.
+
+    Each query that dbt sends is a step as well, `build.query`.
+    """
+    query = bigquery.Client.query
+
+    def observed(client: Any, *args: Any, **kwargs: Any) -> Any:
+        # dbt names the argument; nothing else here does.
+        if "query" not in kwargs:
+            return query(client, *args, **kwargs)
+        with steps.step("build.query"):
+            return query(client, *args, **kwargs)
+
+    bigquery.Client.query = observed
+    lab.run()
+    lab.build()

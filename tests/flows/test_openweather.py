@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
@@ -13,12 +14,11 @@ from typing import Any
 
 import pytest
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import GoogleAPIError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from blocks.openweather import Location
-from core.errors import PartlyExtracted, SourceError, TooManyRejects
+from core.errors import PartlyExtracted, SourceError, StoreFailed, TooManyRejects
 from flows import openweather as flow_module
 from flows.openweather import run as run_flow
 from sources.openweather import SOURCE
@@ -305,7 +305,7 @@ def test_a_batch_is_committed_while_bigquery_is_down(
         with monkeypatch.context() as patch:
             patch.setattr(warehouse_module, "RETRY", warehouse_module.RETRY.with_timeout(0.2))
             down = replace(lab.platform, warehouse=replace(lab.platform.warehouse, client=nowhere))
-            with pytest.raises(GoogleAPIError):
+            with pytest.raises(StoreFailed, match=r"^openweather: RetryError: .*refused"):
                 run_flow(down, api(lab))
     assert len([name for name in lab.objects() if name.endswith("manifest.json")]) == 1
     assert len(lab.rows()) == 4
@@ -314,6 +314,29 @@ def test_a_batch_is_committed_while_bigquery_is_down(
     outcome = lab.run()
     report(outcome)
     assert [line.inserted for line in outcome.lines] == [4, 4]
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def test_a_batch_is_committed_while_another_that_waits_cannot_be_loaded(
+    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it its bucket that does not answer any more, or a disk too full to merge its parts."""
+    lab = make_lab(kit="openweather", landing="landing-s3")
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    lab.control("advance")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.merge.TemporaryFile", full)
+        with pytest.raises(StoreFailed, match=r"^openweather: OSError: .*No space left on device"):
+            lab.run()
+    assert len([name for name in lab.objects() if name.endswith("manifest.json")]) == 2
+    lab.control("advance")
+    report(lab.run())
+    assert len(lab.rows()) == 3 * len(LOCATIONS)
     lab.assert_equals_truth()
     lab.assert_settled()
 

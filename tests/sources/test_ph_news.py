@@ -67,9 +67,9 @@ def test_an_article_becomes_a_row() -> None:
 
 @pytest.mark.parametrize(
     ("after_seconds", "expected_microseconds"),
-    [(None, 0), (-60, 0), (0, 1), (0.5, 500_001), (1, 0), (60, 0)],
+    [(None, 0), (-60, 0), (0, 1), (0.5, 500_001), (1, 1_000_001), (600, 600_000_001)],
 )
-def test_a_read_within_the_second_of_the_last_one_comes_after_it(
+def test_a_read_comes_after_the_last_one_whatever_the_clock_says(
     after_seconds: float | None, expected_microseconds: int
 ) -> None:
     watermark = None if after_seconds is None else MOMENT + timedelta(seconds=after_seconds)

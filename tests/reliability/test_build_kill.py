@@ -1,0 +1,94 @@
+"""SIGKILL between load and build, inside dbt and after it: the next run makes the marts good.
+
+The source has nothing new by then, so that only the ledger knows of it. The points come from the
+code, as in test_kill.py; inside dbt they are the queries that it sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.due import due_build
+from tests.lab import Event, Lab, run_and_build
+from tests.reliability.test_kill import PHASES, steps_in_code
+
+BUILD_STEPS = sorted(name for name in steps_in_code() if name.startswith("build."))
+
+
+@pytest.fixture
+def loaded(make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
+    """A lab whose builds have a cache of their own."""
+    lab = make_lab(size=40)
+    lab.env = {**lab.env, "XDG_CACHE_HOME": str(tmp_path)}
+    return lab
+
+
+def marts(lab: Lab) -> dict[str, int]:
+    """Events per calendar in gold."""
+    gold = f"{lab.platform.warehouse.raw_dataset}_gold"
+    rows = lab.query(
+        f"SELECT calendar, SUM(event_count) AS n FROM {gold}.daily_earthquake_activity GROUP BY 1"
+    )
+    return {row["calendar"]: int(row["n"]) for row in rows}
+
+
+def assert_marts_are_good(lab: Lab) -> None:
+    """All that is live is counted, a build covers it, and none is due."""
+    live = sum(not row["_is_deleted"] for row in lab.rows().values())
+    assert marts(lab) == {"UTC": live, "Asia/Manila": live}
+    assert due_build(lab.platform, lab.source.TABLE.source) is None
+    lab.assert_equals_truth()
+
+
+def killed(lab: Lab, point: int | Event) -> list[Event]:
+    events = lab.run_in_child(kill_at=point, do=run_and_build)
+    assert events
+    return events
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_dies_before_inside_and_after_dbt_is_made_good(loaded: Lab) -> None:
+    """One after another on one ledger: every run but the last dies, each further on."""
+    killed(loaded, ("build.read_ledger", "before"))
+    killed(loaded, ("build.query", "before"))
+    assert [line["state"] for line in loaded.ledger()] == ["applied", "looked"]
+    # dbt has written everything, and nobody has noted it.
+    killed(loaded, ("build.record", "before"))
+    assert due_build(loaded.platform, "usgs_earthquake")
+    events = loaded.run_in_child(do=run_and_build)
+    assert ("build.record", "after") in events
+    assert_marts_are_good(loaded)
+    assert ("build.dbt", "before") not in loaded.run_in_child(do=run_and_build)
+
+
+POINTS: list[Event] = [(name, phase) for name in BUILD_STEPS for phase in PHASES]
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", POINTS, ids="-".join)
+def test_a_run_killed_around_dbt_is_made_good(loaded: Lab, point: Event) -> None:
+    assert killed(loaded, point)[-1] == point
+    loaded.run_in_child(do=run_and_build)
+    assert_marts_are_good(loaded)
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(600)
+def test_a_run_killed_at_queries_of_dbt_is_made_good(loaded: Lab) -> None:
+    """At the first, the middle and the last query, each after news."""
+    events = loaded.run_in_child(do=run_and_build)
+    queries = [number for number, event in enumerate(events) if event[0] == "build.query"]
+    assert len(queries) > 6
+    for share in (0, len(queries) // 2, len(queries) - 1):
+        loaded.control("advance")
+        # As many events later as a run with news has more steps: by its place among the queries.
+        loaded.run_in_child()
+        before = queries[share] - queries[0]
+        at = next(n for n, event in enumerate(events) if event[0] == "build.query") + before
+        if loaded.child(kill_at=at, do=run_and_build)[1]:
+            loaded.run_in_child(do=run_and_build)
+        assert_marts_are_good(loaded)

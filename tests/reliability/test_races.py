@@ -1,0 +1,333 @@
+"""Two at once: runs of one source at every step of each other, and what else may get between.
+
+One run stands still before a step while another goes from its beginning to its end. The steps come
+from the code, as in test_kill.py. What BigQuery does with two transactions at the same moment is
+not seen here, since the emulator's queries run one at a time: tests/core/test_script.py reads the
+scripts for the fence, and `make test-cloud` runs two loaders on the real service.
+"""
+
+from __future__ import annotations
+
+import inspect
+import multiprocessing
+import os
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from blocks.source import LANDING_GCS, LANDING_S3
+from core import steps
+from core.errors import StoreFailed
+from core.sql import staging_table
+from tasks.cleanup import cleanup
+from tasks.load import load
+from tests.lab import KITS, Event, Lab
+from tests.reliability.matrix import crossed, only
+from tests.reliability.paused import paused
+from tests.reliability.test_kill import NOT_OF, POINTS, USGS
+
+SIZE = 30
+# Where a run stands still: before each step, since nothing lasting happens between two. One with
+# news records no look.
+STEPS = [name for name, phase in POINTS if phase == "before" and name != "look.record"]
+
+
+def steps_of(kit: str) -> list[str]:
+    return [name for name in STEPS if not any(name.startswith(prefix) for prefix in NOT_OF[kit])]
+
+
+# In `make test` one source stands still where something lasting is next; all at all in the matrix.
+QUICK = {"extract.page", "commit.list", "commit.manifest", "load.stage", "load.wait"}
+OFFSETS = only(
+    lambda kit, name: kit == "finance" and name in QUICK,
+    ((kit, name) for kit in KITS for name in steps_of(kit)),
+)
+
+
+@pytest.mark.parametrize(("kit", "name"), OFFSETS)
+def test_a_run_that_stands_still_while_the_world_and_another_run_go_on(
+    kit: str, name: str, make_lab: Callable[..., Lab]
+) -> None:
+    """So its batch, where it has one, is committed or applied after a newer one."""
+    lab = make_lab(kit=kit, size=SIZE)
+    lab.run()
+    lab.control("advance")
+    with paused(lab, (name, "before")) as first:
+        lab.control("advance")
+        lab.run()
+        failure = first.go_on()
+    assert first.reached, name
+    assert failure == ""
+    # And one more, since a look may have been late.
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def older_after_newer(lab: Lab) -> None:
+    """A batch is committed after one that was observed later has been applied."""
+    lab.run()
+    lab.control("advance")
+    with paused(lab, ("commit.manifest", "before")) as older:
+        # The source's clock tells whole seconds; the two are to be seconds apart.
+        lab.control("clock", {"offset_ms": 5_000})
+        lab.control("advance")
+        lab.run()
+        before = lab.rows()
+        assert older.go_on() == ""
+    states = [line["state"] for line in lab.ledger()][1:]
+    assert len(states) == 2
+    if lab.source.TABLE.is_whole:
+        # In the order of batches, the older has come too late.
+        assert sorted(states) == ["applied", "superseded"]
+        assert lab.rows() == before
+    else:
+        assert states == ["applied", "applied"]
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
+    kit: str, make_lab: Callable[..., Lab]
+) -> None:
+    older_after_newer(make_lab(kit=kit, size=SIZE))
+
+
+BESIDE: list[Event] = [
+    *((name, "before") for name in ("extract.page", "commit.manifest", "load.stage", "load.apply")),
+    ("load.wait", "after"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"), only(lambda name, _: name in ("extract.page", "load.apply"), BESIDE)
+)
+def test_a_backfill_beside_an_incremental_run(
+    name: str, phase: steps.Phase, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(kit=USGS, size=SIZE)
+    lab.run()
+    range_ = {"start": datetime(1900, 1, 1, tzinfo=UTC), "end": datetime.now(UTC)}
+    with paused(lab, (name, phase), **range_) as backfill:
+        lab.control("advance")
+        lab.run()
+        assert backfill.go_on() == ""
+    assert backfill.reached
+    lab.assert_equals_truth()
+    lab.assert_settled()
+    assert {line["mode"] for line in lab.ledger()} == {"incremental", "backfill"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    only(
+        lambda name: name in ("load.read_ledger", "load.stage"),
+        ((name,) for name in STEPS if name.startswith("load.")),
+    ),
+)
+def test_cleanup_beside_a_load(name: str, make_lab: Callable[..., Lab]) -> None:
+    """Another's load and cleanup take the batch and its objects away under a loader."""
+    lab = make_lab(kit=USGS, size=SIZE)
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    with paused(lab, (name, "before")) as loader:
+        load(lab.platform, lab.source.TABLE)
+        assert cleanup(lab.platform, lab.source.TABLE).removed == 1
+        assert loader.go_on() == ""
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+@pytest.mark.parametrize(
+    "name",
+    only(
+        lambda name: name == "commit.manifest",
+        crossed(["extract.page", "commit.list", "commit.manifest", "load.stage"]),
+    ),
+)
+def test_a_sweep_beside_a_run_takes_nothing_that_is_young_or_committed(
+    name: str, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(kit=USGS, size=SIZE)
+    with paused(lab, (name, "before")) as run:
+        cleaned = cleanup(lab.platform, lab.source.TABLE)
+        assert (cleaned.removed, cleaned.swept) == (0, 0)
+        assert run.go_on() == ""
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def test_a_sweep_under_a_run_of_more_than_a_day_fails_its_commit(
+    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds its parts gone before it writes the manifest, so that no half of a batch exists."""
+    lab = make_lab(kit=USGS, size=SIZE)
+    with paused(lab, ("commit.list", "before")) as run:
+        monkeypatch.setattr("tasks.cleanup.UNCOMMITTED_LIFETIME", timedelta(seconds=-60))
+        assert cleanup(lab.platform, lab.source.TABLE).swept == 1
+        assert "part-0001.parquet is missing in the bucket" in run.go_on()
+    monkeypatch.undo()
+    assert lab.objects() == []
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+@pytest.mark.parametrize("kit", only(lambda kit: kit in ("openweather", "nyc_fhv"), crossed(KITS)))
+def test_a_switch_to_the_other_bucket_with_a_batch_waiting(
+    kit: str, make_lab: Callable[..., Lab]
+) -> None:
+    other = LANDING_S3 if make_lab(kit=kit).source.LANDING == LANDING_GCS else LANDING_GCS
+    lab = make_lab(kit=kit, size=SIZE)
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    lab.control("advance")
+    switched = replace(lab, landing=other)
+    switched.run()
+    assert len([line for line in lab.ledger() if line["state"] == "applied"]) == 2
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+OFF_MS = 10 * 60 * 1000
+
+
+# What is ordered by the source's clock alone, and not by a stamp of its rows.
+@pytest.mark.parametrize(
+    ("kit", "offset_ms"),
+    only(
+        lambda kit, offset_ms: (kit, offset_ms) in (("ph_news", OFF_MS), ("finance", -OFF_MS)),
+        crossed(KITS, [OFF_MS, -OFF_MS]),
+    ),
+)
+def test_a_source_whose_clock_jumps_ten_minutes(
+    kit: str, offset_ms: int, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(kit=kit, size=SIZE)
+    lab.run()
+    lab.control("clock", {"offset_ms": offset_ms})
+    lab.control("advance")
+    lab.run()
+    lab.control("clock", {"offset_ms": 0})
+    lab.control("advance")
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def _run_at(lab: Lab, minutes: int, sender: Any) -> None:
+    """A run in a process whose every `datetime.now` is so many minutes off."""
+    os.environ.update(lab.env)
+
+    class AnyDatetime(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class Off(datetime, metaclass=AnyDatetime):
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            return datetime(*args, **kwargs)  # noqa: DTZ001 — whatever it was called with
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(minutes=minutes)
+
+    moved = 0
+    for name, module in list(sys.modules.items()):
+        ours = name.partition(".")[0] in ("core", "sources", "tasks", "flows")
+        if ours and "datetime.now(" in inspect.getsource(module):
+            vars(module)["datetime"] = Off
+            moved += 1
+    lab.run()
+    sender.send(moved)
+
+
+@pytest.mark.parametrize("kit", only(lambda kit: kit == USGS, crossed(KITS)))
+def test_a_local_clock_that_is_ten_minutes_off(kit: str, make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit=kit, size=SIZE)
+    context = multiprocessing.get_context("forkserver")
+    for minutes in (10, -10):
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_run_at, args=(lab, minutes, sender))
+        child.start()
+        sender.close()
+        assert receiver.recv() > 2
+        child.join()
+        assert child.exitcode == 0
+        lab.control("advance")
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+@pytest.mark.parametrize(
+    ("kit", "name"),
+    only(
+        lambda kit, name: (kit, name) in ((USGS, "load.apply"), ("nyc_fhv", "load.stage")),
+        crossed([USGS, "nyc_fhv"], ["load.stage", "load.apply", "load.drop_staging"]),
+    ),
+)
+def test_a_staging_table_that_expires_under_a_load_is_filled_again(
+    kit: str, name: str, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.load.random.uniform", lambda *_: 0.01)
+    lab = make_lab(kit=kit, size=SIZE)
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    warehouse, gone = lab.platform.warehouse, list[str]()
+
+    def expire(step: str, phase: steps.Phase) -> None:
+        if (step, phase) == (name, "before") and not gone:
+            listed = warehouse.client.list_tables(warehouse.staging_dataset)
+            gone.extend(table.table_id for table in listed)
+            for table_id in gone:
+                warehouse.client.delete_table(f"{warehouse.staging_dataset}.{table_id}")
+
+    monkeypatch.setattr(steps, "observers", [expire])
+    loaded = load(lab.platform, lab.source.TABLE)
+    assert loaded.failures == {}
+    assert staging_table(kit, loaded.lines[0].batch_id, "rows") in gone
+    assert [line["state"] for line in lab.ledger()] == ["applied"]
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+def _run_on_a_full_disk(lab: Lab, sender: Any) -> None:
+    """No file of this process may grow beyond a few bytes: Python ignores SIGXFSZ, so that each
+    write that would fails with EFBIG, as one on a full disk does with ENOSPC."""
+    os.environ.update(lab.env)
+    assert lab.platform.landings
+
+    def fill(name: str, phase: steps.Phase) -> None:
+        if (name, phase) == ("load.stage", "before"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    steps.observers.append(fill)
+    try:
+        lab.run()
+    except StoreFailed as failed:
+        sender.send(str(failed))
+
+
+@pytest.mark.parametrize("kit", ["nyc_fhv", "openweather"])
+def test_a_disk_that_is_full_fails_the_run_and_the_next_makes_it_good(
+    kit: str, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(kit=kit, size=SIZE, landing=LANDING_S3)
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_run_on_a_full_disk, args=(lab, sender))
+    child.start()
+    sender.close()
+    assert receiver.recv() == f"{kit}: OSError: [Errno 27] File too large"
+    child.join()
+    assert lab.ledger() == []
+    # Its hour is over; the batch is in the bucket.
+    lab.control("advance")
+    lab.run()
+    lab.assert_equals_truth()
+    lab.assert_settled()

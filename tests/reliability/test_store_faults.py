@@ -1,0 +1,257 @@
+"""What a bucket or BigQuery may do wrong: recovered, or a clear failure and a table made good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+from botocore.config import Config
+
+from blocks.source import LANDING_GCS, LANDING_S3, LandingName
+from core.errors import StoreFailed
+from tasks import landing, landing_s3, warehouse
+from tasks.report import report
+from tests.lab import KITS, Lab
+from tests.reliability.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store
+
+SIZE = 30
+USGS = "usgs_earthquake"
+LANDINGS: dict[Store, LandingName] = {"gcs": LANDING_GCS, "s3": LANDING_S3}
+# Faults of one call by name: kind and status.
+BUCKET: dict[str, tuple[Kind, int]] = {
+    "503": ("status", 503),
+    "timeout": ("hang", 0),
+    "answer lost": ("lost", 0),
+}
+BIGQUERY: dict[str, tuple[Kind, int]] = {
+    "503": ("status", 503),
+    "rate limit": ("status", 403),
+    "answer lost": ("lost", 0),
+    "dropped": ("drop", 0),
+}
+FAULTS: dict[Store, dict[str, tuple[Kind, int]]] = {
+    "bigquery": BIGQUERY,
+    "gcs": BUCKET,
+    "s3": BUCKET,
+}
+# Calls that no undisturbed run makes: the emulator's jobs are done at once, schemas do not change,
+# results fit one page.
+RARE = {"poll job", "update table", "read rows", "get bucket"}
+# Of one source only.
+UPLOADS = {"upload rows"}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines of seconds instead of minutes, and hardly a wait between tries."""
+    quick = {"initial": 0.02, "maximum": 0.2}
+    monkeypatch.setattr(landing, "TIMEOUT_SECONDS", (1, 1))
+    monkeypatch.setattr(landing, "RETRY", landing.RETRY.with_delay(**quick).with_timeout(3))
+    monkeypatch.setattr(warehouse, "RETRY", warehouse.RETRY.with_delay(**quick).with_timeout(3))
+    monkeypatch.setattr(
+        landing_s3, "CONFIG", landing_s3.CONFIG.merge(Config(connect_timeout=1, read_timeout=1))
+    )
+    waits = "google.resumable_media._helpers.calculate_retry_wait"
+    monkeypatch.setattr(waits, lambda base, *_: (base, 0.02))
+
+
+def committed_once(
+    make_lab: Callable[..., Lab], through: Proxies, kit: str, landing: LandingName
+) -> Lab:
+    """A lab behind the proxies with its ledger ready and nothing loaded."""
+    lab = replace(make_lab(kit=kit, size=SIZE, landing=landing), env=through.env)
+    assert lab.platform.landing.address
+    return lab
+
+
+def plan(through: Proxies, store: Store, calls: list[str], fault: str, times: int = 1) -> None:
+    kind, status = FAULTS[store][fault]
+    through.reset()
+    through[store].plan = [Fault(kind, call, times=times, status=status) for call in calls]
+
+
+def calls_of(store: Store, landing: LandingName) -> list[str]:
+    """The named calls that a first run with this landing makes."""
+    own = {LANDING_GCS: {"insert load job"}, LANDING_S3: UPLOADS}
+    other = own[LANDING_S3 if landing == LANDING_GCS else LANDING_GCS]
+    return [name for name in CALLS[store] if name not in RARE | other]
+
+
+@pytest.mark.parametrize("landing", [LANDING_GCS, LANDING_S3])
+def test_every_call_has_a_name_and_every_name_is_called(
+    landing: LandingName, make_lab: Callable[..., Lab], through: Proxies
+) -> None:
+    lab = committed_once(make_lab, through, USGS, landing)
+    through.reset()
+    lab.run()
+    lab.run()
+    for store, own in LANDINGS.items():
+        made = {call.call for call in through[store].calls}
+        assert made == (set(calls_of(store, landing)) if own == landing else {"list"})
+    made = {call.call for call in through["bigquery"].calls}
+    assert UNKNOWN not in made
+    assert made == set(calls_of("bigquery", landing))
+
+
+ALL_AT_ONCE: list[tuple[str, Store, LandingName, str]] = [
+    *((USGS, "bigquery", LANDING_GCS, fault) for fault in BIGQUERY),
+    ("nyc_fhv", "bigquery", LANDING_S3, "answer lost"),
+    *((USGS, "gcs", LANDING_GCS, fault) for fault in BUCKET),
+    *(("finance", "s3", LANDING_S3, fault) for fault in BUCKET),
+]
+
+
+@pytest.mark.parametrize(("kit", "store", "landing", "fault"), ALL_AT_ONCE)
+def test_a_fault_at_every_kind_of_call_is_recovered_within_the_run(
+    kit: str,
+    store: Store,
+    landing: LandingName,
+    fault: str,
+    make_lab: Callable[..., Lab],
+    through: Proxies,
+) -> None:
+    lab = committed_once(make_lab, through, kit, landing)
+    calls = calls_of(store, landing)
+    plan(through, store, calls, fault)
+    report(lab.run())
+    assert through[store].struck() == len(calls)
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+# Each source through its own bucket and USGS through the other as well, struck at the second time.
+RUNS: list[tuple[str, LandingName]] = [
+    *((kit, import_module(f"tests.kits.{kit}").LANDING) for kit in KITS),
+    (USGS, LANDING_S3),
+]
+EACH = [
+    (kit, store, landing, fault, skip)
+    for kit, landing in RUNS
+    for store in CALLS
+    if LANDINGS.get(store, landing) == landing
+    for fault in FAULTS[store]
+    for skip in (0, 1)
+]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("kit", "store", "landing", "fault", "skip"), EACH)
+def test_a_fault_at_every_call_of_every_source_is_recovered_within_the_run(
+    kit: str,
+    store: Store,
+    landing: LandingName,
+    fault: str,
+    skip: int,
+    make_lab: Callable[..., Lab],
+    through: Proxies,
+) -> None:
+    lab = committed_once(make_lab, through, kit, landing)
+    plan(through, store, calls_of(store, landing), fault)
+    for each in through[store].plan:
+        each.skip = skip
+    report(lab.run())
+    assert through[store].struck()
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+ABORTED = [(USGS, LANDING_GCS, 0), ("ph_news", LANDING_GCS, 0), ("ph_news", LANDING_GCS, 1)]
+
+
+@pytest.mark.parametrize(("kit", "landing", "skip"), ABORTED)
+def test_a_transaction_that_is_aborted_is_tried_again(
+    kit: str,
+    landing: LandingName,
+    skip: int,
+    make_lab: Callable[..., Lab],
+    through: Proxies,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.load.random.uniform", lambda *_: 0.01)
+    lab = committed_once(make_lab, through, kit, landing)
+    through.reset()
+    through["bigquery"].plan = [Fault("aborted", "insert script", skip=skip, times=2)]
+    report(lab.run())
+    assert through["bigquery"].struck() == 2
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+# What stays broken: a failure that names the source and the cause, and nothing of it stays behind.
+LASTING: list[tuple[str, Store, LandingName, str, str]] = [
+    (USGS, "bigquery", LANDING_GCS, "insert script", "503"),
+    (USGS, "gcs", LANDING_GCS, "put manifest", "timeout"),
+    ("finance", "bigquery", LANDING_GCS, "insert load job", "answer lost"),
+    ("nyc_fhv", "bigquery", LANDING_S3, "upload rows", "dropped"),
+    ("nyc_fhv", "s3", LANDING_S3, "get part", "503"),
+    ("openweather", "bigquery", LANDING_GCS, "get table", "rate limit"),
+    ("openweather", "gcs", LANDING_GCS, "get manifest", "503"),
+]
+# Every call of every source, each with another fault.
+EACH_LASTING = [
+    (kit, store, landing, call, list(FAULTS[store])[(number + shift) % len(FAULTS[store])])
+    for shift, (kit, landing) in enumerate(RUNS)
+    for store in CALLS
+    if LANDINGS.get(store, landing) == landing
+    for number, call in enumerate(calls_of(store, landing))
+]
+
+
+def lasting(lab: Lab, through: Proxies, store: Store, call: str, fault: str) -> None:
+    plan(through, store, [call], fault, times=-1)
+    try:
+        report(lab.run())
+    except StoreFailed as failed:
+        message = str(failed)
+        assert message.startswith(f"{lab.kit}: ")
+        assert len(message) > len(lab.kit) + 10
+    else:
+        # An answer that is lost each time is found out each time.
+        assert fault == "answer lost" or call in ("delete", "delete table")
+    assert through[store].struck()
+    through.reset()
+    if lab.kit == "openweather":
+        # Its hour is over: what was committed is there all the same.
+        lab.control("advance")
+    report(lab.run())
+    lab.assert_equals_truth()
+    lab.assert_settled()
+
+
+@pytest.mark.parametrize(("kit", "store", "landing", "call", "fault"), LASTING)
+def test_what_stays_broken_fails_the_run_and_the_next_makes_it_good(
+    kit: str,
+    store: Store,
+    landing: LandingName,
+    call: str,
+    fault: str,
+    make_lab: Callable[..., Lab],
+    through: Proxies,
+) -> None:
+    lasting(committed_once(make_lab, through, kit, landing), through, store, call, fault)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("kit", "store", "landing", "call", "fault"), EACH_LASTING)
+def test_whatever_stays_broken_fails_the_run_and_the_next_makes_it_good(
+    kit: str,
+    store: Store,
+    landing: LandingName,
+    call: str,
+    fault: str,
+    make_lab: Callable[..., Lab],
+    through: Proxies,
+) -> None:
+    lasting(committed_once(make_lab, through, kit, landing), through, store, call, fault)
+
+
+def test_a_source_on_s3_goes_on_when_gcs_does_not_answer_and_says_so(
+    make_lab: Callable[..., Lab], through: Proxies
+) -> None:
+    plan(through, "gcs", [*calls_of("gcs", LANDING_GCS), "get bucket"], "503", times=-1)
+    lab = replace(make_lab(kit="nyc_fhv", size=SIZE), env=through.env)
+    outcome = lab.run()
+    assert list(outcome.failures) == ["gs://landing"]
+    lab.assert_equals_truth()
