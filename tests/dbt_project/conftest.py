@@ -23,6 +23,8 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from tasks.build import PROJECT_DIR, environment
+
 PROJECT = "dbt-tests"
 # The spatial extension comes from its wheel; DuckDB itself would download it.
 EMULATOR = (
@@ -149,3 +151,15 @@ def query(emulator: str) -> Query:
 def target_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all builds: the first one parses the project, the others reuse it."""
     return tmp_path_factory.mktemp("dbt") / "target"
+
+
+def run_dbt(env: dict[str, str], target_path: Path, *arguments: str) -> tuple[Any, list[Any]]:
+    """What dbt's own runner returns, and the events it fired."""
+    from dbt.cli.main import dbtRunner
+
+    events: list[Any] = []
+    common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    common += ["--target-path", str(target_path), "--log-path", str(target_path / "logs")]
+    with environment(env):
+        result = dbtRunner(callbacks=[events.append]).invoke([*arguments, *common, "--quiet"])
+    return result, events

@@ -17,8 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe, environment
-from tests.dbt_project.conftest import Query
+from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
+from tests.dbt_project.conftest import Query, run_dbt
 
 SELECT = "source:usgs_earthquake+"
 RAW = "raw.usgs_earthquake__events"
@@ -123,7 +123,7 @@ def test_a_build_writes_to_its_target_path_only_(
     built: tuple[BuildResult, dict[str, Any]], target_path: Path
 ) -> None:
     written = {path.name for path in PROJECT_DIR.iterdir()}
-    assert written == {"dbt_project.yml", "macros", "models", "profiles.yml", "tests"}
+    assert written == {"dbt_project.yml", "macros", "models", "profiles.yml", "seeds", "tests"}
     assert not list(PROJECT_DIR.rglob("__init__.py"))  # it would shadow the installed dbt
     assert (target_path / "logs" / "dbt.log").exists()
 
@@ -229,22 +229,10 @@ def test_dbt_that_cannot_start_is_a_failure_with_its_cause(
         build(SELECT, target_path, dbt_env | {"DBT_MAXIMUM_BYTES_BILLED": "lots"}, query)
 
 
-def run_dbt(env: dict[str, str], target_path: Path, *arguments: str) -> tuple[Any, list[Any]]:
-    """What dbt's own runner returns, and the events it fired."""
-    from dbt.cli.main import dbtRunner
-
-    events: list[Any] = []
-    common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-    common += ["--target-path", str(target_path), "--log-path", str(target_path / "logs")]
-    with environment(env):
-        result = dbtRunner(callbacks=[events.append]).invoke([*arguments, *common, "--quiet"])
-    return result, events
-
-
 def test_the_unit_tests_pass_and_nothing_is_deprecated(
     built: object, dbt_env: dict[str, str], tmp_path: Path
 ) -> None:
-    result, events = run_dbt(dbt_env, tmp_path, "test", "--select", "test_type:unit")
+    result, events = run_dbt(dbt_env, tmp_path, "test", "--select", f"test_type:unit,{SELECT}")
     assert result.success
     outcomes = Counter(str(outcome.status) for outcome in result.result.results)
     assert outcomes == {"pass": 2}
@@ -256,9 +244,12 @@ def test_the_unit_tests_pass_and_nothing_is_deprecated(
 @pytest.mark.parametrize(
     ("env", "datasets"),
     [
-        ({"DBT_TARGET": "prod"}, {"staging", "gold"}),
+        ({"DBT_TARGET": "prod"}, {"staging", "silver", "gold"}),
         ({"DBT_TARGET": "dev"}, {"dbt_dev"}),
-        ({"DBT_TARGET": "prod", "DBT_DATASET_PREFIX": "pr7_"}, {"pr7_staging", "pr7_gold"}),
+        (
+            {"DBT_TARGET": "prod", "DBT_DATASET_PREFIX": "pr7_"},
+            {"pr7_staging", "pr7_silver", "pr7_gold"},
+        ),
     ],
 )
 def test_target_and_prefix_decide_the_datasets(

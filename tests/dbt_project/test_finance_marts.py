@@ -13,7 +13,7 @@ import pytest
 
 from sources.finance import TABLE
 from tasks.build import BuildFailed, BuildResult, build, describe
-from tests.dbt_project.conftest import Query
+from tests.dbt_project.conftest import Query, run_dbt
 
 DATASETS = {"RAW_DATASET": "raw_finance", "DBT_DATASET_PREFIX": "finance_"}
 RAW = "raw_finance.finance__ledger"
@@ -249,7 +249,11 @@ def test_a_row_moved_from_income_to_expenses_is_counted_once(
     assert expenses.count(("moved", Decimal("500"))) == 1
     deleted = {id_ for id_, cells in LEDGER.items() if cells[-1]}
     assert len(deleted) == 2
-    assert {id_ for id_, _ in expenses} == set(LEDGER) - deleted - {"interest", "salary", "no-amount"}
+    assert {id_ for id_, _ in expenses} == set(LEDGER) - deleted - {
+        "interest",
+        "salary",
+        "no-amount",
+    }
     columns = "type, item, year_month, amount, entry_count"
     months = rows_of(query, columns, "monthly_expenses", "silver")
     assert ("BET LOSS", "BASKETBALL", "2026-04", Decimal("500"), 1) in months
@@ -271,6 +275,12 @@ def test_an_unknown_type_fails_by_its_name_is_shown_and_stops_no_mart(
         ("odd-3", "EXPENSES", "foreign currency", "USD", Decimal("9")),
     ]
     assert first_build.clothes == ANSWERS["yearly_clothes_expenses"][1]
+
+
+def test_the_unit_tests_pass(built: BuildResult, env: dict[str, str], target_path: Path) -> None:
+    selected = "test_type:unit,source:finance+"
+    result, _ = run_dbt(env, target_path.with_name("units"), "test", "--select", selected)
+    assert [str(outcome.status) for outcome in result.result.results] == ["pass"] * 4
 
 
 def test_a_ledger_in_which_nothing_is_left_leaves_empty_marts(
