@@ -1,5 +1,5 @@
-{#- The calendar spine: the first day and every `step` after it, up to today in Asia/Manila, or up to
-    `last` where that is later. An array of dates, empty when the first is null or comes later. -#}
+{#- The calendar spine: the first day and every `step` after it, up to today in Asia/Manila, or up
+    to `last` where that is later. An array of dates, empty when the first is null or comes later. -#}
 {% macro calendar(first, last=none, step='day') -%}
     {%- set today = manila_today() -%}
     {%- set until = today if last is none else 'greatest(' ~ last ~ ', ' ~ today ~ ')' -%}

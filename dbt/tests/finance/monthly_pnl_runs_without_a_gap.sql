@@ -1,4 +1,4 @@
--- Each month follows the one before it, and its running savings are those of that month and its own.
+-- Each month follows the one before it; its running savings are those of that month and its own.
 {{ config(group="finance") }}
 
 with

@@ -32,8 +32,8 @@ measured as (
 ),
 
 -- NUMERIC has nine decimals, so the purchase's own day takes what the division leaves over. The
--- casts change nothing on BigQuery; bqemulator 1.4.0 divides NUMERIC into FLOAT64, and casts it back
--- to three decimals.
+-- casts change nothing on BigQuery; bqemulator 1.4.0 divides NUMERIC into FLOAT64, and casts it
+-- back to three decimals.
 divided as (
     select
         item,
