@@ -124,6 +124,29 @@ def test_the_third_demo_finds_nothing_new(stack: Stack, platforms: list[Lab]) ->
     assert {line["state"] for line in added if line["source"] != "openweather"} == {"looked"}
 
 
+def test_the_operations_marts_have_a_deployment_of_their_own(
+    stack: Stack, platforms: list[Lab]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "deployment", "run", "elt/operations", "--watch"],
+        cwd=ROOT,
+        env={**isolated(os.environ), **stack.env()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = platforms[0].query(
+        "SELECT source, SUM(run_count) AS runs, SUM(build_count) AS builds "
+        "FROM gold.daily_source_operations GROUP BY source"
+    )
+    sources = platforms[0].query("SELECT DISTINCT source FROM {raw}._loads")
+    assert sources
+    assert {row["source"] for row in rows if row["runs"] and row["builds"]} >= {
+        row["source"] for row in sources
+    }
+
+
 def test_a_run_explains_itself(stack: Stack) -> None:
     runs = ask(stack, "flow_runs", {"sort": "START_TIME_ASC"})
     names = {run["name"] for run in runs if run["state"]["name"] == "Completed"}
