@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.ledger import TABLES
-from core.script import literal
+from core.sql import literal
 from tasks.build import BuildFailed, BuildResult, build, describe
 from tests.dbt_project.conftest import Query, RunDbt
 
