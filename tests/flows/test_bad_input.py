@@ -115,7 +115,9 @@ def test_a_page_that_is_not_what_was_counted_fails_the_run(lab: Lab, kind: str) 
     lab.control("faults", [{"path": "query", "kind": kind, "n": 3, "times": -1}])
     with pytest.raises(CountMismatch, match=r"live events .* source 1[12]\d, landed 1[12]\d"):
         lab.run()
-    assert lab.ledger() == []
+    (line,) = lab.ledger()
+    assert line["state"] == "failed"
+    assert line["extracted"] == line["source_count"] + (3 if kind == "repeat" else -3)
 
 
 def test_a_page_that_was_short_once_is_read_again(lab: Lab) -> None:
