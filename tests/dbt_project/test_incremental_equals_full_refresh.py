@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,9 +26,11 @@ BATCHES = int(os.environ.get("MART_BATCHES", "4"))
 SEED = int(os.environ.get("MART_SEED", "6"))
 RAW, LIVE_RAW = "random_raw", "random_live_raw"
 GROWING = ("--select", "+earthquake_events", "+weather_hours")
-ALL = ("--select", "source:usgs_earthquake+", "source:openweather+")
-# They follow from a snapshot, which is never made anew.
-ALL += ("--exclude", "earthquake_magnitudes", "earthquake_revisions")
+ALL = (
+    *("--select", "source:usgs_earthquake+", "source:openweather+"),
+    # They follow from a snapshot, which is never made anew.
+    *("--exclude", "earthquake_magnitudes", "earthquake_revisions"),
+)
 OF_LIVE_EVENTS = (
     "gold.daily_earthquake_activity",
     "gold.monthly_earthquakes_by_region",
@@ -44,6 +47,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 SPAN_SECONDS = 120 * 86_400
 
 Row = dict[str, Any]
+Change = Callable[[str], dict[str, Row]]
 
 
 class World:
@@ -63,19 +67,26 @@ class World:
             "_inserted_at": START + timedelta(hours=self.batches),
         }
         changed: dict[str, Row] = {}
-        for _ in range(self.random.randrange(4, 9)):
-            changed |= self.insert()
+        if self.batches % 2:
+            for _ in range(self.random.randrange(6, 12)):
+                changed |= self.insert()
+            kinds: list[Change] = [self.revise, self.move, self.delete, self.rename]
+            changes = self.random.choices(kinds, k=6)
+        else:
+            # Nothing but old events that move into the last day: where they stood is far from it.
+            changes = [partial(self.move, seconds=86_400)] * 2
         standing = [id_ for id_ in self.events if id_ not in changed]
-        for id_ in self.random.sample(standing, min(len(standing), 6)):
-            changed |= self.random.choice((self.revise, self.move, self.delete, self.rename))(id_)
+        chosen = self.random.sample(standing, min(len(standing), len(changes)))
+        for id_, change in zip(chosen, changes, strict=False):
+            changed |= change(id_)
         for row in changed.values():
             row |= stamp
         self.events |= changed
         return list(changed.values()), [{**row, **stamp} for row in self.observe()]
 
-    def moment(self) -> datetime:
-        """Now, or long ago: what comes late has old partitions."""
-        return START - timedelta(seconds=self.random.randrange(SPAN_SECONDS))
+    def moment(self, seconds: int = SPAN_SECONDS) -> datetime:
+        """Lately, or long ago: what comes late has old partitions."""
+        return START - timedelta(seconds=self.random.randrange(seconds))
 
     def insert(self) -> dict[str, Row]:
         id_ = f"us{len(self.events)}x{self.random.randrange(10**6)}"
@@ -101,9 +112,9 @@ class World:
         magnitude = round(self.random.uniform(-1, 8.5), 2)
         return {id_: {**self.events[id_], "mag": magnitude, "sig": self.random.randrange(1200)}}
 
-    def move(self, id_: str) -> dict[str, Row]:
+    def move(self, id_: str, seconds: int = SPAN_SECONDS) -> dict[str, Row]:
         """To another time, mostly in another month; a deleted event comes back."""
-        return {id_: {**self.events[id_], "time": self.moment(), "_is_deleted": False}}
+        return {id_: {**self.events[id_], "time": self.moment(seconds), "_is_deleted": False}}
 
     def delete(self, id_: str) -> dict[str, Row]:
         return {id_: {**self.events[id_], "_is_deleted": True}}

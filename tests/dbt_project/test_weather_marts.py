@@ -130,3 +130,8 @@ def test_days_are_local_and_tell_their_coverage(built: object, query: Query) -> 
         ("Manila", march_2, 3, 2, 2, 1.0, 27.25, pytest.approx(26.0), 28.0, 0.5, 1, 28_800),
         ("Manila", march_3, 2, 3, 2, 0.666667, 25.5, 25.0, 26.0, 3.0, 2, 28_800),
     ]
+
+
+def test_the_unit_tests_pass(built: object, run_dbt: RunDbt) -> None:
+    result, _ = run_dbt("test", "--select", f"{SELECT},test_type:unit")
+    assert [str(outcome.status) for outcome in result.result.results] == ["pass"]
