@@ -10,7 +10,10 @@
     inserted_at, event_time and key. -#}
 {% macro incremental_window(source, event_time, key=none) -%}
     {%- set literal -%}
-        if(%s is null, 'cast(null as timestamp)', format_timestamp("timestamp '%%Y-%%m-%%d %%H:%%M:%%E6S+00'", %s))
+        coalesce(
+                format_timestamp("timestamp '%%Y-%%m-%%d %%H:%%M:%%E6S+00'", %s),
+                'cast(null as timestamp)'
+            )
     {%- endset -%}
     {%- set query -%}
         with
@@ -65,8 +68,10 @@
         )
 
         select
-            {%- for name in ['after', 'until', 'changed_from', 'changed_to', 'range_from', 'range_to'] %}
-            {{ literal % (name, name) }} as {{ name }},
+            {%- for name in [
+                'after', 'until', 'changed_from', 'changed_to', 'range_from', 'range_to',
+            ] %}
+            {{ (literal | trim) % name }} as {{ name }},
             {%- endfor %}
         from ranges
     {%- endset -%}

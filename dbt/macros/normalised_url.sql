@@ -1,6 +1,6 @@
 {#- The address of a page as one text, whatever link led there: without scheme, www, port, fragment,
-    final slash and the parameters by which senders track their readers; the other parameters sorted.
-    The site is the host. -#}
+    final slash and the parameters by which senders track their readers; the others sorted. The site
+    is the host. -#}
 {% macro url_site(url) -%}
     regexp_replace(
         lower(regexp_extract({{ url }}, r'^(?:[A-Za-z][A-Za-z0-9+.-]*://)?([^/?#]+)')),

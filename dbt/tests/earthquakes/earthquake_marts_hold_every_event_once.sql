@@ -23,7 +23,11 @@ deleted as (
 ),
 
 compared as (
-    select *
+    select
+        events.live_event_count,
+        events.deleted_event_count,
+        regions.region_event_count,
+        deleted.listed_event_count,
     from events
     cross join regions
     cross join deleted

@@ -29,7 +29,14 @@ by_listing as (
 ),
 
 compared as (
-    select *
+    select
+        stories.story_count,
+        stories.dated_story_count,
+        stories.article_count,
+        by_day.daily_story_count,
+        by_day.daily_article_count,
+        by_hour.hourly_story_count,
+        by_listing.listed_story_count,
     from stories
     cross join by_day
     cross join by_hour

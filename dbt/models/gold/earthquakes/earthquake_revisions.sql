@@ -20,12 +20,23 @@ versions as (
 ),
 
 first_versions as (
-    select * from versions
+    select
+        event_id,
+        magnitude,
+        magnitude_type,
+        updated_at,
+        version_count,
+    from versions
     where version_number = 1 and version_count > 1
 ),
 
 latest_versions as (
-    select * from versions
+    select
+        event_id,
+        magnitude,
+        magnitude_type,
+        updated_at,
+    from versions
     where version_number = version_count
 ),
 

@@ -6,21 +6,37 @@ articles as (
 
 addressed_articles as (
     select
-        *,
+        article_id,
         {{ normalised_url('article_url') }} as normalised_url,
         {{ url_site('article_url') }} as source_site,
+        outlet,
+        category,
+        title,
+        author,
+        article_url,
+        published_at,
+        first_seen_at,
+        last_seen_at,
     from articles
     where not is_deleted
 ),
 
 -- The row that was seen first speaks for the story.
-ranked_articles as (
+first_articles as (
     select
-        *,
+        normalised_url,
+        source_site,
+        outlet,
+        category,
+        title,
+        author,
+        article_url,
+    from addressed_articles
+    where true
+    qualify
         row_number() over (
             partition by normalised_url order by first_seen_at, article_id
-        ) as article_rank,
-    from addressed_articles
+        ) = 1
 ),
 
 stories as (
@@ -40,12 +56,12 @@ final as (
     select
         stories.normalised_url,
 
-        ranked_articles.source_site,
-        ranked_articles.outlet,
-        coalesce(ranked_articles.category, 'unknown') as category,
-        ranked_articles.title,
-        ranked_articles.author,
-        ranked_articles.article_url,
+        first_articles.source_site,
+        first_articles.outlet,
+        coalesce(first_articles.category, 'unknown') as category,
+        first_articles.title,
+        first_articles.author,
+        first_articles.article_url,
 
         stories.article_count,
         stories.outlet_count,
@@ -59,10 +75,7 @@ final as (
         stories.first_seen_at,
         stories.last_seen_at,
     from stories
-    inner join ranked_articles
-        on
-            stories.normalised_url = ranked_articles.normalised_url
-            and ranked_articles.article_rank = 1
+    inner join first_articles on stories.normalised_url = first_articles.normalised_url
 )
 
 select * from final

@@ -6,11 +6,27 @@ observations as (
 
 localised as (
     select
-        *,
+        location,
+        main_condition,
+        units,
+        temperature,
+        felt_temperature,
+        humidity_percent,
+        pressure_hpa,
+        cloud_cover_percent,
+        visibility_m,
+        wind_speed,
+        wind_gust_speed,
+        rain_mm_per_hour,
+        rain_3h_mm,
+        snow_mm_per_hour,
+        snow_3h_mm,
         coalesce(utc_offset_seconds, 0) as offset_seconds,
         datetime(
             timestamp_add(observed_at, interval coalesce(utc_offset_seconds, 0) second)
         ) as observed_at_local,
+        observed_at,
+        inserted_at,
     from observations
 ),
 
@@ -18,7 +34,25 @@ localised as (
 -- whole number of hours.
 timed as (
     select
-        *,
+        location,
+        main_condition,
+        units,
+        temperature,
+        felt_temperature,
+        humidity_percent,
+        pressure_hpa,
+        cloud_cover_percent,
+        visibility_m,
+        wind_speed,
+        wind_gust_speed,
+        rain_mm_per_hour,
+        rain_3h_mm,
+        snow_mm_per_hour,
+        snow_3h_mm,
+        offset_seconds,
+        observed_at_local,
+        observed_at,
+        inserted_at,
         timestamp_sub(
             timestamp(datetime_trunc(observed_at_local, hour)), interval offset_seconds second
         ) as hour_started_at,
