@@ -153,7 +153,7 @@ def test_a_run_explains_itself(stack: Stack) -> None:
     assert {"elt usgs-earthquake, what changed", "usgs-earthquake, what changed"} <= names
     messages = [run["state"]["message"] for run in runs if run["name"].startswith("elt usgs")]
     assert re.fullmatch(
-        r"1,5\d\d rows into raw\.usgs_earthquake__events \(1,5\d\d inserted, .*\); dbt: 13 passed",
+        r"1,5\d\d rows into raw\.usgs_earthquake__events \(1,5\d\d inserted, .*\); dbt: \d+ passed",
         messages[0],
     )
     artifacts = ask(stack, "artifacts", {})
@@ -191,7 +191,8 @@ def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
     )
     done = demo(stack, "usgs-earthquake")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert table_row(done.stdout)[:5] == ["Completed", "0", "0", "0", "13"]
+    *row, passed = table_row(done.stdout)[:5]
+    assert row == ["Completed", "0", "0", "0"] and int(passed) > 30
 
 
 def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
