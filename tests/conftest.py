@@ -20,8 +20,12 @@ from tests.lab import KITS, Lab
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in a lab of their own run on any worker; the others stay with their module."""
+    """Tests in a lab of their own run on any worker; the others stay with their module.
+
+    First of all hooks, since xdist writes the groups into the ids in its own.
+    """
     for item in items:
         if "make_lab" not in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
