@@ -51,7 +51,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not cloud" -n 2 --dist loadgroup
+	$(BIN)/pytest -m "not cloud" -n 2 --dist loadscope
 
 bench: install
 	@$(BIN)/python -m tests.bench

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from blocks.source import LandingName
 from sandbox.parts import isolated
@@ -20,15 +21,17 @@ from tests.lab import KITS, Lab
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in a lab of their own run on any worker; the others stay with their module.
+class ByModule(LoadScopeScheduling):
+    """A module stays on one worker. Tests of reliability, whose labs are their own, go to any."""
 
-    First of all hooks, since xdist writes the groups into the ids in its own.
-    """
-    for item in items:
-        if "make_lab" not in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return nodeid if module.startswith("tests/reliability/") else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
+    """In place of `--dist loadgroup`, whose groups pytest-xdist 3.8 loses under pytest 9.2."""
+    return ByModule(config, log)
 
 
 @pytest.fixture(scope="session")
