@@ -97,11 +97,14 @@ def token_endpoint() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dbt_env(
     emulator: str, token_endpoint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """What a caller of the build passes in; the clients' own variables are set around it."""
+    """What a caller of the build passes in; the clients' own variables are set around it.
+
+    For no longer than a module: other modules have a stack, and variables, of their own.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     account = {
         "type": "service_account",
@@ -156,7 +159,7 @@ def target_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 RunDbt = Callable[..., tuple[Any, list[Any]]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run_dbt(dbt_env: dict[str, str], target_path: Path) -> RunDbt:
     """Runs dbt's own command line: what its runner returns, and the events it fired."""
 

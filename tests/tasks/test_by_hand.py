@@ -17,6 +17,7 @@ VARIABLES = {
     "usgs_earthquake": "USGS_BASE_URL",
     "openweather": "OPENWEATHER_BASE_URL",
     "ph_news": "MEDIASTACK_BASE_URL",
+    "nyc_fhv": "SOCRATA_BASE_URL",
     "finance": "GOOGLE_SHEETS_BASE_URL",
 }
 
@@ -24,7 +25,7 @@ VARIABLES = {
 def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.CompletedProcess[str]:
     env = dict(os.environ)
     if lab:
-        env |= {
+        env |= lab.env | {
             "RAW_DATASET": lab.platform.warehouse.raw_dataset,
             "LANDING_RETENTION_DAYS": "0",
             VARIABLES[source]: lab.sources_url,
@@ -45,7 +46,7 @@ def test_help_names_the_options(source: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "--dry-run" in done.stdout
     assert ("--start" in done.stdout) is (source == "usgs_earthquake")
-    assert ("--allow-deletions" in done.stdout) is (source == "finance")
+    assert ("--allow-deletions" in done.stdout) is (source in ("finance", "nyc_fhv"))
 
 
 @pytest.mark.parametrize("source", VARIABLES)
