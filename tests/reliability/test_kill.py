@@ -68,7 +68,8 @@ def traces(
 
     USGS is killed in a run that finds a loaded table, the others in their very first.
     """
-    lab = Lab(f"kill-traces-{kit.replace('_', '-')}-{landing}", dict(env), kit, landing=landing)
+    name = f"kill-traces-{kit.replace('_', '-')}-{landing or 'own'}"
+    lab = Lab(name, dict(env), kit, landing=landing)
     lab.source.start(lab, SIZE)
     if kit == USGS:
         lab.run_in_child()
