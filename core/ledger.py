@@ -97,6 +97,7 @@ BUILDS = (
     Column("state", "STRING", "succeeded or failed."),
     Column("code_version", "STRING", "Digest of the code, models included."),
     Column("covers_applied_at", "TIMESTAMP", "Ledger lines up to here were in before it began."),
+    Column("asked_at", "TIMESTAMP", "When it was found due, by BigQuery's clock, UTC."),
     Column("nodes_passed", "INT64"),
     Column("nodes_failed", "INT64"),
     Column("nodes_warned", "INT64"),

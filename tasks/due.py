@@ -1,4 +1,5 @@
-"""The build that is due: dbt runs when an applied batch is not yet in the marts."""
+"""The build that is due: dbt runs when an applied batch is not yet in the marts, and once per local
+day where they run up to today."""
 
 from __future__ import annotations
 
@@ -13,21 +14,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from blocks.platform import PlatformBlocks
 from core.sql import literal
 from core.steps import step
 from core.version import code_version
-from tasks.build import BuildFailed, BuildResult, build, describe
+from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
 from tasks.platform import Platform
 
 logger = logging.getLogger("pipelines.build")
 
+# The owner's day, which dbt/macros/manila_today.sql ends with.
+DAY_OF = "Asia/Manila"
+
 
 @dataclass(frozen=True)
 class Due:
-    """A build to run. Lines of the ledger up to `covers_applied_at` will be in it."""
+    """A build to run. Lines of the ledger up to `covers_applied_at` will be in it.
+
+    `asked_at` is BigQuery's clock before it begins.
+    """
 
     covers_applied_at: datetime
+    asked_at: datetime
 
 
 def due_build(platform: Platform, source: str) -> Due | None:
@@ -35,40 +45,73 @@ def due_build(platform: Platform, source: str) -> Due | None:
 
     One is due when the last batch applied or undone is not covered by a successful build of this
     code: so a run that died between load and dbt is made good by the next, and so is a changed
-    model.
+    model. Models that follow the calendar are also due when none was built on the current day in
+    Manila, by BigQuery's clock: a quiet source's marts end today all the same.
     """
     names = platform.warehouse.names
     with step("build.read_ledger"):
         rows = platform.warehouse.query(
             f"""
             SELECT
+                CURRENT_TIMESTAMP() AS asked_at,
                 (
                     SELECT MAX(applied_at) FROM {names.raw("_loads")}
                     WHERE source = {literal(source)} AND state IN ('applied', 'undone')
                 ) AS last_applied_at,
-                (
-                    SELECT MAX(covers_applied_at) FROM {names.raw("_builds")}
-                    WHERE
-                        source = {literal(source)} AND state = 'succeeded'
-                        AND code_version = {literal(code_version())}
-                ) AS covered_at
+                covered_at,
+                IFNULL(
+                    DATE(last_asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
+                ) AS is_of_today
+            FROM (
+                SELECT
+                    MAX(covers_applied_at) AS covered_at, MAX(asked_at) AS last_asked_at
+                FROM {names.raw("_builds")}
+                WHERE
+                    source = {literal(source)} AND state = 'succeeded'
+                    AND code_version = {literal(code_version())}
+            ) AS builds
             """,
             source=source,
             purpose="ledger",
         )
     last, covered = rows[0]["last_applied_at"], rows[0]["covered_at"]
-    return Due(last) if last and (covered is None or covered < last) else None
+    if last is None:
+        return None
+    is_covered = covered is not None and covered >= last
+    if is_covered and (rows[0]["is_of_today"] or not follows_calendar(source)):
+        return None
+    return Due(last, rows[0]["asked_at"])
+
+
+def operations_due(platform: Platform) -> Due:
+    """The build of the marts over the ledger: due whenever it is asked for, as every run writes."""
+    rows = platform.warehouse.query(
+        "SELECT CURRENT_TIMESTAMP() AS asked_at", source="operations", purpose="ledger"
+    )
+    return Due(rows[0]["asked_at"], rows[0]["asked_at"])
+
+
+def follows_calendar(source: str) -> bool:
+    """Whether models run up to today: `follows_calendar` in the meta of the dbt source.
+
+    Declared, since dbt takes seconds to tell; tests/dbt_project compares it with the graph.
+    """
+    files = list((PROJECT_DIR / "models" / "staging").rglob(f"_{source}__sources.yml"))
+    declared = [one for file in files for one in yaml.safe_load(file.read_text())["sources"]]
+    return any(one.get("config", {}).get("meta", {}).get("follows_calendar") for one in declared)
 
 
 def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due) -> BuildResult:
     """Build and test everything downstream of a source, and write the line to `_builds`.
+
+    What those models need besides, a seed for one, is built with them.
 
     Raises BuildFailed, naming the node, when a model or a test failed; its line is written too.
     """
     with dbt_environment(blocks) as env, step("build.dbt"):
         try:
             result = build(
-                f"source:{source}+",
+                f"@source:{source}",
                 target_path(blocks, source),
                 env,
                 lambda sql: platform.warehouse.query(sql, source=source, purpose="build"),
@@ -90,6 +133,7 @@ def record_build(platform: Platform, source: str, due: Due, result: BuildResult)
                 "state": "failed" if result.failures else "succeeded",
                 "code_version": code_version(),
                 "covers_applied_at": due.covers_applied_at,
+                "asked_at": due.asked_at,
                 "nodes_passed": result.nodes_passed,
                 "nodes_failed": result.nodes_failed,
                 "nodes_warned": result.nodes_warned,

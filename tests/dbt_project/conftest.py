@@ -163,14 +163,17 @@ RunDbt = Callable[..., tuple[Any, list[Any]]]
 def run_dbt(dbt_env: dict[str, str], target_path: Path) -> RunDbt:
     """Runs dbt's own command line: what its runner returns, and the events it fired."""
 
-    def run(*arguments: str, **variables: str) -> tuple[Any, list[Any]]:
+    def run(command: str, *options: str, **variables: str) -> tuple[Any, list[Any]]:
         from dbt.cli.main import dbtRunner
 
         events: list[Any] = []
         common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
         common += ["--target-path", str(target_path), "--log-path", str(target_path / "logs")]
         with environment(dbt_env | variables):
-            result = dbtRunner(callbacks=[events.append]).invoke([*arguments, *common, "--quiet"])
+            # Of an option that is given twice dbt takes the last.
+            result = dbtRunner(callbacks=[events.append]).invoke(
+                [command, *common, "--quiet", *options]
+            )
         return result, events
 
     return run

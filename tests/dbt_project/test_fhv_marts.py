@@ -79,6 +79,7 @@ THIRD = [
     *FIRST[3:],
     line(None, "NOBODY", "T0C"),
 ]
+TESTS = ("test", "unit_test")
 
 
 def replace_list(query: Query, name: str, lines: list[dict[str, Any]]) -> None:
@@ -93,9 +94,7 @@ def built(dbt_env: dict[str, str], run_dbt: RunDbt, query: Query, target_path: P
     raw.create(query, TABLE)
     for name, lines in (("first", FIRST), ("second", SECOND)):
         replace_list(query, name, lines)
-        result, _ = run_dbt(
-            "build", "--select", *HISTORY, "--exclude-resource-types", "test", "unit_test"
-        )
+        result, _ = run_dbt("build", "--select", *HISTORY, "--exclude-resource-types", *TESTS)
         assert result.success
     replace_list(query, "third", THIRD)
     return build(SELECT, target_path, dbt_env, query)

@@ -124,13 +124,36 @@ def test_the_third_demo_finds_nothing_new(stack: Stack, platforms: list[Lab]) ->
     assert {line["state"] for line in added if line["source"] != "openweather"} == {"looked"}
 
 
+def test_the_operations_marts_have_a_deployment_of_their_own(
+    stack: Stack, platforms: list[Lab]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "deployment", "run", "elt/operations", "--watch"],
+        cwd=ROOT,
+        env={**isolated(os.environ), **stack.env()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = platforms[0].query(
+        "SELECT source, SUM(run_count) AS runs, SUM(build_count) AS builds "
+        "FROM gold.daily_source_operations GROUP BY source"
+    )
+    sources = platforms[0].query("SELECT DISTINCT source FROM {raw}._loads")
+    assert sources
+    assert {row["source"] for row in rows if row["runs"] and row["builds"]} >= {
+        row["source"] for row in sources
+    }
+
+
 def test_a_run_explains_itself(stack: Stack) -> None:
     runs = ask(stack, "flow_runs", {"sort": "START_TIME_ASC"})
     names = {run["name"] for run in runs if run["state"]["name"] == "Completed"}
     assert {"elt usgs-earthquake, what changed", "usgs-earthquake, what changed"} <= names
     messages = [run["state"]["message"] for run in runs if run["name"].startswith("elt usgs")]
     assert re.fullmatch(
-        r"1,5\d\d rows into raw\.usgs_earthquake__events \(1,5\d\d inserted, .*\); dbt: 13 passed",
+        r"1,5\d\d rows into raw\.usgs_earthquake__events \(1,5\d\d inserted, .*\); dbt: \d+ passed",
         messages[0],
     )
     artifacts = ask(stack, "artifacts", {})
@@ -168,7 +191,8 @@ def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
     )
     done = demo(stack, "usgs-earthquake")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert table_row(done.stdout)[:5] == ["Completed", "0", "0", "0", "13"]
+    *row, passed = table_row(done.stdout)[:5]
+    assert row == ["Completed", "0", "0", "0"] and int(passed) > 30
 
 
 def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(

@@ -1,21 +1,7 @@
 with
 
 events as (
-    select * from {{ ref('stg_usgs__events') }}
-),
-
-live_events as (
-    select
-        occurred_at,
-        magnitude,
-        depth_km,
-        {{ magnitude_class('magnitude') }} as magnitude_class,
-        coalesce(event_type = 'earthquake', false) as is_earthquake,
-        coalesce(felt_reports > 0, false) as is_felt,
-        -- https://earthquake.usgs.gov/earthquakes/browse/significant.php: "significance > 600"
-        coalesce(significance > 600, false) as is_significant,
-    from events
-    where not is_deleted
+    select * from {{ ref('live_earthquake_events') }}
 ),
 
 dated_events as (
@@ -29,7 +15,7 @@ dated_events as (
         is_felt,
         is_significant,
         occurred_at,
-    from live_events
+    from events
     cross join unnest(['UTC', 'Asia/Manila']) as calendar
 ),
 

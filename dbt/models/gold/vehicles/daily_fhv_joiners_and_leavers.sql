@@ -61,7 +61,13 @@ dated_counts as (
 
 running_counts as (
     select
-        *,
+        list_date_new_york,
+        first_listed_license_count,
+        joined_license_count,
+        left_license_count,
+        holder_change_count,
+        base_change_count,
+        plate_change_count,
         sum(first_listed_license_count + joined_license_count - left_license_count) over (
             order by list_date_new_york
         ) as closing_license_count,

@@ -4,34 +4,7 @@ vehicles as (
     select * from {{ ref('fhv_vehicles') }}
 ),
 
-spellings as (
-    select
-        base_number,
-        base_name,
-        base_type,
-        base_telephone_number,
-        base_website,
-        base_address,
-        count(*) as vehicle_count,
-    from vehicles
-    where base_number is not null
-    group by
-        base_number, base_name, base_type, base_telephone_number, base_website, base_address
-),
-
 -- What most of its vehicles say is the base's own.
-ranked_spellings as (
-    select
-        *,
-        row_number() over (
-            partition by base_number
-            order by
-                vehicle_count desc, base_name, base_type, base_telephone_number, base_website,
-                base_address
-        ) as spelling_rank,
-    from spellings
-),
-
 final as (
     select
         base_number,
@@ -40,8 +13,17 @@ final as (
         base_telephone_number,
         base_website,
         base_address,
-    from ranked_spellings
-    where spelling_rank = 1
+    from vehicles
+    where base_number is not null
+    group by
+        base_number, base_name, base_type, base_telephone_number, base_website, base_address
+    qualify
+        row_number() over (
+            partition by base_number
+            order by
+                count(*) desc, base_name, base_type, base_telephone_number, base_website,
+                base_address
+        ) = 1
 )
 
 select * from final

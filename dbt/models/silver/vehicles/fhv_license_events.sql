@@ -24,7 +24,16 @@ periods as (
 
 judged_periods as (
     select
-        *,
+        vehicle_license_number,
+        holder_name,
+        base_number,
+        plate_number,
+        previous_holder_name,
+        previous_base_number,
+        previous_plate_number,
+        valid_from,
+        valid_to,
+        first_listed_at,
         previous_valid_to is null or previous_valid_to < valid_from as is_start,
         valid_to is not null and (next_valid_from is null or next_valid_from > valid_to) as is_end,
     from periods
@@ -65,11 +74,23 @@ changes as (
 ),
 
 final as (
-    select * from arrivals
+    select
+        vehicle_license_number,
+        event_type,
+        event_at,
+    from arrivals
     union all
-    select * from departures
+    select
+        vehicle_license_number,
+        event_type,
+        event_at,
+    from departures
     union all
-    select * from changes
+    select
+        vehicle_license_number,
+        event_type,
+        event_at,
+    from changes
 )
 
 select * from final

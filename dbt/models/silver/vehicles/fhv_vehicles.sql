@@ -6,18 +6,6 @@ listed_vehicles as (
 
 -- Of the lines of one licence the one that ends last stands; then the text of the line decides, so
 -- that the same list always gives the same row.
-ranked_vehicles as (
-    select
-        *,
-        count(*) over (partition by vehicle_license_number) as line_count,
-        row_number() over (
-            partition by vehicle_license_number
-            order by expiration_date_new_york desc nulls last, to_json_string(listed_vehicles)
-        ) as line_rank,
-    from listed_vehicles
-    where vehicle_license_number is not null and not is_deleted
-),
-
 final as (
     select
         vehicle_license_number,
@@ -38,7 +26,7 @@ final as (
         status_reason_code,
 
         model_year,
-        line_count,
+        count(*) over (partition by vehicle_license_number) as line_count,
 
         coalesce(wheelchair_code = 'WAV' or vehicle_code = 'WAV', false) as is_accessible,
         coalesce(wheelchair_code = 'PILOT', false) as is_pilot,
@@ -49,8 +37,13 @@ final as (
         hack_up_date_new_york,
         written_at_new_york,
         listed_at,
-    from ranked_vehicles
-    where line_rank = 1
+    from listed_vehicles
+    where vehicle_license_number is not null and not is_deleted
+    qualify
+        row_number() over (
+            partition by vehicle_license_number
+            order by expiration_date_new_york desc nulls last, to_json_string(listed_vehicles)
+        ) = 1
 )
 
 select * from final

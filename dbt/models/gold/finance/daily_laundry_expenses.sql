@@ -1,0 +1,16 @@
+with
+
+spread_expenses as (
+    select * from {{ ref('daily_spread_expenses') }}
+),
+
+final as (
+    select
+        date,
+        daily_cost,
+        average_daily_cost,
+    from spread_expenses
+    where item = 'LAUNDRY'
+)
+
+select * from final

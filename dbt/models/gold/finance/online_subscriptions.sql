@@ -1,0 +1,18 @@
+with
+
+expenses as (
+    select * from {{ ref('ledger_expenses') }}
+),
+
+final as (
+    select
+        entry_id as id,
+        year_month,
+        counterparty as `to`,
+        amount as cost,
+        account as source,
+    from expenses
+    where item = 'SUBSCRIPTION'
+)
+
+select * from final

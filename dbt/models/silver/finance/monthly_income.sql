@@ -1,0 +1,18 @@
+with
+
+income as (
+    select * from {{ ref('ledger_income') }}
+),
+
+final as (
+    select
+        year_month,
+        entry_type as type,
+        item,
+        sum(amount) as amount,
+        count(*) as entry_count,
+    from income
+    group by year_month, type, item
+)
+
+select * from final

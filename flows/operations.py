@@ -1,0 +1,33 @@
+"""The marts over the platform's own ledger: what the deployment `elt/operations` runs.
+
+There is nothing to extract: `_loads`, `_rejects`, `_jobs`, `_builds`, `_requests` and `_fields` are
+written by the runs of the sources, and all are read anew. So its cron alone decides how often.
+
+Requires: the platform's blocks (`python -m blocks.register`).
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.platform import load_blocks
+from tasks.build import describe
+from tasks.due import operations_due, run_build
+from tasks.platform import connect
+
+SOURCE = "operations"
+
+
+@flow(name="elt", flow_run_name="elt operations")
+def operations() -> State:
+    """Build and test the marts over the ledger."""
+    blocks = load_blocks()
+    platform = connect(blocks)
+    platform.warehouse.ensure_ledger()
+    try:
+        built = run_build(platform, blocks, SOURCE, operations_due(platform))
+    finally:
+        platform.warehouse.flush_jobs(SOURCE)
+    return Completed(message=describe(built))

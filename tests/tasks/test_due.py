@@ -1,0 +1,143 @@
+"""When a build is due: after an applied batch, a change of the code, and once per Manila day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.version import code_version
+from sources.finance import TABLE
+from tasks import due
+from tasks.build import BuildResult, NodeFailure
+from tasks.due import Due, due_build, follows_calendar, operations_due, record_build, run_build
+from tests.lab import Lab
+
+MANILA = timedelta(hours=8)
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """A ledger without a line."""
+    lab = make_lab(kit="finance", size=0)
+    lab.platform.warehouse.ensure_ledger()
+    return lab
+
+
+def now(lab: Lab) -> datetime:
+    moment: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
+    return moment
+
+
+def apply_batch(lab: Lab, source: str = "finance", state: str = "applied") -> datetime:
+    """A batch is applied, by BigQuery's clock."""
+    line = {"batch_id": "b", "source": source, "state": state, "applied_at": "now"}
+    lab.platform.warehouse.insert_line("_loads", line, source)
+    sql = f"SELECT MAX(applied_at) AS applied_at FROM {{raw}}._loads WHERE source = '{source}'"
+    applied_at: datetime = lab.query(sql)[0]["applied_at"]
+    return applied_at
+
+
+def built(
+    lab: Lab, covers: datetime, asked: datetime, source: str = "finance", **line: Any
+) -> None:
+    """A successful build of this code."""
+    defaults = {"source": source, "state": "succeeded", "code_version": code_version()}
+    times = {"covers_applied_at": covers, "asked_at": asked}
+    lab.platform.warehouse.insert_line("_builds", defaults | times | line, source)
+
+
+def midnight_in_manila(lab: Lab) -> datetime:
+    """When the current day began there."""
+    local = now(lab) + MANILA
+    return local.replace(hour=0, minute=0, second=0, microsecond=0) - MANILA
+
+
+def test_nothing_is_due_before_anything_is_applied(lab: Lab) -> None:
+    assert due_build(lab.platform, "finance") is None
+    apply_batch(lab, state="looked")
+    apply_batch(lab, source="openweather")
+    assert due_build(lab.platform, "finance") is None
+
+
+def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(lab: Lab) -> None:
+    applied_at = apply_batch(lab)
+    before = now(lab)
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.covers_applied_at == applied_at
+    assert before <= wanted.asked_at <= now(lab)
+    built(lab, applied_at, before, state="failed")
+    built(lab, applied_at, before, code_version="another")
+    built(lab, applied_at, before, source="openweather")
+    built(lab, applied_at - timedelta(seconds=1), before)
+    assert due_build(lab.platform, "finance")
+    built(lab, applied_at, before)
+    assert due_build(lab.platform, "finance") is None
+
+
+def test_what_follows_the_calendar_is_due_once_per_manila_day(lab: Lab) -> None:
+    applied_at = apply_batch(lab)
+    midnight = midnight_in_manila(lab)
+    built(lab, applied_at, midnight - timedelta(microseconds=1))
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.covers_applied_at == applied_at
+    built(lab, applied_at, midnight)
+    assert due_build(lab.platform, "finance") is None
+
+
+def test_what_does_not_follow_the_calendar_stays_built(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due, "follows_calendar", lambda source: False)
+    applied_at = apply_batch(lab)
+    built(lab, applied_at, now(lab) - timedelta(days=40))
+    assert due_build(lab.platform, "finance") is None
+
+
+def test_the_workers_clock_decides_nothing(lab: Lab) -> None:
+    """A build whose own times are of another day counts by the time it was asked for."""
+    applied_at = apply_batch(lab)
+    wrong = now(lab) + timedelta(days=2)
+    built(lab, applied_at, midnight_in_manila(lab) - MANILA, started_at=wrong, ended_at=wrong)
+    wanted = due_build(lab.platform, "finance")
+    assert wanted
+    record_build(lab.platform, "finance", wanted, result_of(wrong - timedelta(days=4)))
+    assert due_build(lab.platform, "finance") is None
+
+
+def result_of(at: datetime, *failures: NodeFailure) -> BuildResult:
+    return BuildResult("build", at, at, 1, len(failures), 0, 0, 0, failures)
+
+
+def test_a_build_that_failed_today_is_due_again(lab: Lab) -> None:
+    wanted = Due(apply_batch(lab), now(lab))
+    failure = NodeFailure("monthly_pnl", "error", None, "")
+    record_build(lab.platform, "finance", wanted, result_of(now(lab), failure))
+    assert due_build(lab.platform, "finance")
+
+
+def test_the_sources_say_whether_they_follow_the_calendar() -> None:
+    assert follows_calendar("finance")
+    assert not follows_calendar("ph_news")
+    assert not follows_calendar("no_such_source")
+
+
+def test_the_operations_marts_are_built_from_the_labs_own_ledger(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab.control("set", {"rows": [list(TABLE.column_names)]})
+    lab.run()
+    monkeypatch.setenv("DBT_DATASET_PREFIX", "due_")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wanted = operations_due(lab.platform)
+    assert abs(wanted.asked_at - datetime.now(UTC)) < timedelta(minutes=5)
+    run_build(lab.platform, lab.blocks, "operations", wanted)
+    rows = lab.query("SELECT * FROM due_gold.daily_source_operations ORDER BY source")
+    assert [(row["source"], row["run_count"], row["build_count"]) for row in rows] == [
+        ("finance", 1, 0)
+    ]
+    (line,) = lab.query("SELECT source, state, asked_at FROM {raw}._builds")
+    assert line == {"source": "operations", "state": "succeeded", "asked_at": wanted.asked_at}
