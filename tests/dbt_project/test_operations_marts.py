@@ -69,6 +69,13 @@ LINES: dict[str, list[dict[str, Any]]] = {
             "watermark": "2026-03-01 17:00:00+00",
             "applied_at": "2026-03-01 17:00:00+00",
         },
+        LOAD
+        | {
+            "batch_id": "b1",
+            "source": "usgs",
+            "state": "undone",
+            "applied_at": "2026-03-01 17:30:00+00",
+        },
     ],
     "_rejects": [
         {"batch_id": "b1", "row_number": 3, "reason": "no id", "is_expected": True}
@@ -146,6 +153,7 @@ MARCH_1: dict[str, Any] = {
     "quiet_look_count": 0,
     "failed_load_count": 1,
     "unapplied_batch_count": 0,
+    "undone_batch_count": 0,
     "extracted_row_count": 12,
     "written_row_count": 10,
     "inserted_row_count": 7,
@@ -174,6 +182,7 @@ MARCH_2 = dict.fromkeys(MARCH_1, 0) | {
     "run_count": 2,
     "applied_batch_count": 1,
     "quiet_look_count": 1,
+    "undone_batch_count": 1,
     "extracted_row_count": 5,
     "written_row_count": 5,
     "inserted_row_count": 5,
