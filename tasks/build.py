@@ -64,14 +64,20 @@ class BuildFailed(Exception):
 
 
 def build(
-    select: str | Sequence[str], target_path: Path, env: Mapping[str, str], query: Query
+    select: str | Sequence[str],
+    target_path: Path,
+    env: Mapping[str, str],
+    query: Query,
+    *,
+    full_refresh: bool = False,
 ) -> BuildResult:
     """Builds and tests the selected nodes, for example `source:usgs_earthquake+`.
 
     In a flow run each node is a task run, and dbt's lines are in the run's log; elsewhere they go
     to stdout. `env` is set in os.environ for the duration, so one build at a time per process.
     Artifacts and dbt's log are written to `target_path`; the same path again saves the parsing.
-    `query` runs one SELECT: it fetches the keys of the rows that failed a test.
+    `query` runs one SELECT: it fetches the keys of the rows that failed a test. With
+    `full_refresh` incremental models are made anew from all of their rows.
 
     Raises BuildFailed when a node failed, nothing was selected or dbt could not start.
     """
@@ -80,7 +86,8 @@ def build(
     # So that what stands there afterwards was written by this build.
     (target_path / "run_results.json").unlink(missing_ok=True)
     with environment(env):
-        cause = _invoke([select] if isinstance(select, str) else select, target_path)
+        selected = [select] if isinstance(select, str) else select
+        cause = _invoke(selected, target_path, full_refresh)
     run_results = _read_json(target_path / "run_results.json")
     manifest = _read_json(target_path / "manifest.json")
     result = summarise(run_results, manifest, started_at, datetime.now(UTC), cause)
@@ -93,7 +100,7 @@ def build(
     raise BuildFailed(replace(result, failures=failures))
 
 
-def _invoke(select: Sequence[str], target_path: Path) -> str | None:
+def _invoke(select: Sequence[str], target_path: Path, full_refresh: bool) -> str | None:
     """Runs dbt. None when all went well, else what dbt says about it."""
     # dbt and its adapter take 4 s to import: runs that build nothing do not pay for it.
     from dbt_common.events.base_types import EventLevel
@@ -149,6 +156,7 @@ def _invoke(select: Sequence[str], target_path: Path) -> str | None:
     # Unit tests check the SQL against fixed rows: `make test` runs them. Here they would only
     # cost queries and leave passing tables in the datasets of the readers.
     arguments += ["--exclude-resource-type", "unit_test", "--no-use-colors"]
+    arguments += ["--full-refresh"] * full_refresh
     try:
         with request_deadline(REQUEST_SECONDS):
             succeeded = runner.invoke(arguments).success

@@ -33,11 +33,13 @@ DAY_OF = "Asia/Manila"
 class Due:
     """A build to run. Lines of the ledger up to `covers_applied_at` will be in it.
 
-    `asked_at` is BigQuery's clock before it begins.
+    `asked_at` is BigQuery's clock before it begins. `full_refresh` is for what increments would not
+    notice: other models, and rows that an undo took away.
     """
 
     covers_applied_at: datetime
     asked_at: datetime
+    full_refresh: bool = False
 
 
 def due_build(platform: Platform, source: str) -> Due | None:
@@ -58,6 +60,10 @@ def due_build(platform: Platform, source: str) -> Due | None:
                     SELECT MAX(applied_at) FROM {names.raw("_loads")}
                     WHERE source = {literal(source)} AND state IN ('applied', 'undone')
                 ) AS last_applied_at,
+                (
+                    SELECT MAX(applied_at) FROM {names.raw("_loads")}
+                    WHERE source = {literal(source)} AND state = 'undone'
+                ) AS last_undone_at,
                 covered_at,
                 IFNULL(
                     DATE(last_asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
@@ -80,7 +86,9 @@ def due_build(platform: Platform, source: str) -> Due | None:
     is_covered = covered is not None and covered >= last
     if is_covered and (rows[0]["is_of_today"] or not follows_calendar(source)):
         return None
-    return Due(last, rows[0]["asked_at"])
+    undone = rows[0]["last_undone_at"]
+    is_other = covered is None or (undone is not None and undone > covered)
+    return Due(last, rows[0]["asked_at"], full_refresh=is_other)
 
 
 def operations_due(platform: Platform) -> Due:
@@ -115,6 +123,7 @@ def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due)
                 target_path(blocks, source),
                 env,
                 lambda sql: platform.warehouse.query(sql, source=source, purpose="build"),
+                full_refresh=due.full_refresh,
             )
         except BuildFailed as failed:
             record_build(platform, source, due, failed.result)

@@ -78,6 +78,21 @@ def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(lab: Lab) 
     assert due_build(lab.platform, "finance") is None
 
 
+def test_increments_do_not_do_for_other_code_nor_after_an_undo(lab: Lab) -> None:
+    applied_at = apply_batch(lab)
+    first = due_build(lab.platform, "finance")
+    built(lab, applied_at, now(lab))
+    applied_at = apply_batch(lab)
+    second = due_build(lab.platform, "finance")
+    built(lab, applied_at, now(lab))
+    undone_at = apply_batch(lab, state="undone")
+    third = due_build(lab.platform, "finance")
+    assert first and second and third
+    assert (first.full_refresh, second.full_refresh, third.full_refresh) == (True, False, True)
+    built(lab, undone_at, now(lab))
+    assert due_build(lab.platform, "finance") is None
+
+
 def test_what_follows_the_calendar_is_due_once_per_manila_day(lab: Lab) -> None:
     applied_at = apply_batch(lab)
     midnight = midnight_in_manila(lab)

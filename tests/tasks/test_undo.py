@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,27 @@ def test_rejects_are_kept_and_marts_are_due(bare: Lab) -> None:
     assert before and after
     assert before.covers_applied_at < after.covers_applied_at
     assert len(bare.query("SELECT * FROM {raw}._rejects")) == 1
+
+
+def test_marts_that_grow_forget_what_was_undone(
+    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Increments alone would keep it: rows that are gone from raw bring no news."""
+    lab = make_lab(size=20)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    marts = "SELECT event_id, magnitude, is_deleted FROM {raw}_silver.earthquake_events"
+    marts += " WHERE occurred_at IS NULL OR occurred_at IS NOT NULL ORDER BY 1"
+    marts = marts.replace("{raw}", lab.platform.warehouse.raw_dataset)
+    lab.run()
+    assert lab.build()
+    was = lab.query(marts)
+    lab.control("advance")
+    lab.run()
+    assert lab.build()
+    assert lab.query(marts) != was
+    take_back_last(lab)
+    assert lab.build()
+    assert lab.query(marts) == was
 
 
 def test_a_column_added_since_is_null_afterwards(bare: Lab) -> None:
