@@ -25,8 +25,8 @@ def replay(
     """Load a batch again under the rule of order, whatever the ledger says of it.
 
     Its copy is of the same observation, so it changes nothing that is newer; where to go on reading
-    stays as it is. Repeating it is safe. Raises NotPossible when there is no such batch, or none of
-    this source, InvalidManifest or FileNotFoundError when its parts are not what was uploaded.
+    stays as it is. Repeating it is safe. Raises NotPossible when there is no such batch, none of
+    this source, or a part of it is gone, InvalidManifest when its parts are not what was uploaded.
     """
     platform.warehouse.ensure_ledger()
     with step("replay.find"):
@@ -82,11 +82,17 @@ def copy(
     batch_id = replay_id(last_of_observation(platform.warehouse, original))
     base = platform.prefix(original.source)
     for part in original.parts:
-        with (
-            step("replay.part"),
-            fetched(landing, f"{base}{original.batch_id}/", part) as file,
-        ):
-            platform.landing.put(f"{base}{batch_id}/{part.name}", file.read())
+        try:
+            with (
+                step("replay.part"),
+                fetched(landing, f"{base}{original.batch_id}/", part) as file,
+            ):
+                platform.landing.put(f"{base}{batch_id}/{part.name}", file.read())
+        except FileNotFoundError as error:
+            raise NotPossible(
+                f"batch {original.batch_id} of {original.source} cannot be replayed: "
+                f"{error} is gone"
+            ) from error
     note = f"replay of {original.batch_id}"
     again = structs.replace(
         original,
