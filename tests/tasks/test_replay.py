@@ -21,6 +21,7 @@ from tasks.platform import connect
 from tasks.replay import replay
 from tasks.report import report
 from tests.lab import KITS, Event, Lab
+from tests.reliability.matrix import crossed, only
 from tests.reliability.test_kill import PHASES, steps_in_code
 from tests.tasks.test_load import commit_batch, quake, values
 from tests.tasks.test_undo import applied, live, take_back
@@ -266,17 +267,12 @@ def test_every_point_of_a_replay_is_reached(kit: str, stack_env: dict[str, str])
     assert set(trace(kit, tuple(stack_env.items()))) == set(POINTS)
 
 
-# It dies on both sides of its own steps, and before those of the ordinary course, which
-# tests/reliability/test_kill.py has for every source.
-CASES = [
-    pytest.param(kit, point, id=f"{kit}-{point[1]}-{point[0]}")
-    for kit in KILLED
-    for point in POINTS
-    if point[0].startswith("replay.") or (kit, point[1]) == (KILLED[0], "before")
-]
+def is_quick(kit: str, point: Event) -> bool:
+    """Its own steps; tests/reliability/test_kill.py has those of the ordinary course."""
+    return kit == KILLED[0] and point[0].startswith("replay.") and point[1] == "before"
 
 
-@pytest.mark.parametrize(("kit", "point"), CASES)
+@pytest.mark.parametrize(("kit", "point"), only(is_quick, crossed(KILLED, POINTS)))
 def test_a_replay_killed_anywhere_is_made_good_by_repeating_it(
     kit: str, point: Event, make_lab: Callable[..., Lab]
 ) -> None:
