@@ -26,7 +26,7 @@ from sandbox.parts import isolated
 from sandbox.stack import ROOT, Stack
 from tests.lab import KITS, Lab
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
