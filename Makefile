@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test lint bench test-cloud lock clean
+.PHONY: help install demo down status test lint bench cost test-cloud lock clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
@@ -14,6 +14,7 @@ help:
 	@echo "make down        stop everything that demo started"
 	@echo "make test        lint, types and the whole suite"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
+	@echo "make cost        what BigQuery bills for the statements sent (docs/cost.md)"
 	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
 	@echo "make lock        resolve the dependencies anew"
 
@@ -49,12 +50,16 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 dbt
 
 test: lint
 	$(BIN)/pytest -m "not cloud" -n 2 --dist loadscope
 
 bench: install
 	@$(BIN)/python -m tests.bench
+
+cost: install
+	@$(BIN)/python -m tests.cost
 
 test-cloud: install
 	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)
