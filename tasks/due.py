@@ -59,7 +59,7 @@ def due_build(platform: Platform, source: str) -> Due | None:
     if last is None:
         return None
     is_covered = covered is not None and covered >= last
-    is_proved = state["is_whole_of_today"] or proved is not None and proved >= last
+    is_proved = state["is_whole_of_today"] or (proved is not None and proved >= last)
     is_current = state["is_of_today"] or not follows_calendar(source)
     if is_covered and is_proved and is_current:
         return None

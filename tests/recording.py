@@ -17,17 +17,18 @@ from core import ledger
 from core.schema import META, REJECTS, STAGED, Column, Table
 from tasks.build import PROJECT_DIR, environment
 from tasks.due import dbt_environment, due_build
-from tests.googlesql import Analyser
+from tests.googlesql import Analyser, Refused, Statement, created_name, type_name
 from tests.lab import KITS, Lab
 
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 RAW, PREFIX = "recorded_raw", "recorded_"
 ROWS = 60
-# What a build adds to, and all that it is made of; every other model is made anew from compiled SQL.
+# What a build adds to, and all that this is made of; other models are made anew.
 REMEMBERING = (
     *("--select", "+earthquake_events", "+weather_hours"),
     *("+earthquake_magnitude_history", "+fhv_license_history"),
 )
+FENCE = (("source", "STRING"), ("batch_id", "STRING"), ("fenced_at", "TIMESTAMP"))
 SNAPSHOT_COLUMNS = (
     ("dbt_scd_id", "STRING"),
     ("dbt_updated_at", "TIMESTAMP"),
@@ -99,7 +100,7 @@ class Recording:
         return found
 
     def nodes_of(self, source: str) -> list[dict[str, Any]]:
-        """What `dbt build --select @source:...` takes: all below the source, and what that needs."""
+        """What `@source:...` selects: all below the source, and what that needs."""
         manifest = self.manifest
         tables = [
             name for name, node in manifest["sources"].items() if node["source_name"] == source
@@ -220,19 +221,59 @@ def catalog(recording: Recording) -> Analyser:
     for table in recording.tables.values():
         analyser.add(
             recording.raw(f"_fence__{table.source}"),
-            [("source", "STRING"), ("batch_id", "STRING"), ("fenced_at", "TIMESTAMP")],
+            FENCE,
         )
     return analyser
 
 
-def add_node(analyser: Analyser, node: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The columns of a seed, model or snapshot, which the analyser knows from now on."""
-    columns: list[tuple[str, Any]]
+@dataclass
+class Analysis:
+    """What Google's analyser says of a recording.
+
+    `columns`: node to what it gives. `statements`: SQL of a job or of a change to its statements.
+    `refused`: its words on what BigQuery would not take.
+    """
+
+    columns: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    statements: dict[str, list[Statement]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+
+def analyse(recording: Recording) -> Analysis:
+    """All nodes as for a full refresh, what a second build adds, and all jobs."""
+    found = Analysis()
+    analyser = catalog(recording)
+    for node in recording.nodes:
+        try:
+            columns = output_of(analyser, node)
+        except Refused as refused:
+            found.refused.append(f"{node['name']}: {refused}")
+            continue
+        found.columns[node["unique_id"]] = [(name, type_name(type_)) for name, type_ in columns]
+        if node["resource_type"] != "test":
+            analyser.add(node["relation_name"], columns)
+    changes = [(node, sql) for node, sent in recording.changes.items() for sql in sent]
+    for node, sql in changes:
+        try:
+            output = analyser.output(sql)
+        except Refused as refused:
+            found.refused.append(f"{node}: {refused}")
+            continue
+        creates = created_name(sql)
+        if creates and "__dbt_tmp" in creates:
+            analyser.add(creates, output)
+        found.statements[sql] = [Statement(sql, None, tuple(output), creates)]
+    for source in recording.loads:
+        for job in (*recording.loads[source], *recording.looks[source]):
+            try:
+                found.statements[job.sql] = catalog(recording).run(job.sql)
+            except Refused as refused:
+                found.refused.append(f"{job.purpose} of {source}: {refused}")
+    return found
+
+
+def output_of(analyser: Analyser, node: dict[str, Any]) -> list[tuple[str, Any]]:
     if node["resource_type"] == "seed":
-        columns = [(name, type_.upper()) for name, type_ in node["config"]["column_types"].items()]
-    else:
-        columns = analyser.output(node["compiled_code"])
-    if node["resource_type"] == "snapshot":
-        columns += SNAPSHOT_COLUMNS
-    analyser.add(node["relation_name"], columns)
-    return columns
+        return [(name, type_.upper()) for name, type_ in node["config"]["column_types"].items()]
+    columns = analyser.output(node["compiled_code"])
+    return [*columns, *SNAPSHOT_COLUMNS] if node["resource_type"] == "snapshot" else columns

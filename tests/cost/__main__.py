@@ -10,7 +10,7 @@ from sandbox.parts import isolated
 from sandbox.stack import Stack
 from tests.cost.document import render
 from tests.cost.month import ROOT
-from tests.recording import STORES, record
+from tests.recording import STORES, analyse, record
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         finally:
             stack.down()
     path = ROOT / "docs" / "cost.md"
-    path.write_text(render(recording))
+    path.write_text(render(recording, analyse(recording)))
     print(path.relative_to(ROOT))
 
 

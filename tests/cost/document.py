@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tests.cost.month import BATCH_ROWS, BUDGET, NEWS, ROWS, Line, Model
+from tests.cost.month import BATCH_ROWS, BUDGET, NEWS, ROWS, TOUCHED_MONTHS, Line, Model
 from tests.cost.pricing import FLOOR, GIB, MIB
-from tests.recording import Recording
+from tests.recording import Analysis, Recording
 
 SCALES = (1, 10, 100)
 # What touches a table that only ever grows, in the run of an hour.
@@ -17,46 +17,48 @@ def total(lines: Iterable[Line]) -> float:
     return sum(line.monthly for line in lines)
 
 
-def render(recording: Recording) -> str:
+def render(recording: Recording, analysis: Analysis) -> str:
     """The whole page, in Markdown."""
-    models = {scale: Model(recording, scale) for scale in SCALES}
+    models = {scale: Model(recording, analysis, scale) for scale in SCALES}
     lines = {scale: list(model.lines()) for scale, model in models.items()}
+    news = ", ".join(f"{name} {share:g}" for name, share in NEWS.items())
     return f"""\
 # What BigQuery bills
 
-`make cost` writes this page; `tests/dbt_project/test_bigquery.py` fails when a month after a year of
-operation exceeds {BUDGET // GIB} GiB, half of the TiB that is free. Every statement that a load of news, a look
-without news and a build send was recorded on the embedded stack; nothing was billed.
+`make cost` writes this page; `tests/dbt_project/test_bigquery.py` fails when a month after a year
+of operation exceeds {BUDGET // GIB} GiB, half of the TiB that is free. Every statement that a load
+of news, a look without news and a build send was recorded on the embedded stack. It is a model:
+nothing here was billed, and `raw._jobs` and `raw._builds` tell what is.
 
-**Counted by BigQuery's rules**: the columns that a statement reads, views written out; of a table that
-is partitioned by month all partitions, or two where constants bound them; at least {FLOOR // MIB} MiB per table
-and statement, also for the statements of a script, its temporary tables, and the target of an INSERT;
-for UPDATE, DELETE and MERGE every column of the target; every branch of a script. A table that a
-statement names twice counts once. Load jobs, views and metadata are free. How often: the schedules of
-`prefect.yaml` in a month of 30 days.
+**Counted by BigQuery's rules**: the columns that a statement reads, views written out; of a table
+partitioned by month all partitions, or {TOUCHED_MONTHS} where constants bound them; at least
+{FLOOR // MIB} MiB per table and statement, also in a script, also for its temporary tables and for
+the target of an INSERT; every column of the target of UPDATE, DELETE and MERGE; every branch of a
+script. A table that a statement names twice counts once. Load jobs, views and metadata are free.
+How often: the schedules of `prefect.yaml` in a month of 30 days.
 
-**Assumed**: rows after a year ({_listed(ROWS)}); a batch of
-{_listed(BATCH_ROWS)}, or the whole list; the share of runs that find news
-({", ".join(f"{name} {share:g}" for name, share in NEWS.items())}); one build per load of news, of which one a day has every
-test; rows of a model as many as its grain allows, else as its largest parent has; texts as long as the
-stand-ins' are. A backfill, a full refresh, a failed run and a person's own queries come on top, and so
-do the flows that read the ledger or the catalog.
+**Assumed**: rows after a year ({_listed(ROWS)}); rows of a batch ({_listed(BATCH_ROWS)}, else the
+whole list); the share of runs that find news ({news}); one build per load of news, one a day with
+every test; rows of a model as many as its grain allows, else as its largest parent has; texts as
+long as the stand-ins'. A backfill, a full refresh, a failed run and a person's own queries come on
+top, and so do flows that read the ledger or the catalog.
 
 {_month(lines[1])}
 
 ## As the tables grow
 
-The same month with ten and a hundred times the history, the batches being what they are. What is asked
-each hour of the tables that grow:
+MiB that one hour's batch bills, where the tables hold ten and a hundred times the history:
 
 {_growth(recording, models)}
 
+The same for the whole month, GiB:
+
 {_totals(lines)}
 
-What grows: the questions where the batch's keys stand and what is new, over three narrow columns of the
-whole table (the key, its time and when it was written); the tests of keys, over one; and every model
-that is made anew as a whole, which [the marts](models.md) list. A merge does not: constants bound it to
-the months of the rows that changed.
+A merge costs what its batch changed: constants bound it to the months of the rows. What grows with
+the table are the questions before it (where the batch's keys stand, what is new), over the key, its
+time and the time of writing; the tests of keys, over one column; and every model that is made anew
+as a whole, which [the marts](models.md) list.
 """
 
 
@@ -88,10 +90,11 @@ def _month(lines: list[Line]) -> str:
 
 
 def _growth(recording: Recording, models: dict[int, Model]) -> str:
-    rows = []
-    for what, cost in hourly(recording, models).items():
-        rows.append((what, *(f"{value / MIB:,.0f}" for value in cost)))
-    return _table(("MiB", *(f"{scale}x" for scale in SCALES)), rows)
+    rows = [
+        (what, *(f"{value / MIB:,.0f}" for value in cost))
+        for what, cost in hourly(recording, models).items()
+    ]
+    return _table(("what", *(f"{scale}x" for scale in SCALES)), rows)
 
 
 def hourly(recording: Recording, models: dict[int, Model]) -> dict[str, list[float]]:
@@ -121,4 +124,4 @@ def _totals(lines: dict[int, list[Line]]) -> str:
         for source in sources
     ]
     rows.append(("**all**", *(f"**{total(found) / GIB:,.1f}**" for found in lines.values())))
-    return _table(("GiB a month", *(f"{scale}x" for scale in SCALES)), rows)
+    return _table(("source", *(f"{scale}x" for scale in SCALES)), rows)

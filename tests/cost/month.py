@@ -1,4 +1,4 @@
-"""A month of the platform: how large its tables are taken to be, how often it runs, what that bills.
+"""A month of the platform: how large its tables are taken to be, how often it runs, what it bills.
 
 What is assumed stands here as data; the statements are those of a recording.
 """
@@ -19,7 +19,7 @@ from core import ledger
 from tasks.build import DAILY_TESTS
 from tests.cost.pricing import Sized, Warehouse, width_of
 from tests.googlesql import created_name, read_script, type_name
-from tests.recording import Job, Recording, add_node, catalog
+from tests.recording import FENCE, Analysis, Job, Recording
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET = 512 * 2**30
@@ -69,10 +69,25 @@ DATES = {
     "hour_started_at": 8_760,
 }
 VALUES = {
-    **{"calendar": 2, "magnitude_class": 8, "region": 200, "location": 3, "source": 6},
-    **{"category": 7, "source_site": 60, "published_hour_manila": 25, "item": 30, "type": 20},
-    **{"purpose": 5, "job_type": 2, "table_name": 5, "reason": 5, "is_expected": 2},
-    **{"base_number": 900, "base_type": 5, "license_type": 3, "model_year": 25},
+    "calendar": 2,
+    "magnitude_class": 8,
+    "region": 200,
+    "location": 3,
+    "source": 6,
+    "category": 7,
+    "source_site": 60,
+    "published_hour_manila": 25,
+    "item": 30,
+    "type": 20,
+    "purpose": 5,
+    "job_type": 2,
+    "table_name": 5,
+    "reason": 5,
+    "is_expected": 2,
+    "base_number": 900,
+    "base_type": 5,
+    "license_type": 3,
+    "model_year": 25,
 }
 # By which names statements bound the column that partitions a table.
 RANGES = {
@@ -82,7 +97,7 @@ RANGES = {
     "weather_hours": {"hour_started_at"},
     **{name: {column} for name, (_, column) in ledger.TABLES.items()},
 }
-MONTHS = 12
+MONTHS, TOUCHED_MONTHS = 12, 2
 
 
 @dataclass(frozen=True)
@@ -106,8 +121,8 @@ class Model:
     A batch stays as it is: what grows is what stands already.
     """
 
-    def __init__(self, recording: Recording, scale: float = 1) -> None:
-        self.recording = recording
+    def __init__(self, recording: Recording, analysis: Analysis, scale: float = 1) -> None:
+        self.recording, self.analysis = recording, analysis
         self.scale = scale
         self.warehouse = Warehouse()
         self.rows: dict[str, float] = {}
@@ -124,7 +139,7 @@ class Model:
         }
         ranges = frozenset(RANGES.get(table.rpartition(".")[2], ()))
         months = MONTHS * self.scale if ranges else 1
-        return Sized(columns, types, rows, months, ranges)
+        return Sized(columns, types, rows, months, ranges, TOUCHED_MONTHS)
 
     def _add_raw(self) -> None:
         for name, columns in self.recording.raw_tables().items():
@@ -133,18 +148,16 @@ class Model:
             self.rows[name] = ROWS[short] * self.scale
             types = {column.name: column.type for column in columns}
             self.warehouse.tables[name] = self._sized(name, types, self.rows[name])
-        fence = {"source": "STRING", "batch_id": "STRING", "fenced_at": "TIMESTAMP"}
         for table in self.recording.tables.values():
             name = self.recording.raw(f"_fence__{table.source}")
-            self.warehouse.tables[name] = self._sized(name, fence, 1)
+            self.warehouse.tables[name] = self._sized(name, dict(FENCE), 1)
 
     def _add_models(self) -> None:
-        analyser = catalog(self.recording)
         for node in self.recording.nodes:
             if node["resource_type"] == "test":
                 continue
             name = node["relation_name"].replace("`", "")
-            types = {column: type_name(type_) for column, type_ in add_node(analyser, node)}
+            types = dict(self.analysis.columns[node["unique_id"]])
             self.rows[name] = self._rows_of(node)
             if node["config"]["materialized"] == "view":
                 self.warehouse.add_view(name, node["compiled_code"])
@@ -182,9 +195,8 @@ class Model:
             for name, columns in self.recording.staging_tables.items():
                 types = {column.name: column.type for column in columns}
                 self.warehouse.tables[name] = self._sized(name, types, batch)
-            analyser = catalog(self.recording)
             variables = read_script(job.sql).variables
-            for statement in analyser.run(job.sql):
+            for statement in self.analysis.statements[job.sql]:
                 if found := self.warehouse.bill(statement.sql, variables):
                     billed.append(sum(found.values()))
                 if statement.creates and statement.creates not in self.warehouse.tables:
@@ -259,7 +271,7 @@ def is_daily(node: dict[str, Any]) -> bool:
 
 
 def runs_per_month() -> dict[str, int]:
-    """Source to the number of runs that its schedule makes, by Prefect's own reading of the cron."""
+    """Source to the number of runs of its schedule, by Prefect's own reading of the cron."""
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     found = {}
     for deployment in deployments:

@@ -1,9 +1,9 @@
 """What BigQuery's on-demand price counts of a statement, in bytes.
 
-https://cloud.google.com/bigquery/docs/best-practices-costs#bytes-processed (read 2026-11): the columns
-that are read, of the partitions that constants leave; at least 10 MB per table and statement; DML that
-updates or deletes reads every column of the partitions that it touches. Load jobs, views, copies and
-metadata are free. A statement of a script counts by itself, temporary tables included.
+https://cloud.google.com/bigquery/pricing#on_demand_pricing and .../docs/estimate-costs: the columns
+that are read, of the partitions that constants leave; at least 10 MB per table and statement; DML
+that updates or deletes reads every column of the partitions that it touches. Load jobs, views,
+copies and metadata are free. A statement of a script counts by itself, temporary tables included.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ FLOOR = 10 * MIB
 # adds its characters to two bytes.
 BYTES = {
     **dict.fromkeys(("INT64", "FLOAT64", "TIMESTAMP", "DATE", "DATETIME", "TIME"), 8),
-    **{"NUMERIC": 16, "BIGNUMERIC": 32, "BOOL": 1, "STRING": 2},
+    "NUMERIC": 16,
+    "BIGNUMERIC": 32,
+    "BOOL": 1,
+    "STRING": 2,
 }
 COMPARISONS = (exp.Between, exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 
@@ -41,7 +44,7 @@ class Sized:
     rows: float
     months: float = 1
     ranges: frozenset[str] = frozenset()
-    touched_months: float = 2
+    touched_months: float = 1
 
     def bytes_of(self, columns: set[str] | None, is_bounded: bool) -> float:
         """All columns when `columns` is None."""
@@ -106,7 +109,8 @@ class Warehouse:
 
     def _scans(self, query: exp.Expression) -> Iterator[tuple[str, set[str]]]:
         """Each scan of a table, with the columns of it that the result needs."""
-        schema = {name: dict(table.types) for name, table in self.tables.items()}
+        named = {table.name for table in query.find_all(exp.Table)} & self.tables.keys()
+        schema = {name: dict(self.tables[name].types) for name in named}
         tree = qualify(
             query.copy(), schema=schema, dialect="bigquery", validate_qualify_columns=False
         )
@@ -118,7 +122,7 @@ class Warehouse:
 
 
 def parsed(sql: str) -> exp.Expression:
-    """A statement in which a table's name is one part, `project.dataset.table`, and has an alias."""
+    """A statement in which a table's name is one part, `project.dataset.table`, with an alias."""
     tree = sqlglot.parse_one(sql, read="bigquery")
     for table in tree.find_all(exp.Table):
         if not table.alias:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from core import ledger
+from core.schema import META, REJECTS, STAGED, Column
+from core.sql import staging_table
+from tests.core.test_script import (
+    LEDGER,
+    LIST,
+    MANIFEST,
+    SCRIPTS,
+    SNAPSHOT,
+    TABLE,
+    VEHICLES,
+)
 from tests.cost.document import total
 from tests.cost.month import BUDGET, Model
-from tests.cost.pricing import FLOOR
-from tests.core.test_script import SCRIPTS
-from tests.googlesql import Refused, created_name, type_name
-from tests.recording import Recording, add_node, catalog, record
+from tests.cost.pricing import BYTES, FLOOR
+from tests.googlesql import Analyser, Refused
+from tests.recording import FENCE, Analysis, Recording, analyse, catalog, record
+
+SCALARS = set(BYTES)
 
 
 @pytest.fixture(scope="module")
@@ -19,84 +33,73 @@ def recording(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     return record(stack_env, tmp_path_factory.mktemp("recorded"))
 
 
-def problems(recording: Recording) -> list[str]:
-    """What the analyser refuses of the compiled project, by node."""
-    analyser = catalog(recording)
-    found = []
-    for node in recording.nodes:
-        name, config = node["name"], node["config"]
-        try:
-            if node["resource_type"] == "test":
-                columns = analyser.output(node["compiled_code"])
-            else:
-                columns = add_node(analyser, node)
-        except Refused as refused:
-            found.append(f"{name}: {refused}")
-            continue
-        types = {column: type_name(type_) for column, type_ in columns}
-        if any(column.startswith("$") for column in types) and node["resource_type"] != "test":
-            found.append(f"{name}: a column has no name")
-        if unknown := {column for column, type_ in types.items() if type_.startswith("TYPE_")}:
-            found.append(f"{name}: BigQuery has no such type: {unknown}")
-        if node["resource_type"] == "model":
-            declared = {
-                column: (properties["data_type"] or "").upper().partition("(")[0]
-                for column, properties in node["columns"].items()
-            }
-            if config["contract"]["enforced"] and declared != types:
-                differing = set(declared.items()) ^ set(types.items())
-                found.append(f"{name}: not as its contract says: {sorted(differing)}")
-    return found
+@pytest.fixture(scope="module")
+def analysis(recording: Recording) -> Analysis:
+    return analyse(recording)
 
 
-def test_every_compiled_model_and_test_is_bigquerys_sql_and_keeps_its_contract(
-    recording: Recording,
-) -> None:
+@pytest.fixture(scope="module")
+def model(recording: Recording, analysis: Analysis) -> Model:
+    return Model(recording, analysis)
+
+
+def test_every_statement_is_bigquerys_sql(recording: Recording, analysis: Analysis) -> None:
     kinds = [node["resource_type"] for node in recording.nodes]
     assert kinds.count("model") > 50 and kinds.count("test") > 150
-    assert (
-        sum(
-            node["config"]["contract"]["enforced"]
-            for node in recording.nodes
-            if node["resource_type"] == "model"
-        )
-        > 20
-    )
-    assert problems(recording) == []
-
-
-def test_what_a_build_adds_is_bigquerys_sql(recording: Recording) -> None:
-    """The statements of the second build: the questions, the temporary table and the merge."""
-    analyser = catalog(recording)
-    for node in recording.nodes:
-        if node["resource_type"] != "test":
-            add_node(analyser, node)
-    merged = set()
-    for node in recording.nodes:
-        for sql in recording.changes.get(node["unique_id"], ()):
-            output = analyser.output(sql)
-            if (created := created_name(sql)) and created != node["relation_name"].replace("`", ""):
-                analyser.add(created, output)
-            if "merge into" in sql.lower():
-                merged.add(node["name"])
+    assert analysis.refused == []
+    assert analysis.columns.keys() == {node["unique_id"] for node in recording.nodes}
+    merged = {
+        node.rpartition(".")[2]
+        for node, sent in recording.changes.items()
+        if any("merge into" in sql.lower() for sql in sent)
+    }
     assert merged == {
         *("earthquake_events", "weather_hours"),
         *("earthquake_magnitude_history", "fhv_license_history"),
     }
-
-
-def test_every_job_of_a_load_is_bigquerys_sql(recording: Recording) -> None:
     assert recording.loads.keys() == recording.looks.keys() == recording.tables.keys()
     for source, jobs in recording.loads.items():
         assert {job.purpose for job in jobs} >= {"apply", "ledger"}, source
-        for job in (*jobs, *recording.looks[source]):
-            assert catalog(recording).run(job.sql)
+
+
+def test_every_column_has_a_name_a_type_of_bigquery_and_that_of_its_contract(
+    recording: Recording, analysis: Analysis
+) -> None:
+    models = [node for node in recording.nodes if node["resource_type"] == "model"]
+    contracts = 0
+    for node in models:
+        types = dict(analysis.columns[node["unique_id"]])
+        assert not [column for column in types if column.startswith("$")], node["name"]
+        assert set(types.values()) <= SCALARS, node["name"]
+        if node["config"]["contract"]["enforced"]:
+            contracts += 1
+            declared = {
+                column: properties["data_type"].upper().partition("(")[0]
+                for column, properties in node["columns"].items()
+            }
+            assert types == declared, node["name"]
+    assert contracts > 20
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_variant_of_the_apply_is_bigquerys_sql(name: str, recording: Recording) -> None:
-    analyser = catalog(recording)
-    assert analyser.run(SCRIPTS[name])
+def test_every_variant_of_the_apply_is_bigquerys_sql(name: str) -> None:
+    analyser = Analyser()
+    for manifest, table in ((MANIFEST, TABLE), (SNAPSHOT, LEDGER), (LIST, VEHICLES)):
+        staged = staging_table(manifest.source, manifest.batch_id, "rows")
+        new = [("new", "STRING"), ("from", "STRING")]
+        analyser.add(f"a-project.raw.{table.name}", types_of((*table.columns, *META)))
+        analyser.add(
+            f"a-project.raw_staging.{staged}", [*types_of((*table.columns, *STAGED)), *new]
+        )
+        analyser.add(f"a-project.raw_staging.{staged}__rejects", types_of(REJECTS))
+        analyser.add(f"a-project.raw._fence__{table.source}", FENCE)
+    for ledger_table, (columns, _) in ledger.TABLES.items():
+        analyser.add(f"a-project.raw.{ledger_table}", types_of(columns))
+    assert len(analyser.run(SCRIPTS[name])) > 10
+
+
+def types_of(columns: Iterable[Column]) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in columns]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +119,10 @@ def test_the_analyser_refuses_what_the_emulator_takes(sql: str, recording: Recor
         catalog(recording).output(sql)
 
 
-def test_a_month_after_a_year_is_within_half_of_what_is_free(recording: Recording) -> None:
-    lines = list(Model(recording).lines())
+def test_a_month_after_a_year_is_within_half_of_what_is_free(
+    recording: Recording, model: Model
+) -> None:
+    lines = list(model.lines())
     assert {line.source for line in lines} == {*recording.tables, "operations"}
     assert all(line.each >= FLOOR for line in lines)
     month = total(lines)
@@ -125,16 +130,18 @@ def test_a_month_after_a_year_is_within_half_of_what_is_free(recording: Recordin
     assert 2**30 < month < BUDGET
 
 
-def test_the_page_says_what_is_billed(recording: Recording) -> None:
+def test_the_page_says_what_is_billed(model: Model) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "cost.md").read_text()
-    month = total(Model(recording).lines()) / 2**30
+    month = total(model.lines()) / 2**30
     (said,) = [line for line in page.splitlines() if line.startswith("| **all** |  |")]
     assert float(said.split("**")[3].replace(",", "")) == pytest.approx(month, rel=0.02)
 
 
-def test_what_is_merged_costs_what_changed_and_not_what_stands(recording: Recording) -> None:
+def test_what_is_merged_costs_what_changed_and_not_what_stands(
+    recording: Recording, analysis: Analysis, model: Model
+) -> None:
     """The same batch into tables with ten and a hundred times the history."""
-    small, large = Model(recording), Model(recording, 100)
+    small, large = model, Model(recording, analysis, 100)
     merged = {"earthquake_events", "weather_hours"}
     for node in recording.nodes:
         if node["name"] not in merged:
@@ -160,8 +167,10 @@ def test_what_is_merged_costs_what_changed_and_not_what_stands(recording: Record
         assert before_bytes <= after_bytes <= before_bytes + questions * growth, source
 
 
-def test_a_bound_that_is_no_constant_is_billed_in_full(recording: Recording) -> None:
-    model = Model(recording, 100)
+def test_a_bound_that_is_no_constant_is_billed_in_full(
+    recording: Recording, analysis: Analysis
+) -> None:
+    model = Model(recording, analysis, 100)
     name = recording.raw("usgs_earthquake__events")
     quoted = "`" + name.replace(".", "`.`") + "`"
     bounded = f"select id from {quoted} where time between timestamp '2026-01-01' and a_variable"
