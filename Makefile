@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test matrix soak lint bench test-cloud lock clean
+.PHONY: help install demo down status test matrix soak lint bench cost test-cloud lock clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
@@ -16,6 +16,7 @@ help:
 	@echo "make matrix      every fault at every place of every source (docs/reliability.md)"
 	@echo "make soak        random changes, runs, kills and faults: SEEDS=20 MINUTES=20"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
+	@echo "make cost        what BigQuery bills for the statements sent (docs/cost.md)"
 	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
 	@echo "make lock        resolve the dependencies anew"
 
@@ -51,6 +52,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 dbt
 
 test: lint
 	$(BIN)/pytest -m "not cloud and not matrix" -n 2 --dist loadscope
@@ -65,6 +67,9 @@ soak: install
 
 bench: install
 	@$(BIN)/python -m tests.bench
+
+cost: install
+	@$(BIN)/python -m tests.cost
 
 test-cloud: install
 	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)

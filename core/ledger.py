@@ -96,6 +96,7 @@ BUILDS = (
     Column("source", "STRING", "The source whose models were built."),
     Column("state", "STRING", "succeeded or failed."),
     Column("code_version", "STRING", "Digest of the code, models included."),
+    Column("suite", "STRING", "whole when every test ran, keys when only those of keys did."),
     Column("covers_applied_at", "TIMESTAMP", "Ledger lines up to here were in before it began."),
     Column("asked_at", "TIMESTAMP", "When it was found due, by BigQuery's clock, UTC."),
     Column("nodes_passed", "INT64"),

@@ -107,6 +107,7 @@ END IF;"""
 DECLARE known, newer INT64;
 DECLARE applied_at, bound_from, bound_to TIMESTAMP;
 DECLARE verdict_of_batch STRING DEFAULT 'applied';
+DECLARE counted STRING;
 DECLARE {", ".join(f"n_{name}" for name in (*VERDICTS, *MARKS))} INT64 DEFAULT 0;
 BEGIN TRANSACTION;
 UPDATE {names.raw(fence_table(manifest.source))}

@@ -1,5 +1,5 @@
 """The build that is due: dbt runs when an applied batch is not yet in the marts, and once per local
-day where they run up to today."""
+day where they run up to today. The first one of a day runs every test, the others those of keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from blocks.platform import PlatformBlocks
 from core.sql import literal
 from core.steps import step
 from core.version import code_version
-from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
+from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, Suite, build, describe
 from tasks.platform import Platform
 
 logger = logging.getLogger("pipelines.build")
@@ -39,6 +39,7 @@ class Due:
 
     covers_applied_at: datetime
     asked_at: datetime
+    suite: Suite = "whole"
     full_refresh: bool = False
 
 
@@ -49,10 +50,39 @@ def due_build(platform: Platform, source: str) -> Due | None:
     code: so a run that died between load and dbt is made good by the next, and so is a changed
     model. Models that follow the calendar are also due when none was built on the current day in
     Manila, by BigQuery's clock: a quiet source's marts end today all the same.
+
+    Every test is due once per day in Manila: until such a build succeeded, and for a batch that
+    only the tests of keys have seen, on the next day also when nothing is new.
     """
+    state = _builds_so_far(platform, source)
+    last, covered, proved = (
+        state[name] for name in ("last_applied_at", "covered_at", "whole_covered_at")
+    )
+    if last is None:
+        return None
+    is_covered = covered is not None and covered >= last
+    is_proved = state["is_whole_of_today"] or (proved is not None and proved >= last)
+    is_current = state["is_of_today"] or not follows_calendar(source)
+    if is_covered and is_proved and is_current:
+        return None
+    undone = state["last_undone_at"]
+    is_other = covered is None or (undone is not None and undone > covered)
+    suite: Suite = "keys" if state["is_whole_of_today"] and not is_other else "whole"
+    return Due(last, state["asked_at"], suite, full_refresh=is_other)
+
+
+def operations_due(platform: Platform) -> Due:
+    """The build of the marts over the ledger: due whenever it is asked for, as every run writes."""
+    state = _builds_so_far(platform, "operations")
+    suite: Suite = "keys" if state["is_whole_of_today"] else "whole"
+    return Due(state["asked_at"], state["asked_at"], suite)
+
+
+def _builds_so_far(platform: Platform, source: str) -> dict[str, Any]:
+    """What the ledger says of the source's batches and of the successful builds of this code."""
     names = platform.warehouse.names
     with step("build.read_ledger"):
-        rows = platform.warehouse.query(
+        (row,) = platform.warehouse.query(
             f"""
             SELECT
                 CURRENT_TIMESTAMP() AS asked_at,
@@ -65,12 +95,19 @@ def due_build(platform: Platform, source: str) -> Due | None:
                     WHERE source = {literal(source)} AND state = 'undone'
                 ) AS last_undone_at,
                 covered_at,
+                whole_covered_at,
                 IFNULL(
                     DATE(last_asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
-                ) AS is_of_today
+                ) AS is_of_today,
+                IFNULL(
+                    DATE(whole_asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
+                ) AS is_whole_of_today
             FROM (
                 SELECT
-                    MAX(covers_applied_at) AS covered_at, MAX(asked_at) AS last_asked_at
+                    MAX(covers_applied_at) AS covered_at,
+                    MAX(asked_at) AS last_asked_at,
+                    MAX(IF(suite = 'whole', covers_applied_at, NULL)) AS whole_covered_at,
+                    MAX(IF(suite = 'whole', asked_at, NULL)) AS whole_asked_at
                 FROM {names.raw("_builds")}
                 WHERE
                     source = {literal(source)} AND state = 'succeeded'
@@ -80,23 +117,7 @@ def due_build(platform: Platform, source: str) -> Due | None:
             source=source,
             purpose="ledger",
         )
-    last, covered = rows[0]["last_applied_at"], rows[0]["covered_at"]
-    if last is None:
-        return None
-    is_covered = covered is not None and covered >= last
-    if is_covered and (rows[0]["is_of_today"] or not follows_calendar(source)):
-        return None
-    undone = rows[0]["last_undone_at"]
-    is_other = covered is None or (undone is not None and undone > covered)
-    return Due(last, rows[0]["asked_at"], full_refresh=is_other)
-
-
-def operations_due(platform: Platform) -> Due:
-    """The build of the marts over the ledger: due whenever it is asked for, as every run writes."""
-    rows = platform.warehouse.query(
-        "SELECT CURRENT_TIMESTAMP() AS asked_at", source="operations", purpose="ledger"
-    )
-    return Due(rows[0]["asked_at"], rows[0]["asked_at"])
+    return row
 
 
 def follows_calendar(source: str) -> bool:
@@ -110,7 +131,7 @@ def follows_calendar(source: str) -> bool:
 
 
 def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due) -> BuildResult:
-    """Build and test everything downstream of a source, and write the line to `_builds`.
+    """Build everything downstream of a source, test it, and write the line to `_builds`.
 
     What those models need besides, a seed for one, is built with them.
 
@@ -123,6 +144,7 @@ def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due)
                 target_path(blocks, source),
                 env,
                 lambda sql: platform.warehouse.query(sql, source=source, purpose="build"),
+                suite=due.suite,
                 full_refresh=due.full_refresh,
             )
         except BuildFailed as failed:
@@ -141,6 +163,7 @@ def record_build(platform: Platform, source: str, due: Due, result: BuildResult)
                 "source": source,
                 "state": "failed" if result.failures else "succeeded",
                 "code_version": code_version(),
+                "suite": due.suite,
                 "covers_applied_at": due.covers_applied_at,
                 "asked_at": due.asked_at,
                 "nodes_passed": result.nodes_passed,

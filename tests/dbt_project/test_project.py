@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
-from tasks.build import PROJECT_DIR
+from tasks.build import DAILY_TESTS, PROJECT_DIR
 from tasks.due import follows_calendar
 from tests.dbt_project.conftest import RunDbt
 
 # What reads the clock, dbt's own macro aside, and the only files that may.
 CLOCK = re.compile(r"(?<!\{\{ )\bcurrent_(date|datetime|time|timestamp)\b", re.IGNORECASE)
 CLOCKS = {"manila_today.sql", "now_utc.sql"}
+# The list of vehicles has lines; which one of a licence counts is decided in silver.
+WITHOUT_KEY = ("stg_nyc_fhv__vehicles",)
+# A failure and a look may come again: only an outcome is one per batch.
+OUTCOMES = ["source", "batch_id"]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,92 @@ def test_gold_is_public_under_contract_and_described_and_the_rest_is_private(
         assert tests or not is_gold, model["name"]
     owners = {group["name"]: group["owner"] for group in manifest["groups"].values()}
     assert owners.keys() == {model["group"] for model in models}
+
+
+def tests_of(manifest: dict[str, Any], node: str) -> list[dict[str, Any]]:
+    return [
+        manifest["nodes"][test]
+        for test in manifest["child_map"][node]
+        if test.startswith("test.") and manifest["nodes"][test].get("test_metadata")
+    ]
+
+
+def unique_columns(test: dict[str, Any]) -> list[str]:
+    """The columns that a test of a key finds unique together; none for any other test."""
+    arguments = test["test_metadata"]["kwargs"]
+    named = {"unique": [arguments.get("column_name")], "unique_grain": arguments.get("columns")}
+    return list(named.get(test["test_metadata"]["name"]) or [])
+
+
+def test_every_model_and_snapshot_is_tested_for_its_grain(manifest: dict[str, Any]) -> None:
+    nodes = [
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("model", "snapshot") and node["name"] not in WITHOUT_KEY
+    ]
+    assert len(nodes) > 50
+    for node in nodes:
+        keys = [unique_columns(test) for test in tests_of(manifest, node["unique_id"])]
+        grain = (
+            OUTCOMES if node["name"] == "stg_operations__loads" else node["config"]["meta"]["grain"]
+        )
+        assert grain in keys, node["name"]
+
+
+def test_a_model_is_named_after_its_layer_and_stands_in_the_folder_of_it(
+    manifest: dict[str, Any],
+) -> None:
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    assert models
+    for model in models:
+        _, layer, *folders, file = Path(model["original_file_path"]).parts
+        assert layer == model["config"]["schema"], model["name"]
+        assert file == f"{model['name']}.sql"
+        staged = re.fullmatch(r"stg_([a-z]+(?:_[a-z]+)*)__[a-z_]+", model["name"])
+        assert bool(staged) == (layer == "staging"), model["name"]
+        # The folder is the source's; USGS's has the longer name of its flow.
+        assert not staged or folders[0].startswith(staged[1]), model["name"]
+
+
+def test_only_staging_reads_sources_and_every_source_is_staged(manifest: dict[str, Any]) -> None:
+    """Tests of raw tables aside. A staging model reads one raw table and no other model."""
+    staged = []
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in ("model", "snapshot"):
+            read = [
+                parent for parent in node["depends_on"]["nodes"] if parent.startswith("source.")
+            ]
+            if node["config"]["schema"] == "staging":
+                assert len(node["depends_on"]["nodes"]) == len(read) == 1, node["name"]
+                staged += read
+            else:
+                assert not read, node["name"]
+    assert sorted(staged) == sorted(manifest["sources"])
+
+
+def test_no_private_layer_reads_gold(manifest: dict[str, Any]) -> None:
+    layer = {
+        name: node["config"]["schema"]
+        for name, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "snapshot")
+    }
+    assert set(layer.values()) == {"staging", "silver", "gold"}
+    for name in layer:
+        if layer[name] != "gold":
+            parents = manifest["nodes"][name]["depends_on"]["nodes"]
+            assert "gold" not in {layer.get(parent) for parent in parents}, name
+
+
+def test_every_test_is_of_keys_or_of_the_daily_suite(manifest: dict[str, Any]) -> None:
+    names = {
+        node["test_metadata"]["name"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test" and node.get("test_metadata")
+    }
+    daily = {
+        test.removeprefix("test_name:") for test in DAILY_TESTS if test.startswith("test_name:")
+    }
+    assert names == {"unique", "unique_grain"} | daily
 
 
 def test_nothing_is_deprecated(parsed: list[Any]) -> None:

@@ -46,6 +46,7 @@ def built(
 ) -> None:
     """A successful build of this code."""
     defaults = {"source": source, "state": "succeeded", "code_version": code_version()}
+    defaults["suite"] = "whole"
     times = {"covers_applied_at": covers, "asked_at": asked}
     lab.platform.warehouse.insert_line("_builds", defaults | times | line, source)
 
@@ -109,6 +110,35 @@ def test_what_does_not_follow_the_calendar_stays_built(
     monkeypatch.setattr(due, "follows_calendar", lambda source: False)
     applied_at = apply_batch(lab)
     built(lab, applied_at, now(lab) - timedelta(days=40))
+    assert due_build(lab.platform, "finance") is None
+
+
+def test_every_test_runs_in_the_first_build_of_a_day_that_succeeds(lab: Lab) -> None:
+    midnight = midnight_in_manila(lab)
+    first = apply_batch(lab)
+    built(lab, first, midnight - timedelta(seconds=1))
+    second = apply_batch(lab)
+    built(lab, second, midnight, state="failed")
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.suite == "whole"
+    built(lab, second, midnight)
+    apply_batch(lab)
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.suite == "keys"
+    assert operations_due(lab.platform).suite == "whole"
+
+
+def test_what_only_the_tests_of_keys_have_seen_meets_the_others_the_next_day(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due, "follows_calendar", lambda source: False)
+    yesterday = midnight_in_manila(lab) - timedelta(hours=1)
+    applied_at = apply_batch(lab)
+    built(lab, applied_at - timedelta(seconds=1), yesterday)
+    built(lab, applied_at, yesterday, suite="keys")
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and (wanted.covers_applied_at, wanted.suite) == (applied_at, "whole")
+    built(lab, applied_at, now(lab))
     assert due_build(lab.platform, "finance") is None
 
 

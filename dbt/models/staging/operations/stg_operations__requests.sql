@@ -1,6 +1,6 @@
 with
 
-requests as (
+reservations as (
     select * from {{ source('operations', 'requests') }}
 ),
 
@@ -14,7 +14,7 @@ renamed as (
         requests as request_count,
 
         recorded_at,
-    from requests
+    from reservations
 ),
 
 final as (

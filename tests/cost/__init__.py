@@ -1,0 +1,1 @@
+"""`make cost`: what BigQuery would bill for the statements that the platform sends."""

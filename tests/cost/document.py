@@ -1,0 +1,127 @@
+"""docs/cost.md, made of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tests.cost.month import BATCH_ROWS, BUDGET, NEWS, ROWS, TOUCHED_MONTHS, Line, Model
+from tests.cost.pricing import FLOOR, GIB, MIB
+from tests.recording import Analysis, Recording
+
+SCALES = (1, 10, 100)
+# What touches a table that only ever grows, in the run of an hour.
+GROWING = ("earthquake_events", "weather_hours", "earthquake_magnitude_history")
+
+
+def total(lines: Iterable[Line]) -> float:
+    return sum(line.monthly for line in lines)
+
+
+def render(recording: Recording, analysis: Analysis) -> str:
+    """The whole page, in Markdown."""
+    models = {scale: Model(recording, analysis, scale) for scale in SCALES}
+    lines = {scale: list(model.lines()) for scale, model in models.items()}
+    news = ", ".join(f"{name} {share:g}" for name, share in NEWS.items())
+    return f"""\
+# What BigQuery bills
+
+`make cost` writes this page; `tests/dbt_project/test_bigquery.py` fails when a month after a year
+of operation exceeds {BUDGET // GIB} GiB, half of the TiB that is free. Every statement that a load
+of news, a look without news and a build send was recorded on the embedded stack. It is a model:
+nothing here was billed, and `raw._jobs` and `raw._builds` tell what is.
+
+**Counted by BigQuery's rules**: the columns that a statement reads, views written out; of a table
+partitioned by month all partitions, or {TOUCHED_MONTHS} where constants bound them; at least
+{FLOOR // MIB} MiB per table and statement, also in a script, also for its temporary tables and for
+the target of an INSERT; every column of the target of UPDATE, DELETE and MERGE; every branch of a
+script. A table that a statement names twice counts once. Load jobs, views and metadata are free.
+How often: the schedules of `prefect.yaml` in a month of 30 days.
+
+**Assumed**: rows after a year ({_listed(ROWS)}); rows of a batch ({_listed(BATCH_ROWS)}, else the
+whole list); the share of runs that find news ({news}); one build per load of news, one a day with
+every test; rows of a model as many as its grain allows, else as its largest parent has; texts as
+long as the stand-ins'. A backfill, a full refresh, a failed run and a person's own queries come on
+top, and so do flows that read the ledger or the catalog.
+
+{_month(lines[1])}
+
+## As the tables grow
+
+MiB that one hour's batch bills, where the tables hold ten and a hundred times the history:
+
+{_growth(recording, models)}
+
+The same for the whole month, GiB:
+
+{_totals(lines)}
+
+A merge costs what its batch changed: constants bound it to the months of the rows. What grows with
+the table are the questions before it (where the batch's keys stand, what is new), over the key, its
+time and the time of writing; the tests of keys, over one column; and every model that is made anew
+as a whole, which [the marts](models.md) list.
+"""
+
+
+def _listed(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name.lstrip('_')} {number:,}" for name, number in numbers.items())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _month(lines: list[Line]) -> str:
+    rows = [
+        (
+            line.source,
+            line.what,
+            str(line.statements),
+            f"{line.each / MIB:,.0f}",
+            f"{line.times:,.0f}",
+            f"{line.monthly / GIB:,.1f}",
+        )
+        for line in lines
+        if line.times
+    ]
+    rows.append(("**all**", "", "", "", "", f"**{total(lines) / GIB:,.1f}**"))
+    head = ("source", "what", "statements or nodes", "MiB each", "a month", "GiB a month")
+    return _table(head, rows)
+
+
+def _growth(recording: Recording, models: dict[int, Model]) -> str:
+    rows = [
+        (what, *(f"{value / MIB:,.0f}" for value in cost))
+        for what, cost in hourly(recording, models).items()
+    ]
+    return _table(("what", *(f"{scale}x" for scale in SCALES)), rows)
+
+
+def hourly(recording: Recording, models: dict[int, Model]) -> dict[str, list[float]]:
+    """Group of statements to the bytes billed at each scale."""
+    found = {
+        f"load of {source}": [
+            model.jobs(source, recording.loads[source])[1] for model in models.values()
+        ]
+        for source in ("usgs_earthquake", "openweather")
+    }
+    for node in recording.nodes:
+        if node["name"] in GROWING:
+            found[node["name"]] = [model.node(node) for model in models.values()]
+    return found
+
+
+def _totals(lines: dict[int, list[Line]]) -> str:
+    sources = list(dict.fromkeys(line.source for line in lines[1]))
+    rows = [
+        (
+            source,
+            *(
+                f"{total(line for line in found if line.source == source) / GIB:,.1f}"
+                for found in lines.values()
+            ),
+        )
+        for source in sources
+    ]
+    rows.append(("**all**", *(f"**{total(found) / GIB:,.1f}**" for found in lines.values())))
+    return _table(("source", *(f"{scale}x" for scale in SCALES)), rows)

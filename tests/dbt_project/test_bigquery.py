@@ -1,0 +1,178 @@
+"""Every statement for BigQuery: in its dialect, by Google's own analyser, and within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from core import ledger
+from core.schema import META, REJECTS, STAGED, Column
+from core.sql import staging_table
+from tests.core.test_script import (
+    LEDGER,
+    LIST,
+    MANIFEST,
+    SCRIPTS,
+    SNAPSHOT,
+    TABLE,
+    VEHICLES,
+)
+from tests.cost.document import total
+from tests.cost.month import BUDGET, Model
+from tests.cost.pricing import BYTES, FLOOR
+from tests.googlesql import Analyser, Refused
+from tests.recording import FENCE, Analysis, Recording, analyse, catalog, record
+
+SCALARS = set(BYTES)
+
+
+@pytest.fixture(scope="module")
+def recording(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return record(stack_env, tmp_path_factory.mktemp("recorded"))
+
+
+@pytest.fixture(scope="module")
+def analysis(recording: Recording) -> Analysis:
+    return analyse(recording)
+
+
+@pytest.fixture(scope="module")
+def model(recording: Recording, analysis: Analysis) -> Model:
+    return Model(recording, analysis)
+
+
+def test_every_statement_is_bigquerys_sql(recording: Recording, analysis: Analysis) -> None:
+    kinds = [node["resource_type"] for node in recording.nodes]
+    assert kinds.count("model") > 50 and kinds.count("test") > 150
+    assert analysis.refused == []
+    assert analysis.columns.keys() == {node["unique_id"] for node in recording.nodes}
+    merged = {
+        node.rpartition(".")[2]
+        for node, sent in recording.changes.items()
+        if any("merge into" in sql.lower() for sql in sent)
+    }
+    assert merged == {
+        *("earthquake_events", "weather_hours"),
+        *("earthquake_magnitude_history", "fhv_license_history"),
+    }
+    assert recording.loads.keys() == recording.looks.keys() == recording.tables.keys()
+    for source, jobs in recording.loads.items():
+        assert {job.purpose for job in jobs} >= {"apply", "ledger"}, source
+
+
+def test_every_column_has_a_name_a_type_of_bigquery_and_that_of_its_contract(
+    recording: Recording, analysis: Analysis
+) -> None:
+    models = [node for node in recording.nodes if node["resource_type"] == "model"]
+    contracts = 0
+    for node in models:
+        types = dict(analysis.columns[node["unique_id"]])
+        assert not [column for column in types if column.startswith("$")], node["name"]
+        assert set(types.values()) <= SCALARS, node["name"]
+        if node["config"]["contract"]["enforced"]:
+            contracts += 1
+            declared = {
+                column: properties["data_type"].upper().partition("(")[0]
+                for column, properties in node["columns"].items()
+            }
+            assert types == declared, node["name"]
+    assert contracts > 20
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_variant_of_the_apply_is_bigquerys_sql(name: str) -> None:
+    analyser = Analyser()
+    for manifest, table in ((MANIFEST, TABLE), (SNAPSHOT, LEDGER), (LIST, VEHICLES)):
+        staged = staging_table(manifest.source, manifest.batch_id, "rows")
+        new = [("new", "STRING"), ("from", "STRING")]
+        analyser.add(f"a-project.raw.{table.name}", types_of((*table.columns, *META)))
+        analyser.add(
+            f"a-project.raw_staging.{staged}", [*types_of((*table.columns, *STAGED)), *new]
+        )
+        analyser.add(f"a-project.raw_staging.{staged}__rejects", types_of(REJECTS))
+        analyser.add(f"a-project.raw._fence__{table.source}", FENCE)
+    for ledger_table, (columns, _) in ledger.TABLES.items():
+        analyser.add(f"a-project.raw.{ledger_table}", types_of(columns))
+    assert len(analyser.run(SCRIPTS[name])) > 10
+
+
+def types_of(columns: Iterable[Column]) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in columns]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select strftime(current_timestamp(), '%Y') as year",
+        "select epoch_ms(1) as at",
+        "select '1'::int64 as number",
+        "select 1 + '1' as number",
+        "select list_aggregate([1], 'sum') as total",
+        "select no_such_column from `p`.`d`.`t`",
+        "select `row` as id from (select 1 as id) as `row` where `row` = 1",
+    ],
+)
+def test_the_analyser_refuses_what_the_emulator_takes(sql: str, recording: Recording) -> None:
+    with pytest.raises(Refused):
+        catalog(recording).output(sql)
+
+
+def test_a_month_after_a_year_is_within_half_of_what_is_free(
+    recording: Recording, model: Model
+) -> None:
+    lines = list(model.lines())
+    assert {line.source for line in lines} == {*recording.tables, "operations"}
+    assert all(line.each >= FLOOR for line in lines)
+    month = total(lines)
+    print(f"{month / 2**30:.1f} GiB a month")
+    assert 2**30 < month < BUDGET
+
+
+def test_the_page_says_what_is_billed(model: Model) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cost.md").read_text()
+    month = total(model.lines()) / 2**30
+    (said,) = [line for line in page.splitlines() if line.startswith("| **all** |  |")]
+    assert float(said.split("**")[3].replace(",", "")) == pytest.approx(month, rel=0.02)
+
+
+def test_what_is_merged_costs_what_changed_and_not_what_stands(
+    recording: Recording, analysis: Analysis, model: Model
+) -> None:
+    """The same batch into tables with ten and a hundred times the history."""
+    small, large = model, Model(recording, analysis, 100)
+    merged = {"earthquake_events", "weather_hours"}
+    for node in recording.nodes:
+        if node["name"] not in merged:
+            continue
+        merged.remove(node["name"])
+        own = node["relation_name"].replace("`", "")
+        before, after = (
+            [billed for sql, billed in model.statements(node) if "merge into" in sql.lower()]
+            for model in (small, large)
+        )
+        assert before == after and len(before) == 1 and own in before[0], node["name"]
+        # Of the table as a whole no more is read than the key, its time and the time of writing.
+        narrow = 8 + 8 + 14 + 2
+        for _, billed in large.statements(node):
+            assert billed.get(own, 0) <= max(FLOOR, narrow * large.rows[own]), node["name"]
+    assert not merged
+    for source in ("usgs_earthquake", "openweather"):
+        table = recording.raw(recording.tables[source].name)
+        growth = large.warehouse.tables[table].rows * 32
+        _, before_bytes = small.jobs(source, recording.loads[source])
+        _, after_bytes = large.jobs(source, recording.loads[source])
+        questions = 3
+        assert before_bytes <= after_bytes <= before_bytes + questions * growth, source
+
+
+def test_a_bound_that_is_no_constant_is_billed_in_full(
+    recording: Recording, analysis: Analysis
+) -> None:
+    model = Model(recording, analysis, 100)
+    name = recording.raw("usgs_earthquake__events")
+    quoted = "`" + name.replace(".", "`.`") + "`"
+    bounded = f"select id from {quoted} where time between timestamp '2026-01-01' and a_variable"
+    assert model.warehouse.bill(bounded, ["a_variable"])[name] == FLOOR
+    assert model.warehouse.bill(bounded)[name] > FLOOR
