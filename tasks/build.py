@@ -53,6 +53,8 @@ class BuildResult:
     nodes_skipped: int
     bytes_billed: int
     failures: tuple[NodeFailure, ...] = ()
+    # The failed build whose failed and skipped nodes this one ran; None for a whole build.
+    continues: str | None = None
 
 
 class BuildFailed(Exception):
@@ -64,7 +66,11 @@ class BuildFailed(Exception):
 
 
 def build(
-    select: str | Sequence[str], target_path: Path, env: Mapping[str, str], query: Query
+    select: str | Sequence[str],
+    target_path: Path,
+    env: Mapping[str, str],
+    query: Query,
+    continues: str | None = None,
 ) -> BuildResult:
     """Builds and tests the selected nodes, for example `source:usgs_earthquake+`.
 
@@ -73,17 +79,30 @@ def build(
     Artifacts and dbt's log are written to `target_path`; the same path again saves the parsing.
     `query` runs one SELECT: it fetches the keys of the rows that failed a test.
 
+    With `continues`, the id of a failed build whose artifacts stand in `target_path`, only what it
+    did not get done is run (`dbt retry`); where they do not stand, everything is.
+
     Raises BuildFailed when a node failed, nothing was selected or dbt could not start.
     """
     started_at = datetime.now(UTC)
     target_path = target_path.resolve()
-    # So that what stands there afterwards was written by this build.
-    (target_path / "run_results.json").unlink(missing_ok=True)
+    file = target_path / "run_results.json"
+    if continues is None or _build_id(_read_json(file)) != continues:
+        continues = None
+        # So that what stands there afterwards was written by this build.
+        file.unlink(missing_ok=True)
     with environment(env):
-        cause = _invoke([select] if isinstance(select, str) else select, target_path)
-    run_results = _read_json(target_path / "run_results.json")
+        cause = _invoke(
+            ["retry"] if continues else whole([select] if isinstance(select, str) else select),
+            target_path,
+        )
+    run_results = _read_json(file)
+    if continues and _build_id(run_results) == continues:
+        run_results = {}
     manifest = _read_json(target_path / "manifest.json")
-    result = summarise(run_results, manifest, started_at, datetime.now(UTC), cause)
+    result = replace(
+        summarise(run_results, manifest, started_at, datetime.now(UTC), cause), continues=continues
+    )
     if not result.failures:
         return result
     try:
@@ -93,7 +112,16 @@ def build(
     raise BuildFailed(replace(result, failures=failures))
 
 
-def _invoke(select: Sequence[str], target_path: Path) -> str | None:
+def whole(select: Sequence[str]) -> list[str]:
+    """dbt's arguments to build and test all that is selected.
+
+    Unit tests check the SQL against fixed rows: `make test` runs them. Here they would only cost
+    queries and leave passing tables in the datasets of the readers.
+    """
+    return ["build", "--select", *select, "--exclude-resource-type", "unit_test"]
+
+
+def _invoke(command: Sequence[str], target_path: Path) -> str | None:
     """Runs dbt. None when all went well, else what dbt says about it."""
     # dbt and its adapter take 4 s to import: runs that build nothing do not pay for it.
     from dbt_common.events.base_types import EventLevel
@@ -145,10 +173,7 @@ def _invoke(select: Sequence[str], target_path: Path) -> str | None:
         # when it runs outside a flow and no API is configured.
         client=PrefectClient("http://127.0.0.1:4200/api"),
     )
-    arguments = ["build", "--select", *select, "--log-path", str(target_path / "logs")]
-    # Unit tests check the SQL against fixed rows: `make test` runs them. Here they would only
-    # cost queries and leave passing tables in the datasets of the readers.
-    arguments += ["--exclude-resource-type", "unit_test", "--no-use-colors"]
+    arguments = [*command, "--log-path", str(target_path / "logs"), "--no-use-colors"]
     try:
         with request_deadline(REQUEST_SECONDS):
             succeeded = runner.invoke(arguments).success
@@ -216,7 +241,7 @@ def summarise(
         message = _one_line(cause or "nothing is selected")
         failures = (NodeFailure(node="dbt", status="error", failing_rows=None, message=message),)
     return BuildResult(
-        build_id=run_results.get("metadata", {}).get("invocation_id") or str(uuid.uuid4()),
+        build_id=_build_id(run_results) or str(uuid.uuid4()),
         started_at=started_at,
         ended_at=ended_at,
         nodes_passed=sum(status in ("pass", "success", "no-op") for status in statuses),
@@ -229,6 +254,11 @@ def summarise(
         ),
         failures=failures,
     )
+
+
+def _build_id(run_results: Mapping[str, Any]) -> str | None:
+    found: str | None = run_results.get("metadata", {}).get("invocation_id")
+    return found
 
 
 def compiled_tests(run_results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -282,7 +312,7 @@ def describe(result: BuildResult) -> str:
         )
         if count
     ]
-    line = f"dbt: {', '.join(counts)}"
+    line = f"dbt{', from where it failed' if result.continues else ''}: {', '.join(counts)}"
     if not result.failures:
         return line
     shown = [_describe_failure(failure) for failure in result.failures[:FAILURES_SHOWN]]
