@@ -1,4 +1,4 @@
-"""The two clocks of every source, read from the ledger and from the thresholds of the dbt project."""
+"""The two clocks of every source, by the ledger, against the thresholds of the dbt project."""
 
 from __future__ import annotations
 
