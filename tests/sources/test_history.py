@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,18 @@ import pytest
 from core.plan import Import, InvalidPlan
 from core.rows import Record, to_page
 from sources import finance, openweather, ph_news
-from sources.history import Kind, epoch, moment, read_plan, resolve, serial, to_records, typed
+from sources.history import (
+    KINDS,
+    Kind,
+    epoch,
+    imports,
+    moment,
+    read_plan,
+    resolve,
+    serial,
+    to_records,
+    typed,
+)
 
 STAMP = datetime(2026, 3, 1, tzinfo=UTC)
 MANILA = ZoneInfo("Asia/Manila")
@@ -153,3 +165,11 @@ def test_a_plan_that_does_not_fit_its_table_says_what_is_missing() -> None:
         resolve("weather", wanted, ["dt", "location"])
     with pytest.raises(InvalidPlan, match="nothing gives location, units"):
         resolve("weather", wanted, ["unix"])
+
+
+def test_the_plan_of_the_guide_is_one() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "moving-in.md").read_text()
+    text = guide.partition("```toml\n")[2].partition("```")[0]
+    plan = read_plan(text.encode(), "docs/moving-in.md")
+    assert imports(plan).keys() == set(KINDS)
+    assert [mart.new for mart in plan.marts] == ["gold.daily_weather"]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.freshness import Status
+from core.freshness import CLOCKS, Status
 from flows.dbt_freshness import SOURCES, as_rows
+from tasks.build import PROJECT_DIR
 from tasks.freshness import declared_thresholds, read_freshness
 from tests.lab import Lab
 
@@ -82,3 +83,16 @@ def test_every_source_has_thresholds() -> None:
 def test_a_source_without_thresholds_is_named(lab: Lab) -> None:
     with pytest.raises(ValueError, match="no freshness thresholds for unheard_of"):
         read_freshness(lab.platform, ["finance", "unheard_of"])
+
+
+def test_the_documentation_has_the_thresholds() -> None:
+    text = (PROJECT_DIR.parent / "docs" / "catalog.md").read_text()
+    for source, clocks in declared_thresholds().items():
+        told = [
+            ", ".join(
+                f"{span.total_seconds() / 3600:.0f} h"
+                for span in (clocks[clock].warn_after, clocks[clock].error_after)
+            )
+            for clock in CLOCKS
+        ]
+        assert f"| {source} | {' | '.join(told)} |" in text
