@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 START_SECONDS = 60.0
 WAIT_SECONDS = 60.0
@@ -26,7 +27,7 @@ WAIT_SECONDS = 60.0
 class Page:
     """One open page. JavaScript errors that nothing caught are in `errors`."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._number = 0
         self.errors: list[str] = []
