@@ -41,6 +41,10 @@ class WarehouseSettings(Block):
     landing_retention_days: float = Field(
         default=7, description="Days for which a loaded batch can be replayed from its bucket."
     )
+    catalog_directory: str = Field(
+        default="",
+        description="Folder that a web server serves the data catalog from; empty: bucket only.",
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def blocks_from(settings: Settings) -> PlatformBlocks:
             raw_dataset=settings.raw_dataset,
             maximum_bytes_billed=settings.maximum_bytes_billed,
             landing_retention_days=settings.landing_retention_days,
+            catalog_directory=settings.catalog_directory,
         ),
     )
 

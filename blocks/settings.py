@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     s3_bucket: str | None = Field(default=None, min_length=3)
     maximum_bytes_billed: int = Field(default=10 * 2**30, ge=10 * 2**20)
     landing_retention_days: float = Field(default=7, ge=0)
+    # Served by a web server; empty: the catalog is in the bucket only.
+    catalog_directory: str = ""
     usgs_base_url: HttpUrl = HttpUrl("https://earthquake.usgs.gov")
     usgs_history_start: date | None = None
     usgs_landing: LandingName = LANDING_GCS

@@ -107,6 +107,9 @@ BUILDS = (
     Column("message", "STRING", "The failing nodes in one line."),
     Column("started_at", "TIMESTAMP", "UTC."),
     Column("ended_at", "TIMESTAMP", "UTC."),
+    Column(
+        "continues", "STRING", "The failed build whose rest this one ran; null for a whole one."
+    ),
 )
 REQUESTS = (
     Column("reservation_id", "STRING", "The reservation: one line reserved, then one settled."),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from core.batch import Manifest
 from core.ledger import VERDICTS
 from core.schema import STAGED, Table
-from core.sql import Names, quoted, staging_table
+from core.sql import Names, literal, quoted, staging_table
 
 
 def own_columns(table: Table, manifest: Manifest) -> str:
@@ -275,7 +275,8 @@ END IF;"""
 def mark_absent(table: Table, manifest: Manifest, names: Names, batch: str) -> str:
     """Mark the rows that a snapshot lacks, unless it lacks so many that it is hardly all there is.
 
-    A row that the snapshot has but that was rejected is present all the same.
+    A row that the snapshot has but that was rejected is present all the same. One that only a
+    backfill ever brought was in no snapshot before, so none can have lost it.
     """
     key = quoted(*table.key)
     target = names.raw(table.name)
@@ -291,7 +292,12 @@ FROM {target} AS t
 LEFT JOIN (
     {present}
 ) AS p ON p.name = t.{key}
-WHERE NOT t._is_deleted AND p.name IS NULL;
+WHERE
+    NOT t._is_deleted AND p.name IS NULL
+    AND t._batch_id NOT IN (
+        SELECT batch_id FROM {names.raw("_loads")}
+        WHERE source = {literal(manifest.source)} AND mode = 'backfill' AND state = 'applied'
+    );
 SET n_absent = (SELECT COUNT(*) FROM lacking);
 IF n_absent > {share} * (SELECT COUNT(*) FROM {target} WHERE NOT _is_deleted) THEN
     SET n_held = n_absent;

@@ -68,6 +68,8 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     source = literal(manifest.source)
     known = ", ".join(literal(state) for state in FINAL_STATES)
     line = ledger_line(manifest)
+    # A backfill brings old rows, and says nothing of those that it lacks.
+    is_whole = table.is_whole and manifest.mode != "backfill"
     if table.write == "replace":
         steps = [_replace(table, manifest, target, staging, batch)]
     else:
@@ -79,10 +81,12 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
             merging.guards(table, manifest),
             merging.merge(table, target, batch),
             merging.supersede(table, target, batch) if table.aliases else "",
-            merging.mark_absent(table, manifest, names, batch) if table.write == "snapshot" else "",
+            merging.mark_absent(table, manifest, names, batch)
+            if table.write == "snapshot" and is_whole
+            else "",
         ]
     apply = "\n".join(step for step in steps if step)
-    if table.is_whole:
+    if is_whole:
         apply = f"""\
 SET newer = (
     SELECT COUNT(*) FROM {loads}

@@ -76,6 +76,8 @@ def main() -> int:
         f"\nPrefect UI      {env['PREFECT_API_URL'].removesuffix('/api')}"
         f"\nBigQuery        {env['BIGQUERY_EMULATOR_HOST']}, project {env['GCP_PROJECT']}: "
         "raw.usgs_earthquake__events, raw._loads, gold.daily_earthquake_activity"
+        f"\ncatalog         prefect deployment run data-catalog/hourly: "
+        f"{os.path.relpath(env['CATALOG_DIRECTORY'])}/index.html"
         f"\nvariables       {os.path.relpath(state)}/env"
         "\nmake demo       again: the sources have changed; once more: nothing new"
         "\nmake down       stops everything"

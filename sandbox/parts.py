@@ -133,6 +133,7 @@ def own_variables(at: Layout) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "sandbox-aws-secret-access-key",
         "AWS_REGION": "us-east-1",
         "LANDING_RETENTION_DAYS": "7",
+        "CATALOG_DIRECTORY": str(at.state / "www" / "catalog"),
         "BIGQUERY_EMULATOR_HOST": at.url("bigquery"),
         "STORAGE_EMULATOR_HOST": at.url("gcs"),
         "AWS_ENDPOINT_URL": at.url("s3"),

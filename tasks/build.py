@@ -63,6 +63,8 @@ class BuildResult:
     nodes_skipped: int
     bytes_billed: int
     failures: tuple[NodeFailure, ...] = ()
+    # The failed build whose failed and skipped nodes this one ran; None for a whole build.
+    continues: str | None = None
 
 
 class BuildFailed(Exception):
@@ -81,6 +83,7 @@ def build(
     *,
     suite: Suite = "whole",
     full_refresh: bool = False,
+    continues: str | None = None,
 ) -> BuildResult:
     """Builds and tests the selected nodes, for example `source:usgs_earthquake+`.
 
@@ -90,18 +93,29 @@ def build(
     `query` runs one SELECT: it fetches the keys of the rows that failed a test. With
     `full_refresh` incremental models are made anew from all of their rows.
 
+    With `continues`, the id of a failed build whose artifacts stand in `target_path`, only what it
+    did not get done is run (`dbt retry`); where they do not stand, everything is.
+
     Raises BuildFailed when a node failed, nothing was selected or dbt could not start.
     """
     started_at = datetime.now(UTC)
     target_path = target_path.resolve()
-    # So that what stands there afterwards was written by this build.
-    (target_path / "run_results.json").unlink(missing_ok=True)
+    file = target_path / "run_results.json"
+    if continues is None or _build_id(_read_json(file)) != continues:
+        continues = None
+        # So that what stands there afterwards was written by this build.
+        file.unlink(missing_ok=True)
     with environment(env):
         selected = [select] if isinstance(select, str) else select
-        cause = _invoke(command(selected, suite, full_refresh), target_path)
-    run_results = _read_json(target_path / "run_results.json")
+        whole = command(selected, suite, full_refresh)
+        cause = _invoke(["retry"] if continues else whole, target_path)
+    run_results = _read_json(file)
+    if continues and _build_id(run_results) == continues:
+        run_results = {}
     manifest = _read_json(target_path / "manifest.json")
-    result = summarise(run_results, manifest, started_at, datetime.now(UTC), cause)
+    result = replace(
+        summarise(run_results, manifest, started_at, datetime.now(UTC), cause), continues=continues
+    )
     if not result.failures:
         return result
     try:
@@ -243,7 +257,7 @@ def summarise(
         message = _one_line(cause or "nothing is selected")
         failures = (NodeFailure(node="dbt", status="error", failing_rows=None, message=message),)
     return BuildResult(
-        build_id=run_results.get("metadata", {}).get("invocation_id") or str(uuid.uuid4()),
+        build_id=_build_id(run_results) or str(uuid.uuid4()),
         started_at=started_at,
         ended_at=ended_at,
         nodes_passed=sum(status in ("pass", "success", "no-op") for status in statuses),
@@ -256,6 +270,11 @@ def summarise(
         ),
         failures=failures,
     )
+
+
+def _build_id(run_results: Mapping[str, Any]) -> str | None:
+    found: str | None = run_results.get("metadata", {}).get("invocation_id")
+    return found
 
 
 def compiled_tests(run_results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -309,7 +328,7 @@ def describe(result: BuildResult) -> str:
         )
         if count
     ]
-    line = f"dbt: {', '.join(counts)}"
+    line = f"dbt{', from where it failed' if result.continues else ''}: {', '.join(counts)}"
     if not result.failures:
         return line
     shown = [_describe_failure(failure) for failure in result.failures[:FAILURES_SHOWN]]

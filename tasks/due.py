@@ -130,13 +130,51 @@ def follows_calendar(source: str) -> bool:
     return any(one.get("config", {}).get("meta", {}).get("follows_calendar") for one in declared)
 
 
+def build_to_continue(platform: Platform, source: str, due: Due) -> str | None:
+    """The id of the failed build that only has to be taken up where it failed, if there is one.
+
+    It must be the source's last, of this code, of the same day in Manila, and over the same rows:
+    then what passed would come out the same. One that was itself taken up is not taken up again,
+    so that somebody who mends a table by hand gets it built anew by the second run at the latest.
+    """
+    rows = platform.warehouse.query(
+        f"""
+        SELECT
+            build_id, state, code_version, covers_applied_at, continues,
+            IFNULL(
+                DATE(asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
+            ) AS is_of_today
+        FROM {platform.warehouse.names.raw("_builds")}
+        WHERE source = {literal(source)}
+        ORDER BY asked_at DESC, started_at DESC
+        LIMIT 1
+        """,
+        source=source,
+        purpose="ledger",
+    )
+    if not rows:
+        return None
+    (last,) = rows
+    is_same = (
+        last["state"] == "failed"
+        and last["continues"] is None
+        and last["is_of_today"]
+        and last["code_version"] == code_version()
+        and last["covers_applied_at"] == due.covers_applied_at
+    )
+    return str(last["build_id"]) if is_same else None
+
+
 def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due) -> BuildResult:
     """Build everything downstream of a source, test it, and write the line to `_builds`.
 
-    What those models need besides, a seed for one, is built with them.
+    What those models need besides, a seed for one, is built with them. After a build that failed,
+    over the same rows, it goes on with the nodes that failed or were skipped.
 
     Raises BuildFailed, naming the node, when a model or a test failed; its line is written too.
     """
+    with step("build.read_ledger"):
+        continues = build_to_continue(platform, source, due)
     with dbt_environment(blocks) as env, step("build.dbt"):
         try:
             result = build(
@@ -146,6 +184,7 @@ def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due)
                 lambda sql: platform.warehouse.query(sql, source=source, purpose="build"),
                 suite=due.suite,
                 full_refresh=due.full_refresh,
+                continues=continues,
             )
         except BuildFailed as failed:
             record_build(platform, source, due, failed.result)
@@ -171,6 +210,7 @@ def record_build(platform: Platform, source: str, due: Due, result: BuildResult)
                 "nodes_warned": result.nodes_warned,
                 "nodes_skipped": result.nodes_skipped,
                 "bytes_billed": result.bytes_billed,
+                "continues": result.continues,
                 "message": describe(result)[:2000],
                 "started_at": result.started_at,
                 "ended_at": result.ended_at,

@@ -13,7 +13,15 @@ from core.version import code_version
 from sources.finance import TABLE
 from tasks import due
 from tasks.build import BuildResult, NodeFailure
-from tasks.due import Due, due_build, follows_calendar, operations_due, record_build, run_build
+from tasks.due import (
+    Due,
+    build_to_continue,
+    due_build,
+    follows_calendar,
+    operations_due,
+    record_build,
+    run_build,
+)
 from tests.lab import Lab
 
 MANILA = timedelta(hours=8)
@@ -162,6 +170,37 @@ def test_a_build_that_failed_today_is_due_again(lab: Lab) -> None:
     failure = NodeFailure("monthly_pnl", "error", None, "")
     record_build(lab.platform, "finance", wanted, result_of(now(lab), failure))
     assert due_build(lab.platform, "finance")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_continued"),
+    [
+        ({}, True),
+        ({"state": "succeeded"}, False),
+        ({"code_version": "another"}, False),
+        ({"covers_applied_at": datetime(2026, 1, 1, tzinfo=UTC)}, False),
+        ({"continues": "an earlier one"}, False),
+        ({"source": "openweather"}, False),
+    ],
+    ids=["the same", "succeeded", "other code", "other rows", "continued once", "other source"],
+)
+def test_a_failed_build_over_the_same_rows_is_continued_once(
+    lab: Lab, line: dict[str, Any], is_continued: bool
+) -> None:
+    wanted = Due(apply_batch(lab), now(lab))
+    assert build_to_continue(lab.platform, "finance", wanted) is None
+    at = now(lab)
+    failed = {"state": "failed", "build_id": "f1", "covers_applied_at": wanted.covers_applied_at}
+    built(lab, wanted.covers_applied_at, at, **(failed | line))
+    found = build_to_continue(lab.platform, "finance", wanted)
+    assert found == ("f1" if is_continued else None)
+
+
+def test_a_build_that_failed_yesterday_is_not_continued(lab: Lab) -> None:
+    wanted = Due(apply_batch(lab), now(lab))
+    before = midnight_in_manila(lab) - timedelta(microseconds=1)
+    built(lab, wanted.covers_applied_at, before, state="failed", build_id="f1")
+    assert build_to_continue(lab.platform, "finance", wanted) is None
 
 
 def test_the_sources_say_whether_they_follow_the_calendar() -> None:

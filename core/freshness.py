@@ -1,0 +1,103 @@
+"""How fresh a source is, by two clocks: when it was last looked at, and when it last brought news.
+
+A quiet day stops the second clock and not the first, so it is no outage; an extraction that no
+longer runs, or runs and finds nothing for too long, stops one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+Status = Literal["fresh", "warn", "error"]
+ClockName = Literal["last_look", "newest_event"]
+CLOCKS: tuple[ClockName, ...] = ("last_look", "newest_event")
+WORDS: dict[ClockName, str] = {"last_look": "last look", "newest_event": "newest event"}
+
+
+class StaleSource(Exception):
+    """At least one source is stale; the message names each, its clock and how late it is."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """How old a clock's last stroke may be before it is told, and before it is a failure."""
+
+    warn_after: timedelta
+    error_after: timedelta
+
+    def __post_init__(self) -> None:
+        if not timedelta() < self.warn_after < self.error_after:
+            raise ValueError(f"warn after {self.warn_after} and error after {self.error_after}")
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """When a source was last looked at and had its newest event, UTC; None for never."""
+
+    last_look: datetime | None = None
+    newest_event: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One clock of one source. Before its first stroke its age counts from the ledger's birth."""
+
+    source: str
+    clock: ClockName
+    at: datetime | None
+    age: timedelta
+    threshold: Threshold
+
+    @property
+    def status(self) -> Status:
+        if self.age > self.threshold.error_after:
+            return "error"
+        return "warn" if self.age > self.threshold.warn_after else "fresh"
+
+    def __str__(self) -> str:
+        since = f"{in_words(self.age)} ago" if self.at else f"never in {in_words(self.age)}"
+        limit = self.threshold.error_after
+        if self.status != "error":
+            limit = self.threshold.warn_after
+        late = in_words(self.age - limit)
+        return f"{self.source}: {WORDS[self.clock]} {since}, {late} later than allowed"
+
+
+def read_clocks(
+    thresholds: Mapping[str, Mapping[ClockName, Threshold]],
+    strokes: Mapping[str, Stroke],
+    ledger_born_at: datetime,
+    now: datetime,
+) -> list[Reading]:
+    """Both clocks of every source that has thresholds, by source."""
+    readings = []
+    for source in sorted(thresholds):
+        stroke = strokes.get(source, Stroke())
+        for clock in CLOCKS:
+            at = getattr(stroke, clock)
+            age = now - (at or ledger_born_at)
+            readings.append(Reading(source, clock, at, age, thresholds[source][clock]))
+    return readings
+
+
+def summary(readings: Iterable[Reading]) -> str:
+    """One line: what is stale, else what is late, else that all is fresh."""
+    listed = list(readings)
+    sources = len({reading.source for reading in listed})
+    told = [
+        f"{word}: {'; '.join(map(str, late))}"
+        for word, status in (("stale", "error"), ("late", "warn"))
+        if (late := [reading for reading in listed if reading.status == status])
+    ]
+    return ". ".join(told) or f"{sources} sources fresh"
+
+
+def in_words(span: timedelta) -> str:
+    """A span to the hour or the day: 40 min, 7.2 h, 3.1 days."""
+    hours = span.total_seconds() / 3600
+    if abs(hours) < 1:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if abs(hours) < 48 else f"{hours / 24:.1f} days"

@@ -1,0 +1,178 @@
+"""Moving in from an older system: `python -m flows.moving_in import|compare|views PLAN`.
+
+The plan is a TOML file that names the old tables and says which column is which
+(docs/moving-in.md). Old rows travel as any others do: a batch in the landing bucket, its manifest
+last, loaded by the ordinary script. Needs no Prefect server; reads the environment and `.env` as
+`python -m blocks.register` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from blocks.platform import blocks_from
+from blocks.register import explain
+from blocks.settings import Settings
+from core.batch import Window, new_batch_id
+from core.errors import (
+    CountMismatch,
+    LoadFailed,
+    TooManyRejects,
+)
+from core.ledger import Look
+from core.plan import Import, InvalidPlan, Plan
+from core.rows import to_page
+from core.schema import Table
+from core.steps import step
+from sources.history import TABLES, Kind, digest, imports, read_plan, resolve, to_records
+from tasks.landing import Discard
+from tasks.moving_in import (
+    ROWS_AT_ONCE,
+    OldTable,
+    as_report,
+    compare_mart,
+    is_imported,
+    keep_name,
+    look_at,
+    pieces,
+    stamp_for,
+    table_id,
+)
+from tasks.platform import Platform, connect
+from tasks.report import Outcome, report
+from tasks.run import Extracted, run_source
+from tasks.upload import add_page, commit, new_draft
+
+
+def import_table(platform: Platform, kind: Kind, wanted: Import) -> Outcome:
+    """Everything of the old table is in ours or in the rejects; a second time nothing is new.
+
+    Raises InvalidPlan when the plan does not fit the table, CountMismatch when the table changed
+    while it was read.
+    """
+    table = TABLES[kind]
+    old = look_at(platform.warehouse, table_id(platform.warehouse, wanted.table))
+    return run_source(
+        platform,
+        table,
+        "backfill",
+        lambda cursor: Window(end=old.modified_at),
+        lambda window, cursor: extract(platform, table, kind, wanted, old, window),
+    )
+
+
+def extract(
+    platform: Platform, table: Table, kind: Kind, wanted: Import, old: OldTable, window: Window
+) -> Extracted:
+    """A committed batch of the old table, or the line of a look at one that is in already."""
+    resolved = resolve(kind, wanted, old.columns)
+    how = digest(kind, wanted, old.columns)
+    note = (
+        f"import of {old.name}: {old.rows:,} rows as of {old.modified_at.isoformat()}, plan {how}"
+    )
+    stamp = stamp_for(platform.warehouse, table, old)
+    if is_imported(platform.warehouse, table, note):
+        look = Look(
+            batch_id=new_batch_id(stamp),
+            mode="backfill",
+            window=window,
+            observed_at=stamp,
+            seen={},
+            met_again=old.rows,
+            source_count=old.rows,
+            requests=0,
+            note=f"known already, {note}",
+        )
+        return Extracted(look, note=f"{old.rows:,} rows of {old.name} are known already")
+    draft = new_draft(platform, table, "backfill", window, stamp)
+    # An id of a ledger may repeat anywhere in it.
+    at_once = old.rows + 1 if kind == "ledger" else ROWS_AT_ONCE
+    for rows in pieces(platform.warehouse, old, at_once):
+        with step("extract.page"):
+            records = to_records(kind, wanted, resolved, rows, stamp)
+            add_page(draft, to_page(records, table, draft.next_row))
+    if draft.rows + draft.rejected != old.rows:
+        raise CountMismatch(table.source, window, old.rows, draft.rows + draft.rejected)
+    manifest = commit(draft, requests=0, source_count=old.rows, note=note)
+    return Extracted(manifest, note=f"from {old.name}")
+
+
+def import_history(platform: Platform, plan: Plan) -> int:
+    """Import every table of the plan; 1 when one had more rejects than its source may have."""
+    code = 0
+    for kind, wanted in imports(plan).items():
+        outcome = import_table(platform, kind, wanted)
+        counts = ", ".join(
+            f"{outcome.total(name):,} {name.replace('_', ' ')}"
+            for name in ("extracted", "met_again", "written", "rejected", "odd")
+        )
+        print(f"{kind}: {outcome.message}\n  {counts}")
+        try:
+            report(outcome)
+        except (LoadFailed, TooManyRejects) as error:
+            logging.getLogger("pipelines.moving_in").error(
+                "%s into raw.%s: %s", wanted.table, TABLES[kind].name, error
+            )
+            code = 1
+    return code
+
+
+def compare_marts(platform: Platform, plan: Plan, name: str, file: Path) -> int:
+    """Write the report to `file`; 1 when anything differs."""
+    found = [compare_mart(platform.warehouse, mart) for mart in plan.marts]
+    file.write_text(as_report(found, datetime.now(UTC), name))
+    for one in found:
+        print(one.message)
+    print(f"every difference: {file}")
+    return 0 if all(one.is_equal for one in found) else 1
+
+
+def keep_names(platform: Platform, plan: Plan) -> int:
+    """Views under the old names."""
+    for mart in plan.marts:
+        print(keep_name(platform.warehouse, mart))
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m flows.moving_in")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command, told in (
+        ("import", "rows of old tables into the raw tables"),
+        ("compare", "old marts and new ones, differences listed"),
+        ("views", "views under the old names"),
+    ):
+        sub = commands.add_parser(command, help=told)
+        sub.add_argument("plan", type=Path)
+        if command == "import":
+            sub.add_argument("--dry-run", action="store_true", help="count rows; write nothing")
+        if command == "compare":
+            sub.add_argument("--report", type=Path, default=Path("moving-in-report.md"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        plan = read_plan(options.plan.read_bytes(), options.plan.name)
+        platform = connect(blocks_from(Settings()))
+        if options.command == "import":
+            if options.dry_run:
+                platform = replace(platform, landing=Discard(), is_dry=True)
+            return import_history(platform, plan)
+        if options.command == "compare":
+            return compare_marts(platform, plan, options.plan.name, options.report)
+        return keep_names(platform, plan)
+    except ValidationError as error:
+        print(explain(error), file=sys.stderr)
+    except (InvalidPlan, OSError) as error:
+        print(error, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

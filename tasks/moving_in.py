@@ -1,0 +1,195 @@
+"""An older system's BigQuery tables: their rows into ours, their marts compared, their names kept.
+
+Old rows are stamped older than any live read, so that live rows win.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+
+from core.compare import Comparison, compare
+from core.plan import InvalidPlan, Mart
+from core.schema import Table
+from core.sql import literal, quoted
+from tasks.warehouse import CALL_TIMEOUT_SECONDS, JOB_TIMEOUT_SECONDS, RETRY, Warehouse
+
+ROWS_AT_ONCE = 10_000
+TABLE_ID = re.compile(r"(?:([\w.:-]+?)\.)?([\w-]+)\.([\w-]+)", re.ASCII)
+# Where a table is put that gives its name to a view.
+MOVED = "__before"
+PURPOSE = "moving-in"
+
+
+@dataclass(frozen=True)
+class OldTable:
+    """A table of the older system as it stands, read whole."""
+
+    name: str
+    columns: dict[str, str]
+    rows: int
+    modified_at: datetime
+    is_view: bool
+
+
+def table_id(warehouse: Warehouse, name: str) -> str:
+    """`project.dataset.table`; without a project, the platform's own. Raises InvalidPlan."""
+    found = TABLE_ID.fullmatch(name)
+    if not found:
+        raise InvalidPlan(f"{name!r} is not project.dataset.table")
+    project, dataset, table = found.groups()
+    return f"{project or warehouse.project}.{dataset}.{table}"
+
+
+def look_at(warehouse: Warehouse, name: str) -> OldTable:
+    """What the table is and how many rows it has. Raises InvalidPlan when it is not there."""
+    try:
+        table = warehouse.client.get_table(name, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+    except NotFound as error:
+        raise InvalidPlan(f"there is no table {name}") from error
+    counted = warehouse.query(
+        f"SELECT COUNT(*) AS n FROM {_quoted(name)}", source="moving_in", purpose=PURPOSE
+    )
+    return OldTable(
+        name=name,
+        columns={field.name: field.field_type for field in table.schema},
+        rows=int(counted[0]["n"]),
+        modified_at=table.modified.astimezone(UTC),
+        is_view=table.table_type != "TABLE",
+    )
+
+
+def pieces(warehouse: Warehouse, old: OldTable, at_once: int) -> Iterator[list[dict[str, Any]]]:
+    """All rows, so many at once. Of a table they are listed, which is free; a view is queried."""
+    if old.is_view:
+        job = warehouse.submit(
+            f"SELECT * FROM {_quoted(old.name)}", source="moving_in", purpose=PURPOSE
+        )
+        rows = job.result(page_size=ROWS_AT_ONCE, retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+    else:
+        rows = warehouse.client.list_rows(
+            warehouse.client.get_table(old.name, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS),
+            page_size=ROWS_AT_ONCE,
+            retry=RETRY,
+            timeout=CALL_TIMEOUT_SECONDS,
+        )
+    held: list[dict[str, Any]] = []
+    for row in rows:
+        held.append(dict(row.items()))
+        if len(held) == at_once:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def stamp_for(warehouse: Warehouse, table: Table, old: OldTable) -> datetime:
+    """When the old rows were observed, at the latest: before the first live read, whatever the old
+    table's own time says, so that no old row takes the place of a live one."""
+    rows = warehouse.query(
+        f"""
+        SELECT MIN(observed_at) AS first_at FROM {warehouse.names.raw("_loads")}
+        WHERE source = {literal(table.source)} AND mode = 'incremental' AND observed_at IS NOT NULL
+        """,
+        source=table.source,
+        purpose="ledger",
+    )
+    first_at = rows[0]["first_at"]
+    known = [old.modified_at] + ([first_at - timedelta(microseconds=1)] if first_at else [])
+    return min(known)
+
+
+def is_imported(warehouse: Warehouse, table: Table, note: str) -> bool:
+    """Whether the same rows were imported by the same plan."""
+    rows = warehouse.query(
+        f"""
+        SELECT COUNT(*) AS n FROM {warehouse.names.raw("_loads")}
+        WHERE
+            source = {literal(table.source)} AND mode = 'backfill' AND state = 'applied'
+            AND message = {literal(note)}
+        """,
+        source=table.source,
+        purpose="ledger",
+    )
+    return bool(rows[0]["n"])
+
+
+def compare_mart(warehouse: Warehouse, mart: Mart) -> Comparison:
+    """The old table and what takes its place, row by row.
+
+    A table that gave its name to a view is read where it was put.
+    """
+    old, new = table_id(warehouse, mart.old), table_id(warehouse, mart.new)
+    if exists(warehouse, f"{old}{MOVED}"):
+        old = f"{old}{MOVED}"
+    columns = ", ".join(quoted(name) for name in mart.columns)
+    rows = [
+        warehouse.query(sql, source="moving_in", purpose=PURPOSE)
+        for sql in (f"SELECT {columns} FROM {_quoted(old)}", view_sql(mart, new))
+    ]
+    return compare(old, rows[0], new, rows[1], mart.key, mart.tolerance)
+
+
+def view_sql(mart: Mart, new: str) -> str:
+    """The new model under the old columns."""
+    listed = ",\n".join(
+        f"    {expression} AS {quoted(name)}" for name, expression in mart.columns.items()
+    )
+    return f"SELECT\n{listed}\nFROM {_quoted(new)}"
+
+
+def keep_name(warehouse: Warehouse, mart: Mart) -> str:
+    """A view with the old columns stands under the old name; in one line what was done.
+
+    A table that stands there is copied beside it first (`...__before`), which is free. Repeating
+    it, after any interruption, ends the same.
+    """
+    old, new = table_id(warehouse, mart.old), table_id(warehouse, mart.new)
+    client, options = warehouse.client, {"retry": RETRY, "timeout": CALL_TIMEOUT_SECONDS}
+    wanted = bigquery.Table(old)
+    wanted.view_query = view_sql(mart, new)
+    wanted.description = f"What was {mart.old}, made of {new}. Read {new} instead."
+    told = ""
+    if (standing := _table_type(warehouse, old)) == "VIEW":
+        client.delete_table(old, **options)
+    elif standing is not None:
+        job = client.copy_table(
+            old,
+            f"{old}{MOVED}",
+            job_config=bigquery.CopyJobConfig(write_disposition="WRITE_TRUNCATE"),
+            **options,
+        )
+        job.result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+        client.delete_table(old, **options)
+        told = f"; the table that stood there is {old}{MOVED}"
+    client.create_table(wanted, exists_ok=True, **options)
+    return f"{old} is a view of {new}{told}"
+
+
+def exists(warehouse: Warehouse, name: str) -> bool:
+    return _table_type(warehouse, name) is not None
+
+
+def _table_type(warehouse: Warehouse, name: str) -> str | None:
+    try:
+        table = warehouse.client.get_table(name, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+    except NotFound:
+        return None
+    return str(table.table_type)
+
+
+def _quoted(name: str) -> str:
+    return f"`{name}`"
+
+
+def as_report(comparisons: list[Comparison], at: datetime, plan: str) -> str:
+    """The comparison report, Markdown."""
+    lines: list[str] = [f"# Old and new marts, {at:%Y-%m-%d %H:%M} UTC", "", f"By {plan}.", ""]
+    lines += [f"- {one.message}" for one in comparisons]
+    return "\n".join([*lines, "", *(one.markdown for one in comparisons), ""])

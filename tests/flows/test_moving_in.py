@@ -1,0 +1,200 @@
+"""Moving in on the stack: old tables into ours, once; live rows win; names stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.plan import Import, Mart
+from flows.moving_in import compare_marts, import_table
+from sources.history import read_plan
+from sources.ph_news import article_id
+from tasks.moving_in import compare_mart, keep_name
+from tests.lab import Lab
+
+LEDGER = (
+    "CREATE OR REPLACE TABLE {old}.ledger AS SELECT * FROM UNNEST([STRUCT("
+    "'old-1' AS id, DATE '2024-05-01' AS date, 'FOOD' AS type, 'rice' AS item, 'Shop' AS `to`, "
+    "NUMERIC '250.50' AS cost, 'cash' AS source, 'paper' AS receipt), "
+    "('old-2', DATE '2024-05-02', 'BILLS', 'power', 'Grid', NUMERIC '1200', 'bank', NULL), "
+    "(NULL, DATE '2024-05-03', 'FOOD', 'fish', 'Market', NUMERIC '90', 'cash', NULL)])"
+)
+WANTED = {"columns": {"amount": "cost"}, "values": {"currency": "PHP"}}
+
+
+def make(lab: Lab, sql: str) -> str:
+    """A table of the older system, in a dataset of the lab's own."""
+    old = f"{lab.platform.warehouse.raw_dataset}_old"
+    lab.query(f"CREATE SCHEMA IF NOT EXISTS {old}")
+    lab.query(sql.replace("{old}", old))
+    return old
+
+
+def test_a_ledgers_history_is_imported_once_and_stays_when_the_sheet_is_read(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(kit="finance", size=40)
+    lab.run()
+    live = lab.rows()
+    taken = min(key for (key,) in live)
+    old = make(lab, LEDGER)
+    lab.query(
+        f"INSERT INTO {old}.ledger VALUES ('{taken}', DATE '2020-01-01', 'FOOD', 'other', 'X', "
+        "NUMERIC '1', 'cash', NULL)"
+    )
+    wanted = Import(f"{old}.ledger", **WANTED)  # type: ignore[arg-type]
+    outcome = import_table(lab.platform, "ledger", wanted)
+    line = lab.only_line(outcome)
+    assert (line.extracted, line.inserted, line.older, line.rejected) == (4, 2, 1, 1)
+    rows = lab.rows()
+    assert rows.keys() == live.keys() | {("old-1",), ("old-2",)}
+    assert rows[(taken,)] == live[(taken,)]
+    row = rows[("old-1",)]
+    assert (row["date"], row["amount"], row["currency"]) == (45413.0, Decimal("250.5"), "PHP")
+    assert json.loads(row["_extra"]) == {"receipt": "paper"}
+    (reject,) = lab.query("SELECT * FROM {raw}._rejects WHERE reason = 'blank id'")
+    assert json.loads(reject["payload"])["item"] == "fish"
+
+    again = import_table(lab.platform, "ledger", wanted)
+    assert again.message.startswith("nothing new")
+    assert lab.rows() == rows
+
+    # The sheet has none of them, and they are not gone.
+    lab.control("advance")
+    outcome = lab.run()
+    assert outcome.total("held") == 0
+    after = lab.rows()
+    assert not after[("old-1",)]["_is_deleted"]
+    assert after[("old-1",)] == row
+    lab.assert_settled()
+
+
+def test_old_articles_and_readings_come_before_live_ones(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="ph_news", size=20)
+    lab.run()
+    live = lab.rows()
+    known = next(iter(live.values()))
+    values = (known["url"], known["source"], known["category"])
+    seen_at = datetime(2024, 1, 1, tzinfo=UTC)
+    old = make(
+        lab,
+        "CREATE OR REPLACE TABLE {old}.articles AS SELECT * FROM UNNEST([STRUCT("
+        f"'{values[0]}' AS url, '{values[1]}' AS source, '{values[2]}' AS category, "
+        "'an old headline' AS headline, TIMESTAMP '2024-01-01 00:00:00+00' AS published_at), "
+        "('https://gone.example/1', 'gone', 'general', 'gone', "
+        "TIMESTAMP '2024-01-01 00:00:00+00')])",
+    )
+    columns = {"title": "headline", "_first_seen_at": "published_at"}
+    columns["published_at"] = "published_at"
+    outcome = import_table(lab.platform, "articles", Import(f"{old}.articles", columns))
+    line = lab.only_line(outcome)
+    assert (line.inserted, line.rejected) == (1, 0)
+    rows = lab.rows()
+    same = rows[(known["article_id"],)]
+    # Seen earlier than the live read knew, and otherwise as the live read has it.
+    assert same["_first_seen_at"] == seen_at
+    assert same["title"] == known["title"]
+    gone = {"url": "https://gone.example/1", "source": "gone", "category": "general"}
+    assert rows[(article_id(gone),)]["published_at"] == seen_at
+
+    weather = make_lab("weather", kit="openweather", size=0)
+    weather.run()
+    (location, dt), reading = next(iter(weather.rows().items()))
+    old = make(
+        weather,
+        "CREATE OR REPLACE TABLE {old}.readings AS SELECT * FROM UNNEST([STRUCT("
+        f"{int(dt.timestamp())} AS unix, '{location}' AS city, -99.0 AS temp), "
+        f"(1700000000, '{location}', 21.5), (CAST(NULL AS INT64), '{location}', 1.0)])",
+    )
+    plan = read_plan(
+        f"""
+        [weather]
+        table = "{old}.readings"
+        columns = {{dt = "unix", location = "city", main_temp = "temp"}}
+        values = {{units = "metric"}}
+        """.encode(),
+        "plan.toml",
+    )
+    assert plan.weather
+    outcome = import_table(weather.platform, "weather", plan.weather)
+    line = weather.only_line(outcome)
+    assert (line.inserted, line.unchanged, line.rejected) == (1, 1, 1)
+    assert weather.rows()[(location, dt)] == reading
+
+
+def test_a_recovered_import_is_loaded_by_the_live_run(make_lab: Callable[..., Lab]) -> None:
+    """An import that died after its manifest: the next run of the source brings it in."""
+    lab = make_lab(kit="finance", size=10)
+    lab.run()
+    old = make(lab, LEDGER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.run.load", _dies_at_the_second_call())
+        with pytest.raises(KeyboardInterrupt):
+            import_table(lab.platform, "ledger", Import(f"{old}.ledger", **WANTED))  # type: ignore[arg-type]
+    assert ("old-1",) not in lab.rows()
+    lab.run()
+    assert not lab.rows()[("old-1",)]["_is_deleted"]
+
+
+def _dies_at_the_second_call() -> Callable[..., Any]:
+    from tasks.load import load
+
+    calls = []
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return load(*args, **kwargs)
+
+    return dying
+
+
+def test_marts_are_compared_and_keep_their_old_names(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(kit="finance", size=0)
+    old = make(
+        lab,
+        "CREATE OR REPLACE TABLE {old}.monthly AS SELECT * FROM UNNEST([STRUCT("
+        "'2026-01' AS month, 10.0 AS spent), ('2026-02', 20.0), ('2026-03', 30.0)])",
+    )
+    make(
+        lab,
+        "CREATE OR REPLACE TABLE {old}.mart AS SELECT * FROM UNNEST([STRUCT("
+        "DATE '2026-01-01' AS month_start, NUMERIC '10.001' AS total), "
+        "(DATE '2026-02-01', NUMERIC '25'), (DATE '2026-04-01', NUMERIC '40')])",
+    )
+    columns = {"month": "FORMAT_DATE('%Y-%m', month_start)", "spent": "total"}
+    mart = Mart(f"{old}.monthly", f"{old}.mart", ["month"], columns, tolerance=0.01)
+    warehouse = lab.platform.warehouse
+
+    def differences() -> tuple[Any, ...]:
+        found = compare_mart(warehouse, mart)
+        return (
+            [(one.key, one.old, one.new) for one in found.differences],
+            found.only_old,
+            found.only_new,
+        )
+
+    expected = ([(("2026-02",), "20", "25")], [("2026-03",)], [("2026-04",)])
+    assert differences() == expected
+    report = tmp_path / "report.md"
+    text = f"[[marts]]\nold='{mart.old}'\nnew='{mart.new}'\nkey=['month']\ntolerance=0.01\n"
+    text += "[marts.columns]\nmonth=\"FORMAT_DATE('%Y-%m', month_start)\"\nspent='total'\n"
+    plan = read_plan(text.encode(), "plan.toml")
+    assert compare_marts(lab.platform, plan, "plan.toml", report) == 1
+    assert "| 2026-02 | spent | 20 | 25 |" in report.read_text()
+
+    for _ in range(2):
+        assert keep_name(warehouse, mart).startswith(f"sandbox-project.{old}.monthly is a view")
+        rows = lab.query(f"SELECT month, spent FROM {old}.monthly ORDER BY month")
+        assert [row["month"] for row in rows] == ["2026-01", "2026-02", "2026-04"]
+        # What stood there is kept, and still what the comparison reads.
+        assert differences() == expected

@@ -1,0 +1,103 @@
+"""The data catalog: complete, published once per change, and readable in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dbt.cli.main import dbtRunner
+
+from tasks.build import PROJECT_DIR, environment
+from tasks.catalog import publish
+from tasks.due import dbt_environment, target_path
+from tests.browser import browser
+from tests.lab import Lab
+
+# Nodes and edges of the lineage graph, by its own account, once it is painted.
+DRAWN = """
+(() => {
+    const canvas = document.querySelector('canvas[data-id="layer2-node"]');
+    const graph = canvas && canvas.parentElement.parentElement._cyreg;
+    if (!graph || !graph.cy.nodes().length) return null;
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    if (!pixels.some(value => value > 0)) return null;
+    return {
+        nodes: graph.cy.nodes().map(node => node.data('label') || node.id()),
+        edges: graph.cy.edges().length,
+    };
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """News, loaded and built, in datasets of their own, and a folder to serve from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBT_DATASET_PREFIX", "catalog_")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        lab = Lab("catalog", stack_env, "ph_news")
+        lab.source.start(lab, 20)
+        lab.run()
+        folder = tmp_path_factory.mktemp("www") / "catalog"
+        settings = lab.blocks.warehouse.model_copy(update={"catalog_directory": str(folder)})
+        lab.__dict__["blocks"] = replace(lab.blocks, warehouse=settings)
+        options = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+        options += ["--target-path", str(target_path(lab.blocks, "catalog")), "--quiet"]
+        with dbt_environment(lab.blocks) as env, environment(env):
+            assert dbtRunner().invoke(["run", "--select", "source:ph_news+", *options]).success
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab) -> Path:
+    """The served page, published for the first time."""
+    catalog = publish(lab.platform, lab.blocks)
+    assert catalog.is_new
+    assert "catalog.openweather__observations" in catalog.not_built
+    assert "catalog_gold.monthly_pnl" in catalog.not_built
+    assert not [name for name in catalog.not_built if "news" in name]
+    return Path(lab.blocks.warehouse.catalog_directory) / "index.html"
+
+
+def test_a_browser_finds_models_columns_sizes_and_lineage(page: Path, tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as open_page:
+        open_page.open(f"file://{page}#!/model/model.data_pipelines.daily_news_listing_times")
+        open_page.wait_for("document.body?.innerText.includes('LAST MODIFIED')")
+        text = open_page.evaluate("document.querySelector('.app-content').innerText")
+        for told in ("One row per", "date_manila", "INT64", "# ROWS", "CONTRACT", "Enforced"):
+            assert told in text, text
+        open_page.open("about:blank")
+        open_page.open(f"file://{page}#!/overview?g_v=1")
+        drawn = open_page.wait_for(DRAWN)
+        assert open_page.errors == []
+    assert drawn["edges"] >= len(drawn["nodes"]) / 2
+    for node in ("ph_news.articles", "news_stories", "daily_news_listing_times", "monthly_pnl"):
+        assert any(node in name for name in drawn["nodes"]), drawn["nodes"]
+
+
+def test_nothing_is_made_anew_until_a_table_changes(lab: Lab, page: Path) -> None:
+    first = page.stat()
+    looked = publish(lab.platform, lab.blocks)
+    assert not looked.is_new
+    assert looked.message.startswith("nothing changed since ")
+    assert page.stat().st_mtime_ns == first.st_mtime_ns
+    lab.run()  # a look without news: a line in the ledger, and no change
+    assert not publish(lab.platform, lab.blocks).is_new
+    page.unlink()
+    assert not publish(lab.platform, lab.blocks).is_new
+    assert page.stat().st_size == first.st_size
+    lab.control("advance")
+    lab.run()
+    changed = publish(lab.platform, lab.blocks)
+    assert changed.is_new and changed.fingerprint != looked.fingerprint
+    assert publish(lab.platform, lab.blocks).fingerprint == changed.fingerprint
+
+
+def test_the_page_in_the_bucket_is_the_served_one(lab: Lab, page: Path) -> None:
+    bucket = lab.blocks.gcs.get_bucket()
+    name = f"{lab.platform.prefix('catalog')}index.html"
+    assert bucket.blob(name).download_as_bytes() == page.read_bytes()
+    assert not list(page.parent.glob(".catalog-*"))
+    assert page.stat().st_mode & 0o777 == 0o644

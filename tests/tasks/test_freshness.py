@@ -1,0 +1,98 @@
+"""Freshness out of the ledger: looks and news are told apart, old rows make nothing fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core.freshness import CLOCKS, Status
+from flows.dbt_freshness import SOURCES, as_rows
+from tasks.build import PROJECT_DIR
+from tasks.freshness import declared_thresholds, read_freshness
+from tests.lab import Lab
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """A ledger without a line."""
+    lab = make_lab(kit="finance", size=0)
+    lab.platform.warehouse.ensure_ledger()
+    return lab
+
+
+def write(lab: Lab, hours: float, state: str, inserted: int = 0, mode: str = "incremental") -> None:
+    """A line of the finance source, written and observed so many hours ago."""
+    now: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
+    at = now - timedelta(hours=hours)
+    counts: dict[str, Any] = dict.fromkeys(
+        ("updated", "deleted", "superseded_ids", "absent", "replaced"), 0
+    )
+    line = {"source": "finance", "state": state, "mode": mode, "inserted": inserted, **counts}
+    times = {"observed_at": at, "applied_at": at}
+    lab.platform.warehouse.insert_line("_loads", line | times, "finance")
+
+
+def statuses(lab: Lab, source: str = "finance") -> list[Status]:
+    return [reading.status for reading in read_freshness(lab.platform, [source])]
+
+
+def test_a_quiet_day_is_no_outage_and_an_outage_is_no_quiet_day(lab: Lab) -> None:
+    write(lab, 200, "applied", inserted=3)
+    assert statuses(lab) == ["error", "fresh"]
+    write(lab, 1, "looked")
+    assert statuses(lab) == ["fresh", "fresh"]
+
+
+def test_looks_that_bring_nothing_for_too_long_are_told(lab: Lab) -> None:
+    write(lab, 24 * 61, "applied", inserted=3)
+    write(lab, 24 * 10, "applied")
+    write(lab, 1, "looked")
+    assert statuses(lab) == ["fresh", "error"]
+
+
+def test_failures_and_old_rows_make_nothing_fresh(lab: Lab) -> None:
+    write(lab, 24 * 61, "applied", inserted=3)
+    write(lab, 1, "failed")
+    write(lab, 1, "parked")
+    write(lab, 1, "applied", inserted=3, mode="backfill")
+    assert statuses(lab) == ["error", "error"]
+
+
+def test_a_source_never_looked_at_is_as_old_as_the_ledger(lab: Lab) -> None:
+    readings = read_freshness(lab.platform, ["openweather"])
+    assert [reading.at for reading in readings] == [None, None]
+    assert all(timedelta() <= reading.age < timedelta(minutes=10) for reading in readings)
+    assert [row["at (UTC)"] for row in as_rows(readings)] == ["never", "never"]
+
+
+def test_a_real_run_makes_its_source_fresh(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="openweather", size=0)
+    lab.run()
+    readings = read_freshness(lab.platform, ["openweather"])
+    assert all(reading.at for reading in readings)
+    assert readings[0].status == "fresh"
+
+
+def test_every_source_has_thresholds() -> None:
+    assert declared_thresholds().keys() == SOURCES.keys()
+
+
+def test_a_source_without_thresholds_is_named(lab: Lab) -> None:
+    with pytest.raises(ValueError, match="no freshness thresholds for unheard_of"):
+        read_freshness(lab.platform, ["finance", "unheard_of"])
+
+
+def test_the_documentation_has_the_thresholds() -> None:
+    text = (PROJECT_DIR.parent / "docs" / "catalog.md").read_text()
+    for source, clocks in declared_thresholds().items():
+        told = [
+            ", ".join(
+                f"{span.total_seconds() / 3600:.0f} h"
+                for span in (clocks[clock].warn_after, clocks[clock].error_after)
+            )
+            for clock in CLOCKS
+        ]
+        assert f"| {source} | {' | '.join(told)} |" in text
