@@ -1,0 +1,194 @@
+# shellcheck shell=bash
+# What install.sh, update.sh, rollback.sh, restore.sh and rotate.sh share.
+readonly BASE=/opt/data-pipelines
+readonly RELEASES=$BASE/releases
+readonly CURRENT=$BASE/current
+readonly ETC=/etc/data-pipelines
+readonly BACKUPS=/var/backups/data-pipelines
+readonly KEEP_RELEASES=3
+readonly DRAIN_SECONDS=${DRAIN_SECONDS:-300}
+
+say() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*"; }
+
+die() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# One at a time, as root.
+begin() {
+    [ "$(id -u)" = 0 ] || die "this needs root"
+    exec 9>/run/lock/data-pipelines
+    flock --nonblock 9 || die "another install, update, rollback, restore or rotation is running"
+}
+
+# setting FILE NAME: the value of a line NAME=value in a file under /etc/data-pipelines.
+setting() { sed -n "s/^$2=//p" "$ETC/$1" | tail -n 1; }
+
+# put_setting FILE NAME VALUE: the file has that line once, and stays readable by root only.
+put_setting() {
+    local file=$ETC/$1 new
+    new=$(mktemp "$ETC/.new.XXXXXX")
+    { grep -v "^$2=" "$file" 2>/dev/null || true; } >"$new"
+    printf '%s=%s\n' "$2" "$3" >>"$new"
+    chmod 0600 "$new"
+    mv "$new" "$file"
+}
+
+random_text() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
+# As Fernet wants it: 32 bytes in base64 for addresses.
+random_key() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; }
+
+current_release() { basename "$(readlink "$CURRENT" 2>/dev/null || true)"; }
+
+in_release() { "$CURRENT/deploy/pipelines.sh" "$@"; }
+
+# The version of Prefect that a release has locked: its database may not be an older one's.
+prefect_of() { sed -n 's/^prefect==\([^ ]*\).*/\1/p' "$RELEASES/$1/requirements.lock"; }
+
+is_release() { [ -n "$1" ] && [ -e "$RELEASES/$1/.complete" ]; }
+
+# make_release SOURCE VERSION: the files of a directory or tar archive and their locked environment
+# stand in $RELEASES/VERSION, beside what runs.
+make_release() {
+    local source=$1 version=$2 release=$RELEASES/$2
+    if is_release "$version"; then
+        say "release $version is installed already"
+        return
+    fi
+    rm -rf "$release"
+    mkdir -p "$release"
+    if [ -d "$source" ]; then
+        tar --create --directory="$source" --exclude=.git --exclude=.env --exclude='.venv*' \
+            --exclude='.sandbox*' --exclude=__pycache__ --exclude='.*_cache' \
+            --exclude=dbt/target --exclude=dbt/logs --exclude=logs . |
+            tar --extract --directory="$release" --no-same-owner
+    else
+        tar --extract --file="$source" --directory="$release" --no-same-owner
+    fi
+    [ -e "$release/prefect.yaml" ] || die "$source does not hold this project"
+    say "installing the locked environment of release $version ..."
+    python3 -m venv "$release/.venv"
+    "$release/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --require-hashes --requirement "$release/requirements.lock"
+    # The services may not write here, so what Python compiles it compiles now.
+    (cd "$release" && .venv/bin/python -m compileall -q blocks core deploy flows sources tasks)
+    ln -s "$ETC/.env" "$release/.env"
+    chmod -R u=rwX,go=rX "$release"
+    touch "$release/.complete"
+}
+
+# install_units: systemd and nginx have what the current release says.
+install_units() {
+    local name
+    for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
+        install -m 0644 "$name" /etc/systemd/system/
+    done
+    install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" \
+        /etc/systemd/system/nginx.service.d/data-pipelines.conf
+    install -D -m 0644 "$CURRENT/deploy/systemd/postgresql.conf" \
+        /etc/systemd/system/postgresql@15-main.service.d/data-pipelines.conf
+    sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
+        -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
+        -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
+        "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
+    ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
+    install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
+    nginx -t -q
+    systemctl daemon-reload
+    systemctl --quiet enable data-pipelines-server data-pipelines-worker \
+        data-pipelines-backup.timer nginx
+    systemctl start data-pipelines-backup.timer
+    systemctl reload-or-restart nginx
+}
+
+# stop_worker: no new run starts, those at work get DRAIN_SECONDS to end, then the worker goes.
+stop_worker() {
+    if systemctl --quiet is-active data-pipelines-worker; then
+        say "draining the worker ($DRAIN_SECONDS s at most) ..."
+        in_release python -m deploy.drain vm --seconds "$DRAIN_SECONDS" || true
+    fi
+    systemctl stop data-pipelines-worker
+}
+
+# run_release VERSION: that release is the one that runs, and all of it is well.
+run_release() {
+    ln -sfn "releases/$1" "$CURRENT.new" && mv -T "$CURRENT.new" "$CURRENT" &&
+        install_units &&
+        say "starting the server of release $1 ..." &&
+        systemctl restart data-pipelines-server &&
+        register_blocks &&
+        in_release python -m deploy.apply &&
+        in_release python -m deploy.drain vm --resume &&
+        say "starting the worker ..." &&
+        systemctl restart data-pipelines-worker &&
+        in_release python -m deploy.verify vm &&
+        "$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10
+}
+
+register_blocks() {
+    if ! grep -q '^GCP_PROJECT=.' "$ETC/.env"; then
+        say "$ETC/.env is not filled in yet: no block is saved"
+        return
+    fi
+    in_release python -m blocks.register
+}
+
+https_address() {
+    local listen
+    listen=$(setting server.env DATA_PIPELINES_LISTEN)
+    case $listen in
+    *:*) echo "$listen" ;;
+    *) echo "127.0.0.1:$listen" ;;
+    esac
+}
+
+# load_database FILE: the Prefect database is the one of that dump. The server must be stopped.
+load_database() {
+    runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 --dbname=postgres <<SQL
+DROP DATABASE IF EXISTS prefect_restored;
+CREATE DATABASE prefect_restored OWNER prefect;
+SQL
+    # Into a database of its own first: a dump that is no good leaves the standing one alone.
+    runuser -u postgres -- pg_restore --exit-on-error --dbname=prefect_restored <"$1"
+    runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 --dbname=postgres <<SQL
+DROP DATABASE IF EXISTS prefect WITH (FORCE);
+ALTER DATABASE prefect_restored RENAME TO prefect;
+SQL
+}
+
+# remove_old_releases: those newest by installation stay, and the current one.
+remove_old_releases() {
+    local version
+    # shellcheck disable=SC2012 # a release's name has neither spaces nor line breaks
+    ls -1t "$RELEASES" | tail -n "+$((KEEP_RELEASES + 1))" | while read -r version; do
+        [ "$version" = "$(current_release)" ] || rm -rf "${RELEASES:?}/$version"
+    done
+}
+
+# switch_to VERSION: run that release; when it is not well, run the one before again and fail.
+switch_to() {
+    local version=$1 before backup=
+    before=$(current_release)
+    if is_release "$before"; then
+        stop_worker
+        if [ "$(prefect_of "$before")" != "$(prefect_of "$version")" ]; then
+            backup=$(runuser -u postgres -- "$CURRENT/deploy/backup.sh")
+            echo "$backup" >"$RELEASES/$version/.database-before"
+            say "Prefect changes from $(prefect_of "$before") to $(prefect_of "$version"): $backup"
+        fi
+    fi
+    if run_release "$version"; then
+        echo "$before" >"$RELEASES/$version/.before"
+        remove_old_releases
+        say "release $version runs"
+        return
+    fi
+    is_release "$before" && [ "$before" != "$version" ] ||
+        die "release $version is not well, and there is none to go back to"
+    say "release $version is not well: going back to $before"
+    systemctl stop data-pipelines-worker data-pipelines-server || true
+    [ -z "$backup" ] || load_database "$backup"
+    run_release "$before" || die "neither release $version nor $before is well"
+    die "release $version was not well; $before runs again"
+}
