@@ -78,30 +78,6 @@ make_release() {
     touch "$release/.complete"
 }
 
-# install_units: systemd and nginx have what the current release says.
-install_units() {
-    local name
-    for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
-        install -m 0644 "$name" /etc/systemd/system/
-    done
-    install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" \
-        /etc/systemd/system/nginx.service.d/data-pipelines.conf
-    install -D -m 0644 "$CURRENT/deploy/systemd/postgresql.conf" \
-        /etc/systemd/system/postgresql@15-main.service.d/data-pipelines.conf
-    sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
-        -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
-        -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
-        "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
-    ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
-    install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
-    nginx -t -q
-    systemctl daemon-reload
-    systemctl --quiet enable data-pipelines-server data-pipelines-worker \
-        data-pipelines-backup.timer nginx
-    systemctl start data-pipelines-backup.timer
-    systemctl reload-or-restart nginx
-}
-
 # stop_worker: no new run starts, those at work get DRAIN_SECONDS to end, then the worker goes.
 stop_worker() {
     if systemctl --quiet is-active data-pipelines-worker; then
@@ -111,20 +87,9 @@ stop_worker() {
     systemctl stop data-pipelines-worker
 }
 
-# run_release VERSION: that release is the one that runs, and all of it is well.
-run_release() {
-    ln -sfn "releases/$1" "$CURRENT.new" && mv -T "$CURRENT.new" "$CURRENT" &&
-        install_units &&
-        say "starting the server of release $1 ..." &&
-        systemctl restart data-pipelines-server &&
-        register_blocks &&
-        in_release python -m deploy.apply &&
-        in_release python -m deploy.drain vm --resume &&
-        say "starting the worker ..." &&
-        systemctl restart data-pipelines-worker &&
-        in_release python -m deploy.verify vm &&
-        "$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10
-}
+# run_release VERSION: that release is the one that runs, and all of it is well. A process of its own,
+# in which every failure counts, also where this is a condition.
+run_release() { "$RELEASES/$1/deploy/activate.sh" "$1"; }
 
 register_blocks() {
     if ! grep -q '^GCP_PROJECT=.' "$ETC/.env"; then
@@ -179,7 +144,7 @@ switch_to() {
         fi
     fi
     if run_release "$version"; then
-        echo "$before" >"$RELEASES/$version/.before"
+        [ "$before" = "$version" ] || echo "$before" >"$RELEASES/$version/.before"
         remove_old_releases
         say "release $version runs"
         return
