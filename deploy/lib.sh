@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what those that source it use
 # What install.sh, update.sh, rollback.sh, restore.sh and rotate.sh share.
 readonly BASE=/opt/data-pipelines
 readonly RELEASES=$BASE/releases
@@ -45,6 +45,9 @@ in_release() { "$CURRENT/deploy/pipelines.sh" "$@"; }
 
 # The version of Prefect that a release has locked: its database may not be an older one's.
 prefect_of() { sed -n 's/^prefect==\([^ ]*\).*/\1/p' "$RELEASES/$1/requirements.lock"; }
+
+# The releases, the newest first.
+releases() { find "$RELEASES" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort -rn | cut -d' ' -f2; }
 
 is_release() { [ -n "$1" ] && [ -e "$RELEASES/$1/.complete" ]; }
 
@@ -125,8 +128,7 @@ SQL
 # remove_old_releases: those newest by installation stay, and the current one.
 remove_old_releases() {
     local version
-    # shellcheck disable=SC2012 # a release's name has neither spaces nor line breaks
-    ls -1t "$RELEASES" | tail -n "+$((KEEP_RELEASES + 1))" | while read -r version; do
+    releases | tail -n "+$((KEEP_RELEASES + 1))" | while read -r version; do
         [ "$version" = "$(current_release)" ] || rm -rf "${RELEASES:?}/$version"
     done
 }

@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 now=$(current_release)
 if [ "${1:-}" = --list ]; then
-    for release in $(ls -1t "$RELEASES"); do
+    for release in $(releases); do
         is_release "$release" || continue
         echo "$release$([ "$release" != "$now" ] || echo ' (runs)')"
     done
