@@ -117,9 +117,7 @@ def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]
             return [
                 (
                     "a request",
-                    lambda: ask(
-                        block.metadata_url, headers=block.headers, key="SOCRATA_APP_TOKEN"
-                    ),
+                    lambda: ask(block.metadata_url, headers=block.headers, key="SOCRATA_APP_TOKEN"),
                 )
             ]
         case Finance():
@@ -169,9 +167,9 @@ def billing(client: Any, block: WarehouseSettings) -> None:
 def run(client: Any, sql: str, role: str, block: WarehouseSettings) -> None:
     config = bigquery.QueryJobConfig(maximum_bytes_billed=block.maximum_bytes_billed)
     try:
-        client.query(
-            sql, job_config=config, retry=RETRY, job_retry=None, timeout=SECONDS
-        ).result(retry=RETRY, timeout=SECONDS)
+        client.query(sql, job_config=config, retry=RETRY, job_retry=None, timeout=SECONDS).result(
+            retry=RETRY, timeout=SECONDS
+        )
     except Forbidden as error:
         said = first_line(error)
         if "billing" in said.lower() or "free tier" in said.lower():

@@ -80,9 +80,7 @@ def _deployments(client: SyncPrefectClient, pools: list[str]) -> list[Deployment
     found: list[DeploymentResponse] = []
     wanted = WorkPoolFilter(name=WorkPoolFilterName(any_=pools))
     while True:
-        page = client.read_deployments(
-            work_pool_filter=wanted, limit=PAGE_ROWS, offset=len(found)
-        )
+        page = client.read_deployments(work_pool_filter=wanted, limit=PAGE_ROWS, offset=len(found))
         found += page
         if len(page) < PAGE_ROWS:
             return found
@@ -92,9 +90,7 @@ def deploy(environ: Mapping[str, str]) -> None:
     """Run `prefect deploy --all`. Raises CalledProcessError with what it said."""
     environment = {"PIPELINES_HOME": str(ROOT), **environ}
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    subprocess.run(
-        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
-    )
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
 
 
 def main() -> int:

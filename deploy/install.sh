@@ -46,7 +46,7 @@ id prefect >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipeline
     --shell /usr/sbin/nologin prefect
 id pipelines >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines \
     --shell /usr/sbin/nologin pipelines
-install -d -m 0755 "$BASE" "$RELEASES"
+install -d -m 0755 "$BASE" "$RELEASES" "$ENVIRONMENTS"
 install -d -m 0750 -o root -g pipelines "$ETC"
 install -d -m 0700 -o postgres -g postgres "$BACKUPS"
 if [ ! -e "$ETC/.env" ]; then

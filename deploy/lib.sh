@@ -2,6 +2,7 @@
 # What install.sh, update.sh, rollback.sh, restore.sh and rotate.sh share.
 readonly BASE=/opt/data-pipelines
 readonly RELEASES=$BASE/releases
+readonly ENVIRONMENTS=$BASE/environments
 readonly CURRENT=$BASE/current
 readonly ETC=/etc/data-pipelines
 readonly BACKUPS=/var/backups/data-pipelines
@@ -51,6 +52,21 @@ releases() { find "$RELEASES" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort 
 
 is_release() { [ -n "$1" ] && [ -e "$RELEASES/$1/.complete" ]; }
 
+# make_environment RELEASE: what the release has locked is installed, once for all with the same lock.
+make_environment() {
+    local release=$1 environment
+    environment=$ENVIRONMENTS/$(sha256sum <"$release/requirements.lock" | cut -c1-16)
+    if [ ! -e "$environment/.complete" ]; then
+        say "installing the locked environment (minutes) ..."
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            --require-hashes --requirement "$release/requirements.lock"
+        touch "$environment/.complete"
+    fi
+    ln -s "$environment" "$release/.venv"
+}
+
 # make_release SOURCE VERSION: the files of a directory or tar archive and their locked environment
 # stand in $RELEASES/VERSION, beside what runs.
 make_release() {
@@ -70,10 +86,7 @@ make_release() {
         tar --extract --file="$source" --directory="$release" --no-same-owner
     fi
     [ -e "$release/prefect.yaml" ] || die "$source does not hold this project"
-    say "installing the locked environment of release $version ..."
-    python3 -m venv "$release/.venv"
-    "$release/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-        --require-hashes --requirement "$release/requirements.lock"
+    make_environment "$release"
     # The services may not write here, so what Python compiles it compiles now.
     (cd "$release" && .venv/bin/python -m compileall -q blocks core deploy flows sources tasks)
     ln -s "$ETC/.env" "$release/.env"
@@ -125,11 +138,14 @@ ALTER DATABASE prefect_restored RENAME TO prefect;
 SQL
 }
 
-# remove_old_releases: those newest by installation stay, and the current one.
+# remove_old_releases: the newest stay, the current one, and the environments that those have.
 remove_old_releases() {
-    local version
-    releases | tail -n "+$((KEEP_RELEASES + 1))" | while read -r version; do
-        [ "$version" = "$(current_release)" ] || rm -rf "${RELEASES:?}/$version"
+    local name
+    releases | tail -n "+$((KEEP_RELEASES + 1))" | while read -r name; do
+        [ "$name" = "$(current_release)" ] || rm -rf "${RELEASES:?}/$name"
+    done
+    for name in "$ENVIRONMENTS"/*; do
+        readlink "$RELEASES"/*/.venv | grep -qx "$name" || rm -rf "$name"
     done
 }
 

@@ -57,9 +57,7 @@ def cleanup() -> State:
         platform.warehouse.flush_jobs("cleanup")
     disk = shutil.disk_usage(Path.home())
     message = describe(cleaned, tables_swept, disk.used / disk.total)
-    create_markdown_artifact(
-        markdown(cleaned, stocks, message), key="cleanup", description=message
-    )
+    create_markdown_artifact(markdown(cleaned, stocks, message), key="cleanup", description=message)
     if disk.used / disk.total > FULLEST_DISK:
         raise DiskNearlyFull(f"{message}; free some, or make the disk larger")
     return Completed(message=message)

@@ -24,7 +24,7 @@ CACHE = ROOT / ".sandbox-debian"
 MIRROR = "http://deb.debian.org/debian"
 NEEDS = ("debootstrap", "systemd-nspawn", "nsenter")
 # install.sh would install them all the same; here once for all trees.
-PACKAGES = "ca-certificates curl nginx openssl postgresql procps python3 python3-venv".split()
+PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3", "python3-venv"]
 BOOT_SECONDS = 60
 
 
@@ -42,7 +42,14 @@ def base_tree() -> Path:
     if not (tree / ".complete").exists():
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(exist_ok=True)
-        run("debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus", "bookworm", tree, MIRROR)
+        run(
+            "debootstrap",
+            "--variant=minbase",
+            "--include=systemd-sysv,dbus",
+            "bookworm",
+            tree,
+            MIRROR,
+        )
         nspawn = ("systemd-nspawn", "-D", tree, "--pipe", "--register=no", "--keep-unit")
         install = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq"
         run(
