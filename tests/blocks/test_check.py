@@ -102,7 +102,7 @@ class Refusing(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = answer
+    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - http.server's names
 
     def log_message(self, *_: object) -> None: ...
 
@@ -135,7 +135,7 @@ def test_a_missing_role_is_named(
     assert "give roles/bigquery.jobUser on project" in found["warehouse queries"]
     assert "give roles/bigquery.dataEditor on dataset" in found["warehouse dataset raw"]
     assert f"share the sheet with {account} as a viewer" in found["finance the sheet"]
-    refusing.message = "Billing has not been enabled for this project. DML queries are not allowed in the free tier."
+    refusing.message = "Billing has not been enabled. DML queries are not allowed in the free tier."
     assert "has no billing account" in findings()["warehouse billing"]
 
 

@@ -24,7 +24,8 @@ CACHE = ROOT / ".sandbox-debian"
 MIRROR = "http://deb.debian.org/debian"
 NEEDS = ("debootstrap", "systemd-nspawn", "nsenter")
 # install.sh would install them all the same; here once for all trees.
-PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3", "python3-venv"]
+PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3"]
+PACKAGES += ["python3-venv"]
 BOOT_SECONDS = 60
 
 

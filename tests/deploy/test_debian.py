@@ -1,8 +1,8 @@
 """docs/operations.md on a Debian 12 of its own, booted with systemd: `make test-deploy`.
 
-Install, check, deploy, run, stop in the middle of a run, back up, rotate, restore, update, an update
-that fails, roll back. Google and the sources are the emulators and stand-ins of the sandbox, outside
-of the machine. Takes about a quarter of an hour on two idle cores, most of it pip.
+Install, check, deploy, run, stop in the middle of a run, back up, rotate, restore, update, an
+update that fails, roll back, reboot. Google and the sources are the emulators and stand-ins of the
+sandbox, outside of the machine.
 """
 
 from __future__ import annotations

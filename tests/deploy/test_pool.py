@@ -71,7 +71,7 @@ def test_the_server_checks_job_variables_against_the_pool_on_cloud_run(
     deploy()
     deploy(memory="2Gi", timeout=7200)
     for wrong in ({"memory": "much"}, {"timeout": 0}, {"launch_stage": "NEVER"}):
-        with pytest.raises(PrefectHTTPStatusError, match="422|409|400"):
+        with pytest.raises(PrefectHTTPStatusError, match=r"422|409|400"):
             deploy(**wrong)
 
 

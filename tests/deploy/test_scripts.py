@@ -1,5 +1,5 @@
-"""What the scripts, units and workflows say, without running them on a machine: shellcheck, GitHub's
-schema, settings that Prefect reads, limits that fit. tests/deploy/test_debian.py runs them."""
+"""What scripts, units and workflows say: shellcheck, GitHub's schema, settings that Prefect reads,
+limits that fit. tests/deploy/test_debian.py runs them on a machine."""
 
 from __future__ import annotations
 
