@@ -13,8 +13,13 @@ mv -T "$CURRENT.new" "$CURRENT"
 for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
     install -m 0644 "$name" /etc/systemd/system/
 done
-install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" \
-    /etc/systemd/system/nginx.service.d/data-pipelines.conf
+# What a unit may do is settled when it starts: a reload is not enough.
+hardening=/etc/systemd/system/nginx.service.d/data-pipelines.conf
+nginx_needs=reload-or-restart
+if ! cmp --silent "$CURRENT/deploy/systemd/nginx.conf" "$hardening"; then
+    install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" "$hardening"
+    nginx_needs=restart
+fi
 install -D -m 0644 "$CURRENT/deploy/systemd/postgresql.conf" \
     /etc/systemd/system/postgresql@15-main.service.d/data-pipelines.conf
 sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
@@ -28,7 +33,7 @@ systemctl daemon-reload
 systemctl --quiet enable data-pipelines-server data-pipelines-worker \
     data-pipelines-backup.timer nginx
 systemctl start data-pipelines-backup.timer
-systemctl reload-or-restart nginx
+systemctl "$nginx_needs" nginx
 
 say "starting the server of release $version ..."
 systemctl restart data-pipelines-server

@@ -68,8 +68,9 @@ fi
 listen=$(setting server.env DATA_PIPELINES_LISTEN)
 port=${listen##*:}
 put_setting server.env DATA_PIPELINES_HOST "$host"
-put_setting server.env PREFECT_UI_URL "https://$host$([ "$port" = 443 ] || echo ":$port")"
-put_setting server.env PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS "https://$host"
+address=https://$host$([ "$port" = 443 ] || echo ":$port")
+put_setting server.env PREFECT_UI_URL "$address"
+put_setting server.env PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS "$address"
 
 # TLS.
 tls=/etc/nginx/data-pipelines
@@ -95,11 +96,12 @@ if ! cmp --silent "$source/deploy/postgresql.conf" /etc/postgresql/15/main/conf.
     systemctl restart postgresql@15-main
 fi
 systemctl start postgresql@15-main
-runuser -u postgres -- psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --dbname=postgres <<'SQL'
+as_postgres psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --dbname=postgres <<'SQL'
 SELECT 'CREATE ROLE prefect LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'prefect') \gexec
 SELECT 'CREATE DATABASE prefect OWNER prefect' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'prefect') \gexec
 SQL
-runuser -u postgres -- psql --quiet --no-psqlrc --dbname=prefect --command='CREATE EXTENSION IF NOT EXISTS pg_trgm' 2>/dev/null
+as_postgres psql --quiet --no-psqlrc --dbname=prefect \
+    --command='CREATE EXTENSION IF NOT EXISTS pg_trgm'
 
 if [ -z "$version" ]; then
     version=$(cd "$source" && find . -type f -not -path './.*/*' -not -name '*.pyc' -not -path '*/target/*' -print0 |
@@ -107,4 +109,4 @@ if [ -z "$version" ]; then
 fi
 make_release "$source" "$version"
 switch_to "$version"
-say "https://$host$([ "$port" = 443 ] || echo ":$port") asks for what PREFECT_API_AUTH_STRING in $ETC/worker.env says"
+say "$address asks for what PREFECT_API_AUTH_STRING in $ETC/worker.env says"

@@ -124,18 +124,17 @@ https_address() {
     esac
 }
 
-# load_database FILE: the Prefect database is the one of that dump. The server must be stopped.
+as_postgres() { (cd / && PGOPTIONS=--client-min-messages=warning runuser -u postgres -- "$@"); }
+
+# load_database FILE: the Prefect database is the one of that dump. The server must be stopped. First
+# into a database of its own: a dump that is no good leaves the standing one alone.
 load_database() {
-    runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 --dbname=postgres <<SQL
-DROP DATABASE IF EXISTS prefect_restored;
-CREATE DATABASE prefect_restored OWNER prefect;
-SQL
-    # Into a database of its own first: a dump that is no good leaves the standing one alone.
-    runuser -u postgres -- pg_restore --exit-on-error --dbname=prefect_restored <"$1"
-    runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 --dbname=postgres <<SQL
-DROP DATABASE IF EXISTS prefect WITH (FORCE);
-ALTER DATABASE prefect_restored RENAME TO prefect;
-SQL
+    as_postgres dropdb --if-exists prefect_restored &&
+        as_postgres createdb --owner=prefect prefect_restored &&
+        as_postgres pg_restore --exit-on-error --dbname=prefect_restored <"$1" &&
+        as_postgres dropdb --if-exists --force prefect &&
+        as_postgres psql --quiet --no-psqlrc --dbname=postgres \
+            --command='ALTER DATABASE prefect_restored RENAME TO prefect'
 }
 
 # remove_old_releases: the newest stay, the current one, and the environments that those have.
@@ -156,7 +155,7 @@ switch_to() {
     if is_release "$before"; then
         stop_worker
         if [ "$(prefect_of "$before")" != "$(prefect_of "$version")" ]; then
-            backup=$(runuser -u postgres -- "$CURRENT/deploy/backup.sh")
+            backup=$(as_postgres "$CURRENT/deploy/backup.sh")
             echo "$backup" >"$RELEASES/$version/.database-before"
             say "Prefect changes from $(prefect_of "$before") to $(prefect_of "$version"): $backup"
         fi
