@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test matrix soak lint bench cost test-cloud lock clean
+.PHONY: help install demo down status test matrix soak lint bench cost test-cloud test-deploy lock clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
 	@echo "make cost        what BigQuery bills for the statements sent (docs/cost.md)"
 	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
+	@echo "make test-deploy install and operate on a Debian 12 of its own (root, debootstrap, systemd-nspawn)"
 	@echo "make lock        resolve the dependencies anew"
 
 install: $(VENV)/installed
@@ -75,6 +76,11 @@ test-cloud: install
 	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)
 	CLOUD_TEST_PROJECT=$(PROJECT) $(BIN)/pytest -m cloud
 
+test-deploy: install
+	@test "$$(id -u)" = 0 && command -v debootstrap systemd-nspawn nsenter >/dev/null || \
+		(echo "make test-deploy needs root, debootstrap and systemd-container"; exit 2)
+	$(BIN)/pytest -m matrix tests/deploy/test_debian.py -s
+
 lock: install
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 --generate-hashes \
@@ -84,4 +90,4 @@ lock: install
 		-o requirements-dev.lock
 
 clean: down
-	rm -rf $(VENV) .sandbox $(LIVE_STATE)
+	rm -rf $(VENV) .sandbox .sandbox-debian $(LIVE_STATE)

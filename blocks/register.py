@@ -1,15 +1,21 @@
-"""`python -m blocks.register`: save every block from the environment and `.env`.
+"""`python -m blocks.register [--check]`: save every block from the environment and `.env`.
 
-Repeating it changes nothing; a changed variable changes its block in place. Never prints a value.
+Repeating it changes nothing; a changed variable changes its block in place, so this is also how a
+key is rotated. With --check nothing is saved, and every block is tried by real calls
+(blocks/check.py). Never prints a value.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+from typing import Any
 
 from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
+from blocks.check import check
 from blocks.finance import Finance
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
@@ -71,14 +77,27 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
     return blocks
 
 
-def register(settings: Settings) -> list[str]:
-    """Save all blocks; what was saved, as `type-slug/name`."""
-    saved = []
+def register(settings: Settings) -> dict[str, bool]:
+    """Save all blocks; by `type-slug/name` whether it was saved or stood there as it is."""
+    saved = {}
     for name, block in all_blocks(settings).items():
-        type(block).register_type_and_schema()
-        block.save(name, overwrite=True)
-        saved.append(f"{type(block).get_block_type_slug()}/{name}")
+        kind: Any = type(block)
+        kind.register_type_and_schema()
+        is_new = not is_saved(block, name)
+        if is_new:
+            block.save(name, overwrite=True)
+        saved[f"{kind.get_block_type_slug()}/{name}"] = is_new
     return saved
+
+
+def is_saved(block: Block, name: str) -> bool:
+    """Whether the server has this very block. One that cannot be read is to be saved anew."""
+    kind: Any = type(block)
+    try:
+        standing = kind.load(name)
+    except (ObjectNotFound, ValueError):
+        return False
+    return bool(standing.model_dump() == block.model_dump())
 
 
 def explain(error: ValidationError) -> str:
@@ -91,17 +110,37 @@ def explain(error: ValidationError) -> str:
 
 
 def main() -> int:
+    """1 when a variable is missing or wrong, or a check found a fault."""
+    parser = argparse.ArgumentParser(prog="python -m blocks.register")
+    parser.add_argument("--check", action="store_true", help="save nothing; try every block")
+    options = parser.parse_args()
     try:
-        saved = register(Settings())
+        settings = Settings()
+        if options.check:
+            return check_all(settings)
+        saved = register(settings)
     except ValidationError as error:
         print(explain(error), file=sys.stderr)
         return 1
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    for document in saved:
-        print(f"saved {document}")
+    for document, is_new in saved.items():
+        print(f"{'saved' if is_new else 'unchanged'} {document}")
     return 0
+
+
+def check_all(settings: Settings) -> int:
+    """Print what each block came to, and which sources are not configured."""
+    blocks = all_blocks(settings)
+    faults = 0
+    for finding in check(blocks):
+        print(finding, flush=True)
+        faults += bool(finding.fault)
+    for source in ("openweather", "ph-news", "nyc-fhv", "finance"):
+        if source not in blocks:
+            print(f"note   {source:<16} is not configured (see .env.example)")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

@@ -241,7 +241,7 @@ class Stack:
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise SandboxError(f"prefect: GET work pool {POOL}: {error}") from error
-            self._run(at, "sandbox.pool", POOL)
+            self._run(at, "deploy.pool", POOL)
         except OSError as error:
             raise SandboxError(f"prefect: {at.variables['PREFECT_API_URL']}: {error}") from error
 

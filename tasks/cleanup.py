@@ -7,13 +7,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 
+from google.api_core.exceptions import NotFound
+
 from core.batch import MANIFEST, batch_of
 from core.schema import Table
 from core.steps import step
-from tasks.landing import Landing, StoredObject
+from tasks.landing import Landing, LandingError, StoredObject
 from tasks.ledger import read_known
 from tasks.platform import Platform
 from tasks.verb import verb
+from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY, STAGING_LIFETIME
 
 logger = logging.getLogger("pipelines.cleanup")
 
@@ -71,3 +74,70 @@ def remove(landing: Landing, objects: list[StoredObject]) -> None:
     for stored in sorted(objects, key=lambda stored: not stored.name.endswith(f"/{MANIFEST}")):
         with step("cleanup.delete"):
             landing.delete(stored.name)
+
+
+@verb(name="sweep staging", retries=2, retry_delay_seconds=[5, 30])
+def sweep_staging(platform: Platform) -> int:
+    """Remove the staging tables that should have expired by BigQuery's clock; how many.
+
+    They expire by themselves, unless somebody took the expiry off the table and its dataset.
+    """
+    warehouse = platform.warehouse
+    with step("cleanup.list_staging"):
+        listed = list(
+            warehouse.client.list_tables(
+                f"{warehouse.project}.{warehouse.staging_dataset}",
+                retry=RETRY,
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+        )
+    if not listed:
+        return 0
+    asked = warehouse.query(
+        "SELECT CURRENT_TIMESTAMP() AS now", source="cleanup", purpose="cleanup"
+    )
+    old = [item for item in listed if asked[0]["now"] - item.created > STAGING_LIFETIME]
+    for item in old:
+        with step("cleanup.drop_staging"):
+            warehouse.client.delete_table(
+                item.reference, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+            )
+    return len(old)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What a source keeps: batches and bytes in the buckets, rows and bytes in its raw table."""
+
+    source: str
+    batches: int
+    landed_bytes: int
+    rows: int
+    raw_bytes: int
+
+
+@verb(name="take stock", task_run_name="take stock {table.source}", retries=2)
+def take_stock(platform: Platform, table: Table) -> Stock:
+    """Count a source's stock. Raises LandingError when a bucket cannot be listed."""
+    prefix = platform.prefix(table.source)
+    with step("cleanup.list"):
+        stored, unlisted = platform.stored(table.source)
+    if unlisted:
+        raise LandingError("; ".join(unlisted.values()))
+    warehouse = platform.warehouse
+    try:
+        standing = warehouse.client.get_table(
+            f"{warehouse.project}.{warehouse.raw_dataset}.{table.name}",
+            retry=RETRY,
+            timeout=CALL_TIMEOUT_SECONDS,
+        )
+        rows, raw_bytes = standing.num_rows or 0, standing.num_bytes or 0
+    except NotFound:  # never loaded
+        rows = raw_bytes = 0
+    return Stock(
+        source=table.source,
+        batches=len({batch_of(one.name, prefix) for _, one in stored} - {None}),
+        landed_bytes=sum(one.size_bytes for _, one in stored),
+        rows=rows,
+        raw_bytes=raw_bytes,
+    )

@@ -17,12 +17,15 @@ from urllib.parse import quote, quote_plus
 import httpx
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.s3 import S3Bucket
 
 from blocks.platform import load_if_saved
 from blocks.source import LANDING_S3
-from sandbox.parts import isolated
+from deploy.apply import declared
+from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tests.lab import KITS, Lab
 
@@ -174,18 +177,27 @@ def test_the_third_demo_finds_nothing_new(stack: Stack, platforms: list[Lab]) ->
     assert {line["state"] for line in added if line["source"] != "openweather"} == {"looked"}
 
 
-def test_the_operations_marts_have_a_deployment_of_their_own(
-    stack: Stack, platforms: list[Lab]
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "deployment", "run", "elt/operations", "--watch"],
-        cwd=ROOT,
-        env={**isolated(os.environ), **stack.env()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_every_deployment_runs_from_the_command_line(stack: Stack, platforms: list[Lab]) -> None:
+    """Each ends Completed on the worker, all at once; the marts over the ledger are among them."""
+    names = [one.name for one in declared()]
+    assert len(names) > len(KITS)
+    env = {**isolated(os.environ), **stack.env()}
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "--watch"]
+    started = [
+        subprocess.Popen(
+            [*command, name],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name in names
+    ]
+    for name, process in zip(names, started, strict=True):
+        told = process.communicate()[0]
+        assert process.returncode == 0, f"{name}: {told}"
+        assert "Completed" in told
     rows = platforms[0].query(
         "SELECT source, SUM(run_count) AS runs, SUM(build_count) AS builds "
         "FROM gold.daily_source_operations GROUP BY source"
@@ -195,27 +207,11 @@ def test_the_operations_marts_have_a_deployment_of_their_own(
     assert {row["source"] for row in rows if row["runs"] and row["builds"]} >= {
         row["source"] for row in sources
     }
-
-
-@pytest.mark.parametrize("deployment", ["data-catalog/hourly", "dbt-freshness/hourly"])
-def test_the_hourly_jobs_run(stack: Stack, platforms: list[Lab], deployment: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch"],
-        cwd=ROOT,
-        env={**isolated(os.environ), **stack.env()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    key = {"data-catalog/hourly": "data-catalog", "dbt-freshness/hourly": "freshness"}[deployment]
-    (artifact,) = ask(stack, "artifacts", {"artifacts": {"key": {"any_": [key]}}})[:1]
-    if key == "freshness":
-        assert len(json.loads(artifact["data"])) == 2 * len(platforms)
-    else:
-        page = Path(stack.env()["CATALOG_DIRECTORY"]) / "index.html"
-        assert "monthly_pnl" in page.read_text()
-        assert "not built yet" not in artifact["description"]
+    (freshness,) = ask(stack, "artifacts", {"artifacts": {"key": {"any_": ["freshness"]}}})
+    assert len(json.loads(freshness["data"])) == 2 * len(platforms)
+    (catalog,) = ask(stack, "artifacts", {"artifacts": {"key": {"any_": ["data-catalog"]}}})
+    assert "monthly_pnl" in (Path(stack.env()["CATALOG_DIRECTORY"]) / "index.html").read_text()
+    assert "not built yet" not in catalog["description"]
 
 
 def test_a_run_explains_itself(stack: Stack) -> None:
@@ -292,7 +288,10 @@ def found(secrets: list[str], told: dict[str, bytes]) -> list[str]:
     return sorted(name for name, text in told.items() if any(form in text for form in wanted))
 
 
-def test_registering_and_deploying_again_changes_nothing(stack: Stack) -> None:
+def test_registering_and_deploying_again_changes_nothing_but_what_is_not_in_the_file(
+    stack: Stack,
+) -> None:
+    """A paused schedule stays paused; a deployment and a schedule that nobody declared are gone."""
     env = {**isolated(os.environ), **stack.env()}
 
     def told() -> tuple[Any, Any]:
@@ -302,19 +301,37 @@ def test_registering_and_deploying_again_changes_nothing(stack: Stack) -> None:
             {name: item[name] for name in ("id", "name", "schedules", "parameters", "tags")}
             for item in deployments
         ]
-        return sorted(block["id"] for block in blocks), kept
+        return sorted((block["id"], block["updated"]) for block in blocks), kept
 
-    before = told()
-    for command in (["-m", "blocks.register"], ["-m", "prefect", "--no-prompt", "deploy", "--all"]):
-        subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=env, check=True, capture_output=True
+    with SyncPrefectClient(api=env["PREFECT_API_URL"]) as client:
+        finance = client.read_deployment_by_name("elt/finance")
+        client.update_deployment_schedule(finance.id, finance.schedules[0].id, active=False)
+        before = told()
+        cron = CronSchedule(cron="0 0 1 1 *", timezone="UTC")
+        client.create_deployment_schedules(finance.id, [(cron, True)])
+        client.create_deployment(
+            flow_id=finance.flow_id, name="old", entrypoint="old.py:old", work_pool_name=POOL
         )
+    for module in ("blocks.register", "deploy.apply"):
+        done = subprocess.run(
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert "saved " not in done.stdout
+    assert "removed deployment elt/old" in done.stdout
+    assert len(re.findall("^removed ", done.stdout, flags=re.MULTILINE)) == 2
     after = told()
     assert before[0] == after[0]
     for one, two in zip(before[1], after[1], strict=True):
         for schedule in (*one["schedules"], *two["schedules"]):
             schedule.pop("updated")
         assert one == two
+    paused = [one["active"] for item in after[1] for one in item["schedules"] if not one["active"]]
+    assert paused == [False]
 
 
 def test_a_block_that_is_not_saved_is_told_from_one_that_is(stack: Stack) -> None:

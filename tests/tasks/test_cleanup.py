@@ -10,7 +10,7 @@ import pytest
 
 from sources.usgs_earthquake import TABLE
 from tasks import cleanup as module
-from tasks.cleanup import cleanup
+from tasks.cleanup import cleanup, sweep_staging, take_stock
 from tasks.load import load
 from tests.lab import Lab
 from tests.tasks.test_load import commit_batch, quake
@@ -56,3 +56,25 @@ def test_another_project_s_batches_are_not_seen(bare: Lab, make_lab: Callable[..
     assert load(other.platform, TABLE).lines == []
     cleanup(other.platform, TABLE)
     assert len(bare.objects()) == 2
+
+
+def test_staging_tables_that_should_have_expired_are_swept(
+    bare: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = commit_batch(bare, quake("a"))
+    warehouse = bare.platform.warehouse
+    staged = warehouse.create_staging(manifest, "rows", TABLE.columns)
+    assert sweep_staging(bare.platform) == 0
+    assert warehouse.client.get_table(staged)
+    monkeypatch.setattr(module, "STAGING_LIFETIME", timedelta(seconds=-60))
+    assert sweep_staging(bare.platform) == 1
+    assert sweep_staging(bare.platform) == 0
+
+
+def test_stock_is_counted(bare: Lab) -> None:
+    assert take_stock(bare.platform, TABLE).rows == 0
+    commit_batch(bare, quake("a"), quake("b"))
+    load(bare.platform, TABLE)
+    stock = take_stock(bare.platform, TABLE)
+    assert (stock.source, stock.batches, stock.rows) == (TABLE.source, 1, 2)
+    assert stock.landed_bytes == sum(one.size_bytes for one in bare.objects())

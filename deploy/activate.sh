@@ -1,0 +1,46 @@
+#!/bin/bash
+# activate.sh VERSION: that installed release is the one that runs, and all of it is well; for
+# update.sh and its like, which hold the lock and go back when this fails.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=deploy/lib.sh
+. "$here/lib.sh"
+version=${1:?usage: activate.sh VERSION}
+ln -sfn "releases/$version" "$CURRENT.new"
+mv -T "$CURRENT.new" "$CURRENT"
+
+# systemd and nginx have what this release says.
+for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
+    install -m 0644 "$name" /etc/systemd/system/
+done
+# What a unit may do is settled when it starts: a reload is not enough.
+hardening=/etc/systemd/system/nginx.service.d/data-pipelines.conf
+nginx_needs=reload-or-restart
+if ! cmp --silent "$CURRENT/deploy/systemd/nginx.conf" "$hardening"; then
+    install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" "$hardening"
+    nginx_needs=restart
+fi
+install -D -m 0644 "$CURRENT/deploy/systemd/postgresql.conf" \
+    /etc/systemd/system/postgresql@15-main.service.d/data-pipelines.conf
+sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
+    -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
+    -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
+    "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
+ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
+install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
+nginx -t -q
+systemctl daemon-reload
+systemctl --quiet enable data-pipelines-server data-pipelines-worker \
+    data-pipelines-backup.timer nginx
+systemctl start data-pipelines-backup.timer
+systemctl "$nginx_needs" nginx
+
+say "starting the server of release $version ..."
+systemctl restart data-pipelines-server
+register_blocks
+in_release python -m deploy.apply
+in_release python -m deploy.drain vm --resume
+say "starting the worker ..."
+systemctl restart data-pipelines-worker
+in_release python -m deploy.verify vm
+"$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10

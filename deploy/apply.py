@@ -1,0 +1,125 @@
+"""What `prefect.yaml` says, and nothing else, is deployed.
+
+    python -m deploy.apply
+
+The work pool stands (deploy/pool.py), `prefect deploy --all` has run, and what is no longer in the
+file is gone: the pool is this project's own, so a deployment in it that the file does not name is
+one that was removed from it, and so is a schedule whose slug it does not name. Prefect leaves both.
+A schedule that was paused by hand stays paused. Repeating it changes nothing.
+
+Deployments point to PIPELINES_HOME, or to this checkout where it is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import get_current_settings
+
+from deploy.pool import PoolError, create
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "prefect.yaml"
+PAGE_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A deployment of prefect.yaml by its full name, and the slugs of its schedules."""
+
+    name: str
+    pool: str
+    slugs: frozenset[str]
+
+
+def declared(file: Path = FILE) -> list[Declared]:
+    """Every deployment of the file. Imports the flows, whose names stand in their code."""
+    found = []
+    for one in yaml.safe_load(file.read_text())["deployments"]:
+        path, _, function = one["entrypoint"].rpartition(":")
+        flow = load_flow_from_entrypoint(f"{file.parent / path}:{function}")
+        slugs = frozenset(schedule["slug"] for schedule in one.get("schedules", []))
+        found.append(Declared(f"{flow.name}/{one['name']}", one["work_pool"]["name"], slugs))
+    return found
+
+
+def prune(client: SyncPrefectClient, wanted: list[Declared]) -> list[str]:
+    """Remove from the pools of `wanted` what it does not name; a line for each."""
+    removed = []
+    by_name = {one.name: one for one in wanted}
+    pools = sorted({one.pool for one in wanted})
+    flows: dict[Any, str] = {}
+    for standing in _deployments(client, pools):
+        if standing.flow_id not in flows:
+            flows[standing.flow_id] = client.read_flow(standing.flow_id).name
+        name = f"{flows[standing.flow_id]}/{standing.name}"
+        if name not in by_name:
+            client.delete_deployment(standing.id)
+            removed.append(f"deployment {name}")
+            continue
+        for schedule in standing.schedules:
+            if schedule.slug not in by_name[name].slugs:
+                client.delete_deployment_schedule(standing.id, schedule.id)
+                removed.append(f"schedule {schedule.slug or schedule.id} of {name}")
+    return removed
+
+
+def _deployments(client: SyncPrefectClient, pools: list[str]) -> list[DeploymentResponse]:
+    found: list[DeploymentResponse] = []
+    wanted = WorkPoolFilter(name=WorkPoolFilterName(any_=pools))
+    while True:
+        page = client.read_deployments(work_pool_filter=wanted, limit=PAGE_ROWS, offset=len(found))
+        found += page
+        if len(page) < PAGE_ROWS:
+            return found
+
+
+def deploy(environ: Mapping[str, str]) -> None:
+    """Run `prefect deploy --all`. Raises CalledProcessError with what it said."""
+    environment = {"PIPELINES_HOME": str(ROOT), **environ}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+
+
+def main() -> int:
+    """Print what stands and what was removed. 1 when it could not be done."""
+    if not (api := get_current_settings().api.url):  # a client would start a server of its own
+        print("PREFECT_API_URL is not set", file=sys.stderr)
+        return 1
+    try:
+        wanted = declared()
+        for pool in sorted({one.pool for one in wanted}):
+            print(f"work pool {pool!r} is of type {create(pool, os.environ)}")
+        deploy(os.environ)
+        with get_client(sync_client=True) as client:
+            removed = prune(client, wanted)
+    except PoolError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"prefect deploy --all failed:\n{error.stdout}{error.stderr}", file=sys.stderr)
+        return 1
+    except httpx.HTTPError as error:
+        print(f"{api}: {error}", file=sys.stderr)
+        return 1
+    for one in wanted:
+        print(f"deployed {one.name}")
+    for line in removed:
+        print(f"removed {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+#!/bin/bash
+# install.sh --host NAME (--self-signed | --certificate FILE --key FILE) [--source DIRECTORY]
+#
+# The data platform runs on this Debian 12: PostgreSQL, Prefect server, worker, nginx with TLS, daily
+# backup. Repeating it changes nothing that is well; an existing setting, password, key or certificate
+# is kept, unless a certificate is given. Needs root.
+#
+# Where 443, 4200 or 8080 are taken: HTTPS_LISTEN=[address:]port, PREFECT_PORT and HEALTH_PORT in the
+# environment of the first run.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=deploy/lib.sh
+. "$here/lib.sh"
+
+host='' self_signed='' certificate='' key='' source=$(dirname "$here") version=''
+while (($#)); do
+    case $1 in
+    --host) host=$2 && shift 2 ;;
+    --self-signed) self_signed=1 && shift ;;
+    --certificate) certificate=$2 && shift 2 ;;
+    --key) key=$2 && shift 2 ;;
+    --source) source=$2 && shift 2 ;;
+    --version) version=$2 && shift 2 ;;
+    *) die "unknown argument $1; $(sed -n '2s/^# /usage: /p' "$0")" ;;
+    esac
+done
+begin
+[ -n "$host" ] || die "--host is missing: the name under which browsers find this machine"
+[[ $host =~ ^[A-Za-z0-9.-]+$ ]] || die "--host $host is not a host's name"
+grep -q '^VERSION_ID="12"' /etc/os-release || die "this is written for Debian 12"
+
+packages=(ca-certificates curl nginx openssl postgresql procps python3 python3-venv)
+missing=()
+for package in "${packages[@]}"; do
+    [ "$(dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null)" = "install ok installed" ] ||
+        missing+=("$package")
+done
+if ((${#missing[@]})); then
+    say "installing ${missing[*]} ..."
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# Users without a login, and who may read what.
+id prefect >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines-server \
+    --shell /usr/sbin/nologin prefect
+id pipelines >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines \
+    --shell /usr/sbin/nologin pipelines
+install -d -m 0755 "$BASE" "$RELEASES" "$ENVIRONMENTS"
+install -d -m 0750 -o root -g pipelines "$ETC"
+install -d -m 0700 -o postgres -g postgres "$BACKUPS"
+if [ ! -e "$ETC/.env" ]; then
+    install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
+fi
+
+# Settings of this host; secrets are made once.
+if [ ! -e "$ETC/server.env" ]; then
+    say "making the API's password and the key that blocks are encrypted with"
+    password=admin:$(random_text)
+    put_setting server.env PREFECT_SERVER_API_PORT "${PREFECT_PORT:-4200}"
+    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "$password"
+    put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(random_key)"
+    put_setting server.env DATA_PIPELINES_LISTEN "${HTTPS_LISTEN:-443}"
+    put_setting worker.env PREFECT_API_URL "http://127.0.0.1:${PREFECT_PORT:-4200}/api"
+    put_setting worker.env PREFECT_API_AUTH_STRING "$password"
+    put_setting worker.env PREFECT_WORKER_WEBSERVER_PORT "${HEALTH_PORT:-8080}"
+fi
+listen=$(setting server.env DATA_PIPELINES_LISTEN)
+port=${listen##*:}
+put_setting server.env DATA_PIPELINES_HOST "$host"
+address=https://$host$([ "$port" = 443 ] || echo ":$port")
+put_setting server.env PREFECT_UI_URL "$address"
+put_setting server.env PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS "$address"
+
+# TLS.
+tls=/etc/nginx/data-pipelines
+install -d -m 0700 "$tls"
+if [ -n "$certificate" ]; then
+    [ -n "$key" ] || die "--certificate goes with --key"
+    [ "$(openssl x509 -in "$certificate" -noout -pubkey)" = "$(openssl pkey -in "$key" -pubout)" ] ||
+        die "$key is not the key of $certificate"
+    install -m 0644 "$certificate" "$tls/certificate.pem"
+    install -m 0600 "$key" "$tls/key.pem"
+elif [ ! -e "$tls/certificate.pem" ]; then
+    [ -n "$self_signed" ] || die "give --certificate and --key, or --self-signed"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 825 \
+        -subj "/CN=$host" -addext "subjectAltName=DNS:$host" \
+        -keyout "$tls/key.pem" -out "$tls/certificate.pem" 2>/dev/null
+    chmod 0600 "$tls/key.pem"
+fi
+rm -f /etc/nginx/sites-enabled/default
+
+# PostgreSQL: a database that the user prefect reaches over the socket, without a password.
+if ! cmp --silent "$source/deploy/postgresql.conf" /etc/postgresql/15/main/conf.d/data-pipelines.conf; then
+    install -m 0644 "$source/deploy/postgresql.conf" /etc/postgresql/15/main/conf.d/data-pipelines.conf
+    systemctl restart postgresql@15-main
+fi
+systemctl start postgresql@15-main
+as_postgres psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --dbname=postgres <<'SQL'
+SELECT 'CREATE ROLE prefect LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'prefect') \gexec
+SELECT 'CREATE DATABASE prefect OWNER prefect' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'prefect') \gexec
+SQL
+as_postgres psql --quiet --no-psqlrc --dbname=prefect \
+    --command='CREATE EXTENSION IF NOT EXISTS pg_trgm'
+
+if [ -z "$version" ]; then
+    version=$(cd "$source" && find . -type f -not -path './.*/*' -not -name '*.pyc' -not -path '*/target/*' -print0 |
+        sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
+fi
+make_release "$source" "$version"
+switch_to "$version"
+say "$address asks for what PREFECT_API_AUTH_STRING in $ETC/worker.env says"

@@ -1,0 +1,176 @@
+# shellcheck shell=bash disable=SC2034 # what those that source it use
+# What install.sh, update.sh, rollback.sh, restore.sh and rotate.sh share.
+readonly BASE=/opt/data-pipelines
+readonly RELEASES=$BASE/releases
+readonly ENVIRONMENTS=$BASE/environments
+readonly CURRENT=$BASE/current
+readonly ETC=/etc/data-pipelines
+readonly BACKUPS=/var/backups/data-pipelines
+readonly KEEP_RELEASES=3
+readonly DRAIN_SECONDS=${DRAIN_SECONDS:-300}
+
+say() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*"; }
+
+die() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# One at a time, as root.
+begin() {
+    [ "$(id -u)" = 0 ] || die "this needs root"
+    exec 9>/run/lock/data-pipelines
+    flock --nonblock 9 || die "another install, update, rollback, restore or rotation is running"
+}
+
+# setting FILE NAME: the value of a line NAME=value in a file under /etc/data-pipelines.
+setting() { sed -n "s/^$2=//p" "$ETC/$1" | tail -n 1; }
+
+# put_setting FILE NAME VALUE: the file has that line once, and stays readable by root only.
+put_setting() {
+    local file=$ETC/$1 new
+    new=$(mktemp "$ETC/.new.XXXXXX")
+    { grep -v "^$2=" "$file" 2>/dev/null || true; } >"$new"
+    printf '%s=%s\n' "$2" "$3" >>"$new"
+    chmod 0600 "$new"
+    mv "$new" "$file"
+}
+
+random_text() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
+# As Fernet wants it: 32 bytes in base64 for addresses.
+random_key() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; }
+
+current_release() { basename "$(readlink "$CURRENT" 2>/dev/null || true)"; }
+
+in_release() { "$CURRENT/deploy/pipelines.sh" "$@"; }
+
+# The version of Prefect that a release has locked: its database may not be an older one's.
+prefect_of() { sed -n 's/^prefect==\([^ ]*\).*/\1/p' "$RELEASES/$1/requirements.lock"; }
+
+# The releases, the newest first.
+releases() { find "$RELEASES" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort -rn | cut -d' ' -f2; }
+
+is_release() { [ -n "$1" ] && [ -e "$RELEASES/$1/.complete" ]; }
+
+# make_environment RELEASE: what the release has locked is installed, once for all with the same lock.
+make_environment() {
+    local release=$1 environment
+    environment=$ENVIRONMENTS/$(sha256sum <"$release/requirements.lock" | cut -c1-16)
+    if [ ! -e "$environment/.complete" ]; then
+        say "installing the locked environment (minutes) ..."
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            --require-hashes --requirement "$release/requirements.lock"
+        touch "$environment/.complete"
+    fi
+    ln -s "$environment" "$release/.venv"
+}
+
+# make_release SOURCE VERSION: the files of a directory or tar archive and their locked environment
+# stand in $RELEASES/VERSION, beside what runs.
+make_release() {
+    local source=$1 version=$2 release=$RELEASES/$2
+    if is_release "$version"; then
+        say "release $version is installed already"
+        return
+    fi
+    rm -rf "$release"
+    mkdir -p "$release"
+    if [ -d "$source" ]; then
+        tar --create --directory="$source" --exclude=.git --exclude=.env --exclude='.venv*' \
+            --exclude='.sandbox*' --exclude=__pycache__ --exclude='.*_cache' \
+            --exclude=dbt/target --exclude=dbt/logs --exclude=logs . |
+            tar --extract --directory="$release" --no-same-owner
+    else
+        tar --extract --file="$source" --directory="$release" --no-same-owner
+    fi
+    [ -e "$release/prefect.yaml" ] || die "$source does not hold this project"
+    make_environment "$release"
+    # The services may not write here, so what Python compiles it compiles now.
+    (cd "$release" && .venv/bin/python -m compileall -q blocks core deploy flows sources tasks)
+    ln -s "$ETC/.env" "$release/.env"
+    chmod -R u=rwX,go=rX "$release"
+    touch "$release/.complete"
+}
+
+# stop_worker: no new run starts, those at work get DRAIN_SECONDS to end, then the worker goes.
+stop_worker() {
+    if systemctl --quiet is-active data-pipelines-worker; then
+        say "draining the worker ($DRAIN_SECONDS s at most) ..."
+        in_release python -m deploy.drain vm --seconds "$DRAIN_SECONDS" || true
+    fi
+    systemctl stop data-pipelines-worker
+}
+
+# run_release VERSION: that release is the one that runs, and all of it is well. A process of its own,
+# in which every failure counts, also where this is a condition.
+run_release() { "$RELEASES/$1/deploy/activate.sh" "$1"; }
+
+register_blocks() {
+    if ! grep -q '^GCP_PROJECT=.' "$ETC/.env"; then
+        say "$ETC/.env is not filled in yet: no block is saved"
+        return
+    fi
+    in_release python -m blocks.register
+}
+
+https_address() {
+    local listen
+    listen=$(setting server.env DATA_PIPELINES_LISTEN)
+    case $listen in
+    *:*) echo "$listen" ;;
+    *) echo "127.0.0.1:$listen" ;;
+    esac
+}
+
+as_postgres() { (cd / && PGOPTIONS=--client-min-messages=warning runuser -u postgres -- "$@"); }
+
+# load_database FILE: the Prefect database is the one of that dump. The server must be stopped. First
+# into a database of its own: a dump that is no good leaves the standing one alone.
+load_database() {
+    as_postgres dropdb --if-exists prefect_restored &&
+        as_postgres createdb --owner=prefect prefect_restored &&
+        as_postgres pg_restore --exit-on-error --dbname=prefect_restored <"$1" &&
+        as_postgres dropdb --if-exists --force prefect &&
+        as_postgres psql --quiet --no-psqlrc --dbname=postgres \
+            --command='ALTER DATABASE prefect_restored RENAME TO prefect'
+}
+
+# remove_old_releases: the newest stay, the current one, and the environments that those have.
+remove_old_releases() {
+    local name
+    releases | tail -n "+$((KEEP_RELEASES + 1))" | while read -r name; do
+        [ "$name" = "$(current_release)" ] || rm -rf "${RELEASES:?}/$name"
+    done
+    for name in "$ENVIRONMENTS"/*; do
+        readlink "$RELEASES"/*/.venv | grep -qx "$name" || rm -rf "$name"
+    done
+}
+
+# switch_to VERSION: run that release; when it is not well, run the one before again and fail.
+switch_to() {
+    local version=$1 before backup=
+    before=$(current_release)
+    if is_release "$before"; then
+        stop_worker
+        if [ "$(prefect_of "$before")" != "$(prefect_of "$version")" ]; then
+            backup=$(as_postgres "$CURRENT/deploy/backup.sh")
+            echo "$backup" >"$RELEASES/$version/.database-before"
+            say "Prefect changes from $(prefect_of "$before") to $(prefect_of "$version"): $backup"
+        fi
+    fi
+    if run_release "$version"; then
+        [ "$before" = "$version" ] || echo "$before" >"$RELEASES/$version/.before"
+        remove_old_releases
+        say "release $version runs"
+        return
+    fi
+    is_release "$before" && [ "$before" != "$version" ] ||
+        die "release $version is not well, and there is none to go back to"
+    say "release $version is not well: going back to $before"
+    systemctl stop data-pipelines-worker data-pipelines-server || true
+    [ -z "$backup" ] || load_database "$backup"
+    run_release "$before" || die "neither release $version nor $before is well"
+    die "release $version was not well; $before runs again"
+}

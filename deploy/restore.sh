@@ -1,0 +1,21 @@
+#!/bin/bash
+# restore.sh DUMP: the Prefect database is as it was when the dump was made. Needs root.
+#
+# The standing database is dumped first. Runs that the dump has as running are reaped when the worker
+# starts.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=deploy/lib.sh
+. "$here/lib.sh"
+(($# == 1)) || die "usage: restore.sh DUMP; they are in $BACKUPS"
+[ -r "$1" ] || die "$1 is not there"
+begin
+stop_worker
+say "the database as it stands: $(as_postgres "$CURRENT/deploy/backup.sh")"
+systemctl stop data-pipelines-server
+failed=
+load_database "$1" || failed=1
+# Also after a failure: then the standing database was left alone.
+run_release "$(current_release)"
+[ -z "$failed" ] || die "$1 could not be loaded; the database is as it was"
+say "restored from $1"

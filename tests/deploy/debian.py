@@ -1,0 +1,167 @@
+"""A Debian 12 of one's own: a tree made by debootstrap, booted with systemd by systemd-nspawn.
+
+Needs root, debootstrap, systemd-nspawn and Debian's mirror; the tree with its packages, and the
+wheels of the lock, are made once and kept in `.sandbox-debian`. It shares the machine's network, so
+its ports are chosen; it cannot limit memory, which needs a cgroup of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".sandbox-debian"
+MIRROR = "http://deb.debian.org/debian"
+NEEDS = ("debootstrap", "systemd-nspawn", "nsenter")
+# install.sh would install them all the same; here once for all trees.
+PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3"]
+PACKAGES += ["python3-venv"]
+BOOT_SECONDS = 60
+
+
+def missing() -> str:
+    """Why there can be no such machine here, or nothing."""
+    if os.geteuid():
+        return "needs root"
+    absent = [name for name in NEEDS if not shutil.which(name)]
+    return f"needs {', '.join(absent)}" if absent else ""
+
+
+def base_tree() -> Path:
+    """A tree of Debian 12 with the packages, made when it is not there."""
+    tree = CACHE / "base"
+    if not (tree / ".complete").exists():
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.parent.mkdir(exist_ok=True)
+        run(
+            "debootstrap",
+            "--variant=minbase",
+            "--include=systemd-sysv,dbus",
+            "bookworm",
+            tree,
+            MIRROR,
+        )
+        nspawn = ("systemd-nspawn", "-D", tree, "--pipe", "--register=no", "--keep-unit")
+        install = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq"
+        run(
+            *(*nspawn, "--resolv-conf=replace-host", "sh", "-c"),
+            f"{install} --no-install-recommends {' '.join(PACKAGES)}",
+        )
+        (tree / "etc" / "machine-id").write_text("")
+        (tree / "etc" / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+        (tree / ".complete").touch()
+    return tree
+
+
+def wheels() -> Path:
+    """The lock's wheels; pip compares each with its hash again when it installs it."""
+    directory = CACHE / "wheels"
+    lock = ROOT / "requirements.lock"
+    seen = directory / "requirements.lock"
+    if not seen.exists() or seen.read_bytes() != lock.read_bytes():
+        directory.mkdir(parents=True, exist_ok=True)
+        # A virtual environment that uv made has no pip.
+        python = Path(sys.base_prefix) / "bin" / "python3.11"
+        pip = (python, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes")
+        run(*pip, "-r", lock, "-d", directory)
+        shutil.copyfile(lock, seen)
+    return directory
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-4000:]}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Debian:
+    """A machine in `tree`, which is copied from the base. `/src` in it is `source`, read-only."""
+
+    def __init__(self, tree: Path, source: Path = ROOT) -> None:
+        self.tree = tree
+        self._source = source
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._leader = 0
+
+    def make(self) -> None:
+        run("cp", "-a", "--reflink=auto", base_tree(), self.tree)
+
+    def boot(self) -> None:
+        """systemd runs and is through with booting."""
+        command = ["systemd-nspawn", "-D", str(self.tree), "--boot", "--register=no"]
+        command += ["--keep-unit", "--console=passive", "--quiet"]
+        command += [f"--bind-ro={wheels()}:/wheels", f"--bind-ro={self._source}:/src"]
+        # Its own session: what ends the tests' group lets it shut down in order.
+        self._nspawn = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < deadline:
+            children = psutil.Process(self._nspawn.pid).children()
+            if children:
+                self._leader = children[0].pid
+                state = self.run("systemctl", "is-system-running", check=False).strip()
+                if state in ("running", "degraded"):
+                    return
+            time.sleep(0.2)
+        raise AssertionError(f"not up after {BOOT_SECONDS} s")
+
+    def run(
+        self, *command: str, check: bool = True, env: Sequence[str] = (), stdin: str = ""
+    ) -> str:
+        """What a command in the machine, run by root, says on stdout and stderr."""
+        done = self.attempt(*command, env=env, stdin=stdin)
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def attempt(
+        self, *command: str, env: Sequence[str] = (), stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        inside = ["nsenter", "--target", str(self._leader), "--all"]
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return subprocess.run(
+            [*inside, "env", "-i", path, "HOME=/root", "LANG=C.UTF-8", *env, *command],
+            cwd="/",
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def read(self, path: str) -> str:
+        return (self.tree / path.lstrip("/")).read_text()
+
+    def power_off(self) -> None:
+        """Everything in it has ended."""
+        if self._nspawn is None:
+            return
+        self._nspawn.send_signal(signal.SIGTERM)
+        try:
+            self._nspawn.wait(90)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait(10)
+        self._nspawn = None

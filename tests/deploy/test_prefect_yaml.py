@@ -1,0 +1,91 @@
+"""prefect.yaml as Prefect will read it. Prefect itself ignores a key that it does not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.cli.deploy._models import (
+    ConcurrencyLimitSpec,
+    DeploymentConfig,
+    PrefectYamlModel,
+    RawScheduleConfig,
+    WorkPoolConfig,
+)
+from prefect.flows import load_flow_from_entrypoint
+
+from deploy.apply import FILE, ROOT, declared
+
+TEXT = FILE.read_text()
+YAML: dict[str, Any] = yaml.safe_load(TEXT)
+DEPLOYMENTS: list[dict[str, Any]] = YAML["deployments"]
+BY_NAME = {f"{one['entrypoint']} {one['name']}": one for one in DEPLOYMENTS}
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    path, _, function = deployment["entrypoint"].rpartition(":")
+    return load_flow_from_entrypoint(f"{ROOT / path}:{function}")
+
+
+def test_every_key_is_one_that_prefect_knows() -> None:
+    known = {
+        PrefectYamlModel: [{key: 0 for key in YAML if key != "definitions"}],
+        DeploymentConfig: DEPLOYMENTS,
+        WorkPoolConfig: [one["work_pool"] for one in DEPLOYMENTS],
+        ConcurrencyLimitSpec: [one["concurrency_limit"] for one in DEPLOYMENTS],
+        RawScheduleConfig: [each for one in DEPLOYMENTS for each in one["schedules"]],
+    }
+    for model, given in known.items():
+        assert given
+        for one in given:
+            assert one.keys() - model.model_fields.keys() == set()
+
+
+def test_no_secret_can_be_in_it() -> None:
+    """A reference in job_variables or parameters would be resolved and stored in clear."""
+    assert "{{ prefect.blocks" not in TEXT
+    assert "job_variables" not in TEXT
+    assert TEXT.count("{{") == TEXT.count("{{ $PIPELINES_HOME }}") == 1
+
+
+def test_names_are_unique_and_of_their_flows() -> None:
+    names = [one.name for one in declared()]
+    assert len(names) == len(set(names)) == len(DEPLOYMENTS)
+    sources = {"usgs-earthquake", "openweather", "ph-news", "nyc-fhv", "finance"}
+    assert {f"elt/{source}" for source in sources} | {"elt/operations", "cleanup/weekly"} <= set(
+        names
+    )
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_deployment_is_complete(name: str) -> None:
+    deployment = BY_NAME[name]
+    assert len(deployment["description"]) > 40
+    assert len(deployment["tags"]) == 2
+    assert deployment["work_pool"] == {"name": "vm", "work_queue_name": "default"}
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert deployment["schedules"]
+    for schedule in deployment["schedules"]:
+        # Without a slug, or with `active`, a schedule that was paused by hand starts again.
+        assert schedule.keys() == {"cron", "timezone", "slug"}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_flow_takes_the_parameters(name: str) -> None:
+    deployment = BY_NAME[name]
+    flow = flow_of(deployment)
+    parameters = deployment.get("parameters", {})
+    flow.validate_parameters(parameters)
+    schema = flow.parameters
+    assert set(schema.required) <= parameters.keys() <= schema.properties.keys()
+    for told in schema.properties.values():
+        assert told.get("description"), "the form in the UI explains every field"
+
+
+def test_the_form_has_dates_and_a_list_of_sources() -> None:
+    properties = flow_of(BY_NAME["flows/elt.py:elt usgs-earthquake"]).parameters.properties
+    for day in ("start", "end"):
+        assert {"type": "string", "format": "date"} in properties[day]["anyOf"]
+    assert "finance" in properties["source"]["enum"]

@@ -1,0 +1,212 @@
+"""What scripts, units and workflows say: shellcheck, GitHub's schema, settings that Prefect reads,
+limits that fit. tests/deploy/test_debian.py runs them on a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+SCRIPTS = sorted([*DEPLOY.glob("*.sh"), ROOT / "install.sh", ROOT / ".ci" / "run"])
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BIN = Path(sys.executable).parent
+VM_MEGABYTES = 4096 - 400  # less what Debian itself takes
+SECRETS = re.compile("AUTH_STRING|ENCRYPTION_KEY|PASSWORD|SECRET|ACCESS_KEY|API_KEY|TOKEN")
+
+
+def tool(name: str, *arguments: object, stdin: str | None = None) -> None:
+    done = subprocess.run(
+        [str(BIN / name), *map(str, arguments)],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_shellcheck_finds_nothing() -> None:
+    assert len(SCRIPTS) > 10
+    tool("shellcheck", "--external-sources", *SCRIPTS)
+
+
+def test_scripts_can_be_run_and_stop_at_the_first_error() -> None:
+    for script in SCRIPTS:
+        if script.name == "lib.sh":
+            continue
+        assert os.access(script, os.X_OK), script
+        assert re.search(r"^set -eu", script.read_text(), flags=re.MULTILINE), script
+
+
+def test_workflows_are_as_github_wants_them() -> None:
+    assert len(WORKFLOWS) == 2
+    tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
+
+
+def test_what_workflows_run_is_sound_and_no_input_of_others_is_pasted_into_it() -> None:
+    shells = [
+        step["run"]
+        for path in WORKFLOWS
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
+    assert shells
+    for shell in shells:
+        assert "${{" not in shell
+        tool("shellcheck", "--shell=bash", "-", stdin=shell)
+        assert (ROOT / shlex.split(shell)[0]).is_file(), shell
+
+
+def test_the_deployment_has_no_key_and_only_what_it_needs() -> None:
+    text = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    assert "secrets." not in text
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read", "id-token": "write"}
+
+
+def lines_of(file: Path) -> dict[str, str]:
+    pairs = [line.split("=", 1) for line in file.read_text().splitlines() if "=" in line]
+    return {name: value for name, value in pairs if not name.startswith("#")}
+
+
+@pytest.mark.parametrize("name", ["server.env", "worker.env"])
+def test_settings_are_read_by_prefect_and_none_is_secret(name: str, tmp_path: Path) -> None:
+    given = lines_of(DEPLOY / "env" / name)
+    assert given
+    assert not [each for each in given if SECRETS.search(each)]
+    environ = {**given, "PREFECT_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    code = (
+        "from prefect.settings import get_current_settings as now; import json;"
+        "print(json.dumps(now().to_environment_variables(exclude_unset=True)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    taken = json.loads(done.stdout)
+    known = {each.removeprefix("PREFECT_UI").removeprefix("PREFECT_SERVER_UI") for each in taken}
+    for each in given:
+        if each.startswith("PREFECT_"):
+            assert each.removeprefix("PREFECT_SERVER_UI") in known | taken.keys(), each
+
+
+def units() -> dict[str, dict[str, str]]:
+    return {path.name: lines_of(path) for path in (DEPLOY / "systemd").iterdir()}
+
+
+def test_memory_limits_fit_the_machine() -> None:
+    limits = {
+        name: int(unit["MemoryMax"].removesuffix("M"))
+        for name, unit in units().items()
+        if "MemoryMax" in unit
+    }
+    assert {"data-pipelines-server.service", "data-pipelines-worker.service"} < limits.keys()
+    del limits["data-pipelines-backup.service"]  # some seconds a day
+    assert sum(limits.values()) <= VM_MEGABYTES
+
+
+def test_the_worker_reaps_before_it_starts_and_ends_its_runs_before_itself() -> None:
+    unit = units()["data-pipelines-worker.service"]
+    assert unit["ExecStartPre"].endswith("-m deploy.reap vm --force")
+    assert unit["ExecStop"].endswith("stop_worker.sh $MAINPID")
+    assert unit["OOMPolicy"] == "continue"
+
+
+def dry_run(**variables: str) -> list[list[str]]:
+    given = {"GCP_PROJECT": "p", "GCS_BUCKET": "p-landing", **variables}
+    done = subprocess.run(
+        [DEPLOY / "gcloud.sh", "--dry-run"],
+        # Nothing may be asked: there is no gcloud on this path.
+        env={"PATH": "/usr/bin:/bin", **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [shlex.split(line, comments=True) for line in done.stdout.splitlines()]
+    return [line for line in lines if line]
+
+
+def options(command: list[str]) -> dict[str, str]:
+    pairs = [word[2:].partition("=") for word in command if word.startswith("--")]
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_dry_run_opens_443_only_and_ssh_for_googles_proxy() -> None:
+    rules = {
+        options(command)["allow"]: options(command)["source-ranges"]
+        for command in dry_run()
+        if "firewall-rules" in command
+    }
+    assert rules == {"tcp:443": "0.0.0.0/0", "tcp:22": "35.235.240.0/20"}
+
+
+def test_the_dry_run_gives_the_least_roles_and_no_key() -> None:
+    commands = dry_run(GITHUB_REPOSITORY="me/data-pipelines")
+    roles: dict[str, set[str]] = {}
+    for command in commands:
+        assert "keys" not in command
+        given: dict[str, Any] = options(command)
+        if "role" in given and "serviceAccount:" in given["member"]:
+            roles.setdefault(given["member"].split(":")[1].split("@")[0], set()).add(given["role"])
+    assert roles == {
+        "pipelines": {
+            "roles/storage.objectAdmin",
+            "roles/storage.legacyBucketReader",
+            "roles/bigquery.jobUser",
+            "roles/logging.logWriter",
+            "roles/monitoring.metricWriter",
+        },
+        "pipelines-deploy": {
+            "roles/compute.osAdminLogin",
+            "roles/iap.tunnelResourceAccessor",
+            "roles/compute.viewer",
+            "roles/iam.serviceAccountUser",
+        },
+    }
+    granted = [command[-1] for command in commands if "GRANT" in command[-1]]
+    assert len(granted) == 5
+    assert all("`roles/bigquery.dataEditor` ON SCHEMA" in grant for grant in granted)
+    condition = next(options(one) for one in commands if "create-oidc" in one)
+    assert "refs/heads/main" in condition["attribute-condition"]
+
+
+def test_landing_is_kept_for_at_least_90_days_and_staging_expires() -> None:
+    text = (DEPLOY / "gcloud.sh").read_text()
+    rules = re.findall(r'^\{"rule": .*$', text, flags=re.MULTILINE)
+    assert len(rules) == 1
+    assert all(rule["condition"]["age"] >= 90 for rule in json.loads(rules[0])["rule"])
+    made = {command[-1]: options(command) for command in dry_run() if command[0] == "bq"}
+    assert made["p:raw_staging"]["default_table_expiration"] == "259200"
+    assert "default_table_expiration" not in made["p:raw"]
+
+
+def test_the_image_holds_the_code_and_does_not_run_as_root() -> None:
+    lines = [line.split() for line in (ROOT / "Dockerfile").read_text().splitlines()]
+    copied = {
+        word for line in lines if line[:1] == ["COPY"] for word in line[1:-1] if "--" not in word
+    }
+    ignored = (ROOT / ".dockerignore").read_text()
+    for name in copied:
+        if not name.startswith("/"):
+            assert (ROOT / name).exists()
+            assert f"!{name}\n" in ignored
+    assert {"blocks", "core", "dbt", "flows", "sources", "tasks", "requirements.lock"} <= copied
+    users = [line[1] for line in lines if line[:1] == ["USER"]]
+    assert users == ["pipelines"]
