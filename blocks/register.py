@@ -10,6 +10,7 @@ import sys
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
+from blocks.alerts import ALERTS, alerts_from
 from blocks.finance import Finance
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
@@ -30,6 +31,7 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
         GCP: shared.gcp,
         LANDING_GCS: shared.gcs,
         WAREHOUSE: shared.warehouse,
+        ALERTS: alerts_from(settings),
         "usgs-earthquake": UsgsEarthquake(
             base_url=settings.usgs_base_url,
             history_start=settings.usgs_history_start,
