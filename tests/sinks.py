@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from aiosmtpd.controller import Controller  # type: ignore[import-untyped]
+from aiosmtpd.controller import Controller
 
 WEBHOOK_SECRET = "T0/B0/sink-webhook-secret"
 
@@ -74,9 +75,11 @@ def open_sinks() -> Iterator[Sinks]:
 
     slack = ThreadingHTTPServer(("127.0.0.1", 0), Slack)
     threading.Thread(target=slack.serve_forever, daemon=True).start()
-    mail = Controller(Mail(), hostname="127.0.0.1", port=0)
+    with socket.socket() as probe:  # aiosmtpd does not tell which port it was given
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mail = Controller(Mail(), hostname="127.0.0.1", port=port)
     mail.start()
-    port = mail.server.sockets[0].getsockname()[1]
     sinks.env = {
         "SLACK_WEBHOOK_URL": f"http://127.0.0.1:{slack.server_port}/services/{WEBHOOK_SECRET}",
         "ALERT_EMAIL_HOST": "127.0.0.1",

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -311,7 +312,7 @@ def test_a_wrong_key_and_bad_rows(platform: Platform) -> None:
 def test_what_the_ledger_tells(platform: Platform) -> None:
     lab = Lab("demo", platform.env, "finance", raw_dataset="raw")
     began = time.time()
-    batch_id = new_batch_id(datetime_now())
+    batch_id = new_batch_id(datetime.now(UTC))
     poison = f"{lab.platform.prefix('finance')}{batch_id}/{MANIFEST}"
     lab.platform.landing.put(poison, b"{}")
     time.sleep(20)
@@ -419,9 +420,8 @@ def test_a_run_that_dies_with_its_worker_and_is_not_restarted(platform: Platform
     platform.finish("stuck")
     (platform.directory / "flows" / "go").unlink()
     (platform.directory / "flows" / "entered").unlink()
-    run = platform.start("stuck")
+    platform.start("stuck")
     until("it runs", (platform.directory / "flows" / "entered").exists)
-    time.sleep(2)
     with platform.client as client:
         pending = client.create_flow_run_from_deployment(platform.deployments["slow"])
         submitting: State[None] = Pending(name="Submitting")
@@ -456,9 +456,3 @@ def worker_pid(platform: Platform) -> int:
     pid = next(line.pid for line in platform.stack.status() if line.name == "worker")
     assert pid is not None
     return pid
-
-
-def datetime_now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
