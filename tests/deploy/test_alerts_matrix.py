@@ -31,7 +31,7 @@ from prefect.states import Pending
 from core.batch import MANIFEST, new_batch_id
 from sandbox.parts import POOL, isolated
 from sandbox.processes import marked
-from sandbox.stack import ROOT, Stack
+from sandbox.stack import NAMES, ROOT, Stack
 from tests.lab import Lab
 from tests.sinks import Arrived, Sinks, open_sinks
 
@@ -180,7 +180,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             "ALERT_UNLOADED_HOURS": "0.005",
         }
         stack = Stack(directory / "state", environ, say=print)
-        stack.up()
+        for parts in (["prefect"], ["bigquery"], NAMES):  # one after another: a busy machine
+            stack.up(parts)
         before = dict(os.environ)
         os.environ.update(stack.env())
         platform = Platform(stack, sinks, directory, environ)
