@@ -35,9 +35,11 @@ from sandbox.stack import NAMES, ROOT, Stack
 from tests.lab import Lab
 from tests.sinks import Arrived, Sinks, open_sinks
 
-pytestmark = [pytest.mark.matrix, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(3600)]
 
 TICK_SECONDS = 20
+# On a machine that does other things as well.
+WITHIN_SECONDS = 900
 PLANTED = "planted-openweather-secret-7301"
 SHAPED = "planted-unknown-token-5522"
 FLOWS = f"""
@@ -126,7 +128,7 @@ class Platform:
     def finish(self, name: str) -> FlowRun:
         return self.end_of(self.start(name))
 
-    def end_of(self, run: FlowRun, seconds: float = 400) -> FlowRun:
+    def end_of(self, run: FlowRun, seconds: float = WITHIN_SECONDS) -> FlowRun:
         def look() -> FlowRun | None:
             with self.client as client:
                 now = client.read_flow_run(run.id)
@@ -146,7 +148,9 @@ class Platform:
 
         return until("the run's process", look)
 
-    def arrives(self, condition: str, title: str, since: float, seconds: float = 400) -> Arrived:
+    def arrives(
+        self, condition: str, title: str, since: float, seconds: float = WITHIN_SECONDS
+    ) -> Arrived:
         """The message with this title on both channels, measured against the cause."""
 
         def look() -> Arrived | None:
@@ -159,7 +163,7 @@ class Platform:
         return found
 
 
-def until(what: str, look: Callable[[], T | None], seconds: float = 120) -> T:
+def until(what: str, look: Callable[[], T | None], seconds: float = WITHIN_SECONDS) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := look():
@@ -432,7 +436,7 @@ def test_a_run_that_dies_with_its_worker_and_is_not_restarted(platform: Platform
         process.kill()
     platform.arrives("pending, nobody executes it (1 min)", "slow/slow has not started", began)
     told = platform.arrives(
-        "crashed: worker and run killed, none restarted", "stuck/stuck crashed", began, 900
+        "crashed: worker and run killed, none restarted", "stuck/stuck crashed", began
     )
     assert "no heartbeat for 10 minutes" in told.text
     back_at = time.time()

@@ -129,4 +129,6 @@ def test_secrets_are_found_in_blocks_and_in_what_the_server_hides() -> None:
     clear = {"key": "line one\nline two", "url": "http://a", "inner": {"list": ["x-secret", "y"]}}
     hidden = {"key": "********", "url": "http://a", "inner": {"list": ["****", "y"]}}
     assert differing(clear, hidden) == {"line one\nline two", "line one", "line two", "x-secret"}
+    account = {"project_id": "my-project", "private_key": "key-of-it", "token_uri": "http://token"}
+    assert differing({"account": account}, {"account": "********"}) == {"key-of-it"}
     assert pieces("short") == set()
