@@ -233,8 +233,8 @@ def differing(clear: Any, hidden: Any) -> set[str]:
         }
     if isinstance(clear, list):
         inner_list = hidden if isinstance(hidden, list) else []
-        pairs = zip(clear, [*inner_list, *[None] * len(clear)], strict=False)
-        return {text for one, two in pairs for text in differing(one, two)}
+        in_order = zip(clear, [*inner_list, *[None] * len(clear)], strict=False)
+        return {text for one, two in in_order for text in differing(one, two)}
     if isinstance(clear, str) and clear != hidden:
         return pieces(clear)
     return set()

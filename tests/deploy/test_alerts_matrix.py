@@ -128,13 +128,13 @@ class Platform:
     def finish(self, name: str) -> FlowRun:
         return self.end_of(self.start(name))
 
-    def end_of(self, run: FlowRun, seconds: float = WITHIN_SECONDS) -> FlowRun:
+    def end_of(self, run: FlowRun) -> FlowRun:
         def look() -> FlowRun | None:
             with self.client as client:
                 now = client.read_flow_run(run.id)
             return now if now.state and now.state.is_final() else None
 
-        return until(f"{run.name} has ended", look, seconds)
+        return until(f"{run.name} has ended", look)
 
     def process_of(self, run: FlowRun) -> psutil.Process:
         def look() -> psutil.Process | None:
@@ -158,7 +158,7 @@ class Platform:
             of_email = [one for one in self.sinks.email if one.at > since and title in one.text]
             return of_slack[0] if of_slack and of_email else None
 
-        found = until(f"{condition}: {title}", look, seconds)
+        found = until(f"{condition}: {title}", look)
         self.measured.append((condition, found.at - since, found.subject))
         return found
 
