@@ -16,7 +16,7 @@ from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
 from blocks.ph_news import PhNews
 from blocks.platform import AWS, GCP, WAREHOUSE, blocks_from
-from blocks.settings import Settings
+from blocks.settings import Settings, explain
 from blocks.source import LANDING_GCS, LANDING_S3
 from blocks.usgs_earthquake import UsgsEarthquake
 
@@ -81,15 +81,6 @@ def register(settings: Settings) -> list[str]:
         block.save(name, overwrite=True)
         saved.append(f"{type(block).get_block_type_slug()}/{name}")
     return saved
-
-
-def explain(error: ValidationError) -> str:
-    """Which variables are missing or wrong, one per line, without their values."""
-    lines = [
-        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
-        for problem in error.errors()
-    ]
-    return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
@@ -98,3 +98,12 @@ class Settings(BaseSettings):
         if named and not self.s3_bucket:
             raise ValueError(f"{named}: {LANDING_S3} needs S3_BUCKET")
         return self
+
+
+def explain(error: ValidationError) -> str:
+    """Which variables are missing or wrong, one per line, without their values."""
+    lines = [
+        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
+        for problem in error.errors()
+    ]
+    return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])

@@ -21,12 +21,11 @@ from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
 from blocks.alerts import Alerts, alerts_from
-from blocks.register import explain
-from blocks.settings import Settings
+from blocks.settings import Settings, explain
 from core.alerts import Finding, Kind, Look, State
 from core.errors import first_line
 from tasks.alerts import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
-from tasks.conditions import ended_runs, ledger_age, read_names, silence, waiting_runs
+from tasks.conditions import ended_runs, read_names, silence, waiting_runs
 
 HEALTH_SECONDS = 10.0
 LEDGER_EVERY = timedelta(minutes=10)
@@ -87,11 +86,12 @@ def cause(error: Exception) -> str:
 
 def age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list[Finding]:
     """Nothing when the ledger has a young line."""
-    # Google's clients take a second to import: most looks do without.
+    # These take seconds to import: most looks do without.
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
 
     from blocks.platform import blocks_from
+    from tasks.ledger_conditions import ledger_age
     from tasks.platform import connect
 
     try:

@@ -20,7 +20,7 @@ from blocks.alerts import ALERTS, Alerts
 from blocks.platform import load_block, load_blocks
 from core.digest import Report, count_runs, digest, headline, markdown
 from tasks.alerts import read_state, send_text
-from tasks.conditions import SOURCE
+from tasks.ledger_conditions import SOURCE
 from tasks.platform import connect
 from tasks.run_report import read_ages, read_counted, read_ended
 

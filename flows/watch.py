@@ -28,16 +28,9 @@ from core.alerts import Look
 from core.errors import first_line
 from sources import finance, nyc_fhv, openweather, ph_news, usgs_earthquake
 from tasks.alerts import read_state, saved_secrets, tell
-from tasks.conditions import (
-    SOURCE,
-    ended_runs,
-    ledger_findings,
-    new_fields,
-    read_names,
-    silence,
-    waiting_runs,
-)
+from tasks.conditions import ended_runs, read_names, silence, waiting_runs
 from tasks.landing import LandingError
+from tasks.ledger_conditions import SOURCE, ledger_findings, new_fields
 from tasks.platform import connect
 
 TABLES = [source.TABLE for source in (usgs_earthquake, openweather, ph_news, nyc_fhv, finance)]

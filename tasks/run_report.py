@@ -13,7 +13,8 @@ from prefect.client.schemas.filters import FlowRunFilterEndTime
 from prefect.client.schemas.objects import StateType
 
 from core.digest import DAYS, Age, Counted, EndedRun
-from tasks.conditions import SOURCE, read_names, read_runs
+from tasks.conditions import read_names, read_runs
+from tasks.ledger_conditions import SOURCE
 from tasks.warehouse import Warehouse
 
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]

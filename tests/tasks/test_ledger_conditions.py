@@ -9,7 +9,7 @@ from blocks.alerts import Alerts
 from core.batch import MANIFEST, new_batch_id
 from core.digest import Age
 from sources.ph_news import TABLE
-from tasks.conditions import (
+from tasks.ledger_conditions import (
     ledger_age,
     ledger_findings,
     nearly_spent,
