@@ -50,7 +50,7 @@ PATIENCE: dict[Kind, timedelta] = {
     "unscheduled": timedelta(minutes=5),
 }
 DETAILED = 10
-NAMED = 40
+NAMED = 100
 CAUSE_LINES = 5
 LINE_CHARACTERS = 400
 OVERLAP = timedelta(minutes=10)
@@ -227,7 +227,8 @@ def due(state: State, now: datetime) -> list[Incident]:
     ripe = [one for one in patient if one.opened_at + PATIENCE[one.finding.kind] <= now]
     if seconds_to_wait(state, now) == 0:
         ripe += [one for one in untold if one not in patient]
-    return ripe
+    # What may be the cause of runs that fail comes before them.
+    return sorted(ripe, key=lambda one: one.finding.scope == "run")
 
 
 def seconds_to_wait(state: State, now: datetime) -> float:
