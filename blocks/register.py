@@ -15,13 +15,14 @@ from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
+from blocks.alerts import ALERTS, alerts_from
 from blocks.check import check
 from blocks.finance import Finance
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
 from blocks.ph_news import PhNews
 from blocks.platform import AWS, GCP, WAREHOUSE, blocks_from
-from blocks.settings import Settings
+from blocks.settings import Settings, explain
 from blocks.source import LANDING_GCS, LANDING_S3
 from blocks.usgs_earthquake import UsgsEarthquake
 
@@ -36,6 +37,7 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
         GCP: shared.gcp,
         LANDING_GCS: shared.gcs,
         WAREHOUSE: shared.warehouse,
+        ALERTS: alerts_from(settings),
         "usgs-earthquake": UsgsEarthquake(
             base_url=settings.usgs_base_url,
             history_start=settings.usgs_history_start,
@@ -98,15 +100,6 @@ def is_saved(block: Block, name: str) -> bool:
     except (ObjectNotFound, ValueError):
         return False
     return bool(standing.model_dump() == block.model_dump())
-
-
-def explain(error: ValidationError) -> str:
-    """Which variables are missing or wrong, one per line, without their values."""
-    lines = [
-        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
-        for problem in error.errors()
-    ]
-    return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])
 
 
 def main() -> int:

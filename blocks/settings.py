@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
@@ -59,6 +59,34 @@ class Settings(BaseSettings):
     finance_sheet_url: str = ""
     finance_worksheet: str = "ledger"
     finance_landing: LandingName = LANDING_GCS
+    # Alerts: a Slack webhook, a mail server, both, or nobody is told.
+    slack_webhook_url: SecretStr | None = None
+    alert_email_host: str | None = None
+    alert_email_port: int = Field(default=587, ge=1, le=65535)
+    alert_email_security: Literal["starttls", "tls", "none"] = "starttls"
+    alert_email_user: str | None = None
+    alert_email_password: SecretStr | None = None
+    alert_email_from: str | None = None
+    # several by comma
+    alert_email_to: str = ""
+    alert_docs_url: str = "docs/operations.md"
+    alert_not_started_minutes: float = Field(default=15, gt=0)
+    alert_running_hours: float = Field(default=6, gt=0)
+    alert_unloaded_hours: float = Field(default=24, gt=0)
+    alert_ledger_hours: float = Field(default=3, gt=0)
+    alert_request_share: float = Field(default=0.9, gt=0, le=1)
+    alert_daily_bytes_billed: int = Field(default=32 * 2**30, ge=0)
+    alert_state_file: Path | None = None
+    # Where the worker on this machine answers (prefect worker start --with-healthcheck).
+    worker_health_url: HttpUrl = HttpUrl("http://127.0.0.1:8080/health")
+
+    @model_validator(mode="after")
+    def _email_is_whole(self) -> Self:
+        if self.alert_email_host and not (self.alert_email_from and self.alert_email_to):
+            raise ValueError("ALERT_EMAIL_HOST needs ALERT_EMAIL_FROM and ALERT_EMAIL_TO")
+        if (self.alert_email_user is None) != (self.alert_email_password is None):
+            raise ValueError("ALERT_EMAIL_USER and ALERT_EMAIL_PASSWORD go together")
+        return self
 
     @model_validator(mode="after")
     def _s3_is_whole(self) -> Self:
@@ -72,3 +100,12 @@ class Settings(BaseSettings):
         if named and not self.s3_bucket:
             raise ValueError(f"{named}: {LANDING_S3} needs S3_BUCKET")
         return self
+
+
+def explain(error: ValidationError) -> str:
+    """Which variables are missing or wrong, one per line, without their values."""
+    lines = [
+        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
+        for problem in error.errors()
+    ]
+    return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])

@@ -62,7 +62,8 @@ def elt(
     finally:
         platform.warehouse.flush_jobs(name)
     if failures:
-        raise EltFailed("; ".join(str(failure) for failure in failures)) from failures[0]
+        causes = [f"{type(failure).__name__}: {failure}" for failure in failures]
+        raise EltFailed("; ".join(causes)) from failures[0]
     return Completed(message=f"{loaded.message}; {built}")
 
 

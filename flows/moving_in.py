@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from blocks.platform import blocks_from
-from blocks.register import explain
+from blocks.settings import Settings, explain
 from blocks.settings import Settings
 from core.batch import Window, new_batch_id
 from core.errors import (

@@ -14,7 +14,7 @@ from sandbox.probe import answers, prefect_api
 
 POOL = "vm"
 WORKER = "sandbox"
-PORTS = ("token", "gate", "bigquery", "gcs", "s3", "sources", "prefect")
+PORTS = ("token", "gate", "bigquery", "gcs", "s3", "sources", "prefect", "worker")
 DEMO_WORLD = "demo"
 
 # Who sets one of these runs that part elsewhere.
@@ -159,9 +159,15 @@ def own_variables(at: Layout) -> dict[str, str]:
         "PREFECT_HOME": str(at.state / "prefect"),
         "PREFECT_UI_STATIC_DIRECTORY": str(at.state / "prefect-ui"),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+        "PREFECT_WORKER_WEBSERVER_PORT": str(at.ports["worker"]),
+        "WORKER_HEALTH_URL": f"{at.url('worker')}/health",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "pipelines",
         # dbt keeps what it parsed there.
         "XDG_CACHE_HOME": str(at.state / "cache"),
+        # What is known of incidents stands there.
+        "XDG_STATE_HOME": str(at.state / "incidents"),
         # A lease in memory is forgotten by a killed server.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
             "prefect.server.concurrency.lease_storage.filesystem"
@@ -310,7 +316,7 @@ PARTS = (
         "worker",
         command=lambda _: _python(
             *("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"),
-            *("--name", WORKER, "--install-policy", "never"),
+            *("--name", WORKER, "--install-policy", "never", "--with-healthcheck"),
         ),
         is_ready=_worker_polls,
         answers_within_seconds=40,  # it reports every 30 s, and may have to find the server first

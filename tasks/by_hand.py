@@ -16,8 +16,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from blocks.platform import blocks_from
-from blocks.register import all_blocks, explain
-from blocks.settings import Settings
+from blocks.register import all_blocks
+from blocks.settings import Settings, explain
 from blocks.source import SourceBlock
 from core.errors import NotPossible
 from core.schema import Table

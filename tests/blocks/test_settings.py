@@ -11,8 +11,8 @@ import pytest
 from prefect_aws.s3 import S3Bucket
 from pydantic import ValidationError
 
-from blocks.register import all_blocks, explain
-from blocks.settings import Settings
+from blocks.register import all_blocks
+from blocks.settings import Settings, explain
 from blocks.urls import join
 from blocks.usgs_earthquake import UsgsEarthquake
 from sandbox.identity import ensure_service_account

@@ -1,0 +1,152 @@
+"""Sees what nothing inside Prefect can: that the worker or the server is dead.
+
+    python -m deploy.watchdog
+
+A systemd timer runs it every minute. It asks the server's and the worker's health endpoints and,
+every ten minutes, how old the ledger's last line is; while the server answers, it looks at the runs
+as the flow `watch` does. It needs neither of them to tell: it reads the environment and `.env` as
+`python -m blocks.register` does, and sends by itself. 1 when a message could not be sent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import get_current_settings
+from pydantic import ValidationError
+
+from blocks.alerts import Alerts, alerts_from
+from blocks.settings import Settings, explain
+from core.alerts import Finding, Kind, Look, State
+from core.errors import first_line
+from tasks.alerts import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
+from tasks.conditions import ended_runs, read_names, silence, waiting_runs
+
+HEALTH_SECONDS = 10.0
+LEDGER_EVERY = timedelta(minutes=10)
+# The cron of watch/alerts looks every quarter of an hour.
+WATCH_WITHIN = timedelta(minutes=45)
+
+
+def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tuple[Look, list[str]]:
+    """One look, and the secrets that no message may hold."""
+    api = get_current_settings().api.url or ""
+    seen = Look(by="watchdog", at=now, covered={"health"})
+    secrets = known_secrets(settings)
+    seen.findings += health("worker", "the worker", str(settings.worker_health_url), now)
+    if not seen.findings:
+        seen.findings += silence(state, "watch", WATCH_WITHIN, "health", now)
+    server = health("server", "the Prefect server", f"{api}/health", now)
+    if not server:
+        try:
+            with get_client(sync_client=True) as client:
+                secrets += saved_secrets(client)
+                names = read_names(client)
+                seen.runs = ended_runs(client, state, names, now)
+                seen.findings += waiting_runs(client, names, alerts, now)
+            seen.covered.add("prefect")
+        except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+            server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
+    seen.findings += server
+    last = state.looked.get("ledger-age")
+    if last is None or now - last >= LEDGER_EVERY:
+        seen.findings += age_of_ledger(settings, alerts, now)
+        seen.covered.add("ledger-age")
+    return seen, secrets
+
+
+def health(kind: Kind, what: str, url: str, now: datetime) -> list[Finding]:
+    """Nothing when the endpoint says that all is well."""
+    try:
+        httpx.get(url, timeout=HEALTH_SECONDS, trust_env=False).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return [dead(kind, what, f"{url}: {cause(error)}", now)]
+    return []
+
+
+def dead(kind: Kind, what: str, why: str, now: datetime) -> Finding:
+    return Finding(
+        key=f"health:{kind}",
+        kind=kind,
+        scope="health",
+        title=f"{what} does not answer",
+        cause=why,
+        at=now,
+    )
+
+
+def cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(str(error))}"
+
+
+def age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list[Finding]:
+    """Nothing when the ledger has a young line."""
+    # These take seconds to import: most looks do without.
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    from blocks.platform import blocks_from
+    from tasks.ledger_conditions import ledger_age
+    from tasks.platform import connect
+
+    try:
+        warehouse = connect(blocks_from(settings)).warehouse
+        return ledger_age(warehouse, alerts.ledger_hours, now)
+    except (GoogleAPIError, GoogleAuthError, OSError) as error:
+        return [
+            Finding(
+                key="ledger:unreadable",
+                kind="ledger",
+                scope="ledger-age",
+                title="the ledger cannot be read",
+                cause=cause(error),
+                at=now,
+            )
+        ]
+
+
+def known_secrets(settings: Settings) -> list[str]:
+    """Those of the environment and the key file."""
+    secrets = secrets_of(settings)
+    if auth := get_current_settings().api.auth_string:
+        secrets.append(auth.get_secret_value())
+    if settings.gcp_service_account_file and settings.gcp_service_account_file.exists():
+        account = json.loads(settings.gcp_service_account_file.read_text())
+        secrets += pieces(account.get("private_key", ""))
+    return secrets
+
+
+def main() -> int:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(explain(error), file=sys.stderr)
+        return 1
+    if not get_current_settings().api.url:  # a client would start a server of its own
+        print("PREFECT_API_URL is not set", file=sys.stderr)
+        return 1
+    alerts = alerts_from(settings)
+    if not alerts.channels:
+        print("nobody can be told: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST", file=sys.stderr)
+        return 1
+    now = datetime.now(UTC)
+    seen, secrets = look(settings, alerts, read_state(alerts.state_path), now)
+    try:
+        told = tell(alerts, seen, secrets)
+    except (NotTold, TimeoutError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for line in told.sent:
+        print(f"sent to {line}")
+    for title in told.standing:
+        print(f"stands: {title}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""How the platform has done over 1, 7 and 30 days: what the deployment `run-report/daily` runs.
+
+Requires: block alerts/alerts and the platform's blocks (`python -m blocks.register`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from prefect.utilities.urls import url_for
+
+from blocks.alerts import ALERTS, Alerts
+from blocks.platform import load_block, load_blocks
+from core.digest import Report, count_runs, digest, headline, markdown
+from tasks.alerts import read_state, send_text
+from tasks.ledger_conditions import SOURCE
+from tasks.platform import connect
+from tasks.run_report import read_ages, read_counted, read_ended
+
+
+@flow(name="run-report", flow_run_name="run report")
+def run_report() -> State:
+    """Count, leave the report as an artifact, and send its digest."""
+    alerts = load_block(Alerts, ALERTS)
+    now = datetime.now(UTC)
+    warehouse = connect(load_blocks()).warehouse
+    warehouse.ensure_ledger()
+    with get_client(sync_client=True) as client:
+        runs = read_ended(client, now)
+    report = Report(
+        at=now,
+        runs=count_runs(runs, now),
+        counted=read_counted(warehouse),
+        ages=read_ages(warehouse),
+        incidents=[one.finding.title for one in read_state(alerts.state_path).incidents.values()],
+    )
+    warehouse.flush_jobs(SOURCE)
+    create_markdown_artifact(markdown(report), key="run-report", description=headline(report))
+    link = url_for("flow-run", obj_id=UUID(flow_run.id)) if flow_run.id else None
+    send_text(alerts, *digest(report, link), now)
+    return Completed(message=headline(report))

@@ -1,0 +1,101 @@
+"""Looks for what is wrong and tells it: what the deployment `watch/alerts` runs.
+
+Its cron looks every quarter of an hour, and the server starts it whenever a run ends badly
+(`python -m blocks.automations`). What this worker cannot see, its own death and the server's, is
+seen by the timer `deploy.watchdog`. Both keep the same incidents, so neither repeats the other.
+
+Requires: block alerts/alerts, the platform's blocks and those of the sources
+(`python -m blocks.register`).
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from blocks.alerts import ALERTS, Alerts
+from blocks.automations import WATCH_RUN
+from blocks.ph_news import PhNews
+from blocks.platform import load_block, load_blocks, load_if_saved
+from core.alerts import Look
+from core.errors import first_line
+from sources import finance, nyc_fhv, openweather, ph_news, usgs_earthquake
+from tasks.alerts import read_state, saved_secrets, tell
+from tasks.conditions import ended_runs, read_names, silence, waiting_runs
+from tasks.landing import LandingError
+from tasks.ledger_conditions import SOURCE, ledger_findings, new_fields
+from tasks.platform import connect
+
+TABLES = [source.TABLE for source in (usgs_earthquake, openweather, ph_news, nyc_fhv, finance)]
+# The timer looks every minute.
+WATCHDOG_WITHIN = timedelta(minutes=15)
+
+
+class LedgerUnread(Exception):
+    """The ledger or a bucket could not be looked at; everything else was."""
+
+
+@flow(name="watch", flow_run_name=WATCH_RUN)
+def watch() -> State:
+    """Look at the runs and at the ledger, and tell of incidents that began or are over."""
+    alerts = load_block(Alerts, ALERTS)
+    with get_client(sync_client=True) as client:
+        secrets = saved_secrets(client)
+        look = look_at_runs(client, alerts)
+        unread = look_at_ledger(look, alerts)
+        told = tell(alerts, look, secrets)
+        sent = told.sent
+        # What fails together is told together.
+        while told.wait_seconds:
+            time.sleep(told.wait_seconds)
+            told = tell(alerts, look_at_runs(client, alerts), secrets)
+            sent += told.sent
+    if unread:
+        raise LedgerUnread(unread)
+    standing = f"{len(told.standing)} incidents: {'; '.join(told.standing)}"
+    nobody = "" if alerts.channels else "; nobody is told: no channel is configured"
+    message = standing if told.standing else "all is well"
+    return Completed(message=f"{message}; {len(sent)} messages sent{nobody}")
+
+
+def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
+    """How runs ended and which do not begin, and whether the watchdog looks."""
+    now = datetime.now(UTC)
+    state = read_state(alerts.state_path)
+    names = read_names(client)
+    return Look(
+        by="watch",
+        at=now,
+        runs=ended_runs(client, state, names, now),
+        findings=[
+            *waiting_runs(client, names, alerts, now),
+            *silence(state, "watchdog", WATCHDOG_WITHIN, "watchdog", now),
+        ],
+        covered={"prefect", "watchdog"},
+    )
+
+
+def look_at_ledger(look: Look, alerts: Alerts) -> str | None:
+    """Add what the ledger tells to the look; why not, when it cannot be read."""
+    platform = connect(load_blocks())
+    news = load_if_saved(PhNews, "ph-news")
+    budgets = {ph_news.SOURCE: news.monthly_requests} if news else {}
+    try:
+        platform.warehouse.ensure_ledger()
+        look.findings += ledger_findings(platform, TABLES, budgets, alerts, look.at)
+        changes, look.fields_until = new_fields(
+            platform.warehouse, read_state(alerts.state_path).fields_until, look.at
+        )
+        look.findings += changes
+        look.covered.add("ledger")
+        platform.warehouse.flush_jobs(SOURCE)
+    except (GoogleAPIError, GoogleAuthError, LandingError) as error:
+        return f"{type(error).__name__}: {first_line(str(error), 400)}"
+    return None

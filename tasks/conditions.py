@@ -1,0 +1,198 @@
+"""What a look finds in Prefect: how runs ended, and runs that did not begin or do not end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterParentTaskRunId,
+    FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.utilities.urls import url_for
+
+from blocks.alerts import Alerts
+from core.alerts import OVERLAP, Finding, Run, Scope, State
+
+PAGE_ROWS = 200  # the server's limit
+# The first look ever goes back so far.
+FIRST_LOOK = timedelta(hours=1)
+ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
+WAITING = [StateType.SCHEDULED, StateType.PENDING]
+
+
+@dataclass
+class Names:
+    """Deployments and flows by id."""
+
+    deployments: dict[UUID, str] = field(default_factory=dict)
+    flows: dict[UUID, str] = field(default_factory=dict)
+    scheduled: dict[UUID, str] = field(default_factory=dict)
+
+    def of(self, run: FlowRun) -> str:
+        flow = self.flows.get(run.flow_id, "flow")
+        return self.deployments.get(run.deployment_id, flow) if run.deployment_id else flow
+
+
+def read_names(client: SyncPrefectClient) -> Names:
+    """`scheduled` are the deployments with a schedule that nobody has paused."""
+    names = Names()
+    while len(names.flows) % PAGE_ROWS == 0:
+        flows = client.read_flows(limit=PAGE_ROWS, offset=len(names.flows))
+        names.flows |= {flow.id: flow.name for flow in flows}
+        if not flows:
+            break
+    while len(names.deployments) % PAGE_ROWS == 0:
+        page = client.read_deployments(limit=PAGE_ROWS, offset=len(names.deployments))
+        for one in page:
+            names.deployments[one.id] = f"{names.flows.get(one.flow_id, 'flow')}/{one.name}"
+            if not one.paused and any(schedule.active for schedule in one.schedules):
+                names.scheduled[one.id] = names.deployments[one.id]
+        if not page:
+            break
+    return names
+
+
+def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datetime) -> list[Run]:
+    """The runs at the top that ended since the last look, and some before."""
+    since = (state.runs_until or now - FIRST_LOOK) - OVERLAP
+    runs = read_runs(client, ENDED, end_time=FlowRunFilterEndTime(after_=since))
+    return [
+        Run(
+            id=str(run.id),
+            name=names.of(run),
+            state_type=run.state.type.value,
+            state_name=run.state.name or run.state.type.value,
+            message=run.state.message or "",
+            ended_at=run.end_time,
+            source=source_of(run),
+            window=window_of(run),
+            link=link_to(run),
+        )
+        for run in runs
+        if run.end_time and run.state
+    ]
+
+
+def source_of(run: FlowRun) -> str:
+    return str(run.parameters.get("source") or "")
+
+
+def window_of(run: FlowRun) -> str:
+    """What the run's name says after the comma, and when it was due."""
+    asked = run.name.partition(", ")[2]
+    due = f"due {run.expected_start_time:%Y-%m-%d %H:%M} UTC" if run.expected_start_time else ""
+    return ", ".join(one for one in (asked, due) if one)
+
+
+def link_to(run: FlowRun) -> str | None:
+    return url_for("flow-run", obj_id=run.id)
+
+
+def waiting_runs(
+    client: SyncPrefectClient, names: Names, alerts: Alerts, now: datetime
+) -> list[Finding]:
+    """Runs that are late, runs that take too long, and schedules without a run to come."""
+    late = timedelta(minutes=alerts.not_started_minutes)
+    by_name: dict[str, list[FlowRun]] = defaultdict(list)
+    for run in read_runs(
+        client, WAITING, expected_start_time=FlowRunFilterExpectedStartTime(before_=now - late)
+    ):
+        moved_at = run.state.timestamp if run.state else now
+        if run.state_type == StateType.SCHEDULED or moved_at < now - late:
+            by_name[names.of(run)].append(run)
+    found = []
+    for name, runs in sorted(by_name.items()):
+        first = min(runs, key=lambda run: run.expected_start_time or now)
+        found.append(
+            Finding(
+                key=f"not-started:{name}",
+                kind="not-started",
+                scope="prefect",
+                title=f"{name} has not started",
+                cause=f"{len(runs)} run(s) due more than {alerts.not_started_minutes:.0f} minutes "
+                f"ago; the first is {first.state_name}",
+                at=now,
+                source=source_of(first),
+                window=window_of(first),
+                link=link_to(first),
+            )
+        )
+    slow = FlowRunFilterStartTime(before_=now - timedelta(hours=alerts.running_hours))
+    for run in read_runs(client, [StateType.RUNNING, StateType.CANCELLING], start_time=slow):
+        found.append(
+            Finding(
+                key=f"running-long:{run.id}",
+                kind="running-long",
+                scope="prefect",
+                title=f"{names.of(run)} has been running for over {alerts.running_hours:.0f} h",
+                cause=f"{run.name} is {run.state_name} since {run.start_time:%Y-%m-%d %H:%M} UTC",
+                at=now,
+                source=source_of(run),
+                window=window_of(run),
+                link=link_to(run),
+            )
+        )
+    to_come = {run.deployment_id for run in read_runs(client, [StateType.SCHEDULED])}
+    for deployment_id, name in sorted(names.scheduled.items(), key=lambda pair: pair[1]):
+        if deployment_id not in to_come:
+            found.append(
+                Finding(
+                    key=f"unscheduled:{name}",
+                    kind="unscheduled",
+                    scope="prefect",
+                    title=f"{name} has a schedule and no run to come",
+                    cause="the server's scheduler makes no runs",
+                    at=now,
+                )
+            )
+    return found
+
+
+def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any) -> list[FlowRun]:
+    """All runs at the top in these states."""
+    found: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+                parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
+                **filters,
+            ),
+            sort=FlowRunSort.ID_DESC,
+            limit=PAGE_ROWS,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < PAGE_ROWS:
+            return found
+
+
+def silence(
+    state: State, looker: str, within: timedelta, scope: Scope, now: datetime
+) -> list[Finding]:
+    """A looker that has looked once and does no more."""
+    last = state.looked.get(looker)
+    if last is None or now - last <= within:
+        return []
+    return [
+        Finding(
+            key=f"silent:{looker}",
+            kind="watchdog",
+            scope=scope,
+            title=f"{looker} has stopped looking",
+            cause=f"its last look was at {last:%Y-%m-%d %H:%M} UTC",
+            at=now,
+        )
+    ]

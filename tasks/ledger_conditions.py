@@ -1,0 +1,252 @@
+"""What the ledger and the buckets tell a look. Ages are by BigQuery's clock."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from blocks.alerts import Alerts
+from core.alerts import Finding
+from core.batch import MANIFEST, batch_of
+from core.ledger import FINAL_STATES
+from core.schema import Table
+from core.sql import literal
+from tasks.ledger import read_known
+from tasks.platform import Platform
+from tasks.warehouse import Warehouse
+
+PARKED_DAYS = 90
+SOURCE = "operations"
+
+
+def ledger_findings(
+    platform: Platform,
+    tables: Iterable[Table],
+    budgets: Mapping[str, int],
+    alerts: Alerts,
+    now: datetime,
+) -> list[Finding]:
+    """What the ledger and the buckets tell. Raises GoogleAPIError when they do not answer."""
+    warehouse = platform.warehouse
+    return [
+        *parked(warehouse, now),
+        *nearly_spent(warehouse, budgets, alerts.request_share, now),
+        *over_budget(warehouse, alerts.daily_bytes_billed, now),
+        *(
+            finding
+            for table in tables
+            for finding in unloaded(platform, table, timedelta(hours=alerts.unloaded_hours), now)
+        ),
+    ]
+
+
+def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
+    """Batches that were given up and not brought back."""
+    final = ", ".join(literal(state) for state in FINAL_STATES if state != "parked")
+    rows = warehouse.query(
+        f"""
+        SELECT
+            source, batch_id, MAX(IF(state = 'parked', message, NULL)) AS message,
+            MAX(IF(state = 'parked', applied_at, NULL)) AS parked_at
+        FROM {warehouse.names.raw("_loads")}
+        WHERE applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {PARKED_DAYS} DAY)
+        GROUP BY source, batch_id
+        HAVING COUNTIF(state = 'parked') > 0 AND COUNTIF(state IN ({final})) = 0
+        ORDER BY source, batch_id
+        """,
+        source=SOURCE,
+        purpose="ledger",
+    )
+    by_source: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_source[row["source"]].append(row)
+    return [
+        Finding(
+            key=f"parked-batch:{source}",
+            kind="parked-batch",
+            scope="ledger",
+            title=f"{source}: {len(batches)} parked batch{'es' * (len(batches) > 1)}",
+            cause="\n".join(f"{row['batch_id']}: {row['message']}" for row in batches),
+            at=now,
+            source=source,
+            window=f"batch {batches[0]['batch_id']}",
+        )
+        for source, batches in by_source.items()
+    ]
+
+
+def nearly_spent(
+    warehouse: Warehouse, budgets: Mapping[str, int], share: float, now: datetime
+) -> list[Finding]:
+    """Plans of which this month (UTC) hardly a request is left; spent as core/budget.py counts."""
+    if not budgets:
+        return []
+    rows = warehouse.query(
+        f"""
+        SELECT source, SUM(requests) AS spent, MAX(month_at) AS month_at
+        FROM (
+            SELECT
+                source, reservation_id,
+                COALESCE(MAX(IF(state = 'settled', requests, NULL)), MAX(requests)) AS requests,
+                TIMESTAMP_TRUNC(CURRENT_TIMESTAMP(), MONTH) AS month_at
+            FROM {warehouse.names.raw("_requests")}
+            WHERE recorded_at >= TIMESTAMP_TRUNC(CURRENT_TIMESTAMP(), MONTH)
+            GROUP BY source, reservation_id
+        ) AS reservations
+        GROUP BY source
+        """,
+        source=SOURCE,
+        purpose="ledger",
+    )
+    return [
+        Finding(
+            key=f"request-budget:{row['source']}",
+            kind="request-budget",
+            scope="ledger",
+            title=f"{row['source']}: {row['spent']:,} of {budgets[row['source']]:,} requests spent",
+            cause=f"the plan has {max(0, budgets[row['source']] - row['spent']):,} requests left "
+            "until the month ends (UTC)",
+            at=now,
+            source=row["source"],
+            window=f"{row['month_at']:%Y-%m}",
+        )
+        for row in rows
+        if row["source"] in budgets and row["spent"] >= share * budgets[row["source"]]
+    ]
+
+
+def over_budget(warehouse: Warehouse, limit: int, now: datetime) -> list[Finding]:
+    """More bytes billed in 24 hours than is meant to be."""
+    day = "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 24 HOUR)"
+    rows = warehouse.query(
+        f"""
+        SELECT source, SUM(bytes_billed) AS bytes_billed
+        FROM (
+            SELECT source, bytes_billed FROM {warehouse.names.raw("_jobs")}
+            WHERE started_at > {day}
+            UNION ALL
+            SELECT source, bytes_billed FROM {warehouse.names.raw("_builds")}
+            WHERE started_at > {day}
+        ) AS billed
+        WHERE bytes_billed > 0
+        GROUP BY source
+        ORDER BY bytes_billed DESC
+        """,
+        source=SOURCE,
+        purpose="ledger",
+    )
+    total = sum(row["bytes_billed"] for row in rows)
+    if total <= limit:
+        return []
+    shares = ", ".join(f"{row['source']} {row['bytes_billed']:,}" for row in rows)
+    return [
+        Finding(
+            key="bytes-billed",
+            kind="bytes-billed",
+            scope="ledger",
+            title="more bytes billed than budgeted",
+            cause=f"{total:,} bytes in 24 hours, {limit:,} budgeted; {shares}",
+            at=now,
+            source=rows[0]["source"],
+            window="the last 24 hours",
+        )
+    ]
+
+
+def unloaded(platform: Platform, table: Table, age: timedelta, now: datetime) -> list[Finding]:
+    """A source's committed batches that the ledger does not know although they are old."""
+    prefix = platform.prefix(table.source)
+    committed = {
+        batch_id: stored.created_at
+        for _, stored in platform.stored(table.source)[0]
+        if stored.name.endswith(f"/{MANIFEST}") and (batch_id := batch_of(stored.name, prefix))
+    }
+    if not committed:
+        return []
+    known = read_known(platform.warehouse, table.source, committed)
+    waiting = sorted(
+        batch_id
+        for batch_id, created_at in committed.items()
+        if batch_id not in known.final and known.now - created_at > age
+    )
+    if not waiting:
+        return []
+    hours = age.total_seconds() / 3600
+    return [
+        Finding(
+            key=f"unloaded-batch:{table.source}",
+            kind="unloaded-batch",
+            scope="ledger",
+            title=f"{table.source}: {len(waiting)} committed batch{'es' * (len(waiting) > 1)} "
+            "not loaded",
+            cause=f"committed over {hours:g} h ago and not in the ledger: {', '.join(waiting)}",
+            at=now,
+            source=table.source,
+            window=f"batch {waiting[0]}",
+        )
+    ]
+
+
+def new_fields(
+    warehouse: Warehouse, since: datetime | None, now: datetime
+) -> tuple[list[Finding], datetime | None]:
+    """Changes of what sources send that were announced since, and the last one's time."""
+    start = literal(since) if since else "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY)"
+    rows = warehouse.query(
+        f"""
+        SELECT source, table_name, field, change, batch_id, announced_at
+        FROM {warehouse.names.raw("_fields")}
+        WHERE announced_at > {start}
+        ORDER BY announced_at, source, field
+        """,
+        source=SOURCE,
+        purpose="ledger",
+    )
+    by_batch: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_batch[row["source"], row["batch_id"]].append(row)
+    found = [
+        Finding(
+            key=f"schema-change:{source}:{batch_id}",
+            kind="schema-change",
+            scope="notice",
+            title=f"{source} sends other fields",
+            cause=", ".join(f"{row['change']} field {row['field']}" for row in changes)
+            + "; kept in _extra or null",
+            at=now,
+            source=source,
+            window=f"batch {batch_id}",
+        )
+        for (source, batch_id), changes in by_batch.items()
+    ]
+    return found, max((row["announced_at"] for row in rows), default=since)
+
+
+def ledger_age(warehouse: Warehouse, hours: float, now: datetime) -> list[Finding]:
+    """A ledger into which nothing has been written for so long: no source was even looked at."""
+    rows = warehouse.query(
+        f"""
+        SELECT CURRENT_TIMESTAMP() AS now, MAX(applied_at) AS last_at
+        FROM {warehouse.names.raw("_loads")}
+        WHERE applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 40 DAY)
+        """,
+        source=SOURCE,
+        purpose="ledger",
+    )
+    last: datetime | None = rows[0]["last_at"]
+    if last is not None and rows[0]["now"] - last <= timedelta(hours=hours):
+        return []
+    return [
+        Finding(
+            key="ledger:age",
+            kind="ledger",
+            scope="ledger-age",
+            title="the ledger stands still",
+            cause=f"its last line is of {last.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            if last
+            else "it has no line of the last 40 days",
+            at=now,
+        )
+    ]

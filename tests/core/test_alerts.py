@@ -1,0 +1,231 @@
+"""Incidents: told once, together, with their end, and without secrets."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from core.alerts import (
+    Finding,
+    Kind,
+    Letter,
+    Look,
+    Run,
+    State,
+    advance,
+    decode_state,
+    encode_state,
+    kind_of,
+    seconds_to_wait,
+    without_shapes,
+    write_letters,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+CHANNELS = ["slack", "email"]
+
+
+def run(
+    number: int, state_type: str = "FAILED", name: str = "elt/a", second: float = 0, **given: str
+) -> Run:
+    return Run(
+        id=f"{name} {number}",
+        name=name,
+        state_type=state_type,
+        state_name=given.get("state_name", state_type.title()),
+        message=given.get("message", f"boom {number}"),
+        ended_at=T0 + timedelta(seconds=second),
+        source="a",
+        window="what changed",
+        link=f"http://ui/{number}",
+    )
+
+
+def look(
+    state: State, second: float, *runs: Run, findings: tuple[Finding, ...] = (), **covered: bool
+) -> list[Letter]:
+    """A look of the watchdog, and what it has told."""
+    at = T0 + timedelta(seconds=second)
+    scopes = {name.replace("_", "-") for name, is_covered in covered.items() if is_covered}
+    seen = Look(by="watchdog", at=at, runs=list(runs), findings=list(findings), covered=scopes)  # type: ignore[arg-type]
+    advance(state, seen, without_shapes)
+    return write_letters(state, at, CHANNELS, "docs/operations.md")
+
+
+def condition(second: float = 0, kind: Kind = "parked-batch", **given: str) -> Finding:
+    return Finding(
+        key=given.get("key", "parked-batch:a"),
+        kind=kind,
+        scope="health" if kind in ("server", "worker") else "ledger",
+        title=given.get("title", "a: 1 parked batch"),
+        cause=given.get("cause", "bad manifest"),
+        at=T0 + timedelta(seconds=second),
+    )
+
+
+def test_an_incident_is_one_letter_and_one_recovery() -> None:
+    state = State()
+    assert look(state, 5, run(1)) == []
+    (letter,) = look(state, 40, run(1))
+    assert letter.subject == "[pipelines] elt/a failed"
+    assert letter.text.splitlines() == [
+        "elt/a failed",
+        "since: 2026-03-01 14:00 Manila (06:00 UTC)",
+        "source: a",
+        "window: what changed",
+        "cause: boom 1",
+        "run: http://ui/1",
+        "what now: docs/operations.md#failed",
+    ]
+    assert look(state, 3600, run(2, second=3590)) == []
+    assert look(state, 7200, run(3, second=7190)) == []
+    (letter,) = look(state, 10800, run(4, "COMPLETED", second=10790))
+    assert letter.subject == "[pipelines] recovered: elt/a failed"
+    assert letter.text.endswith("179 min, seen 3 times")
+    assert look(state, 10860, run(4, "COMPLETED", second=10790)) == []
+    assert state.incidents == {}
+
+
+def test_a_storm_is_one_letter() -> None:
+    state = State()
+    storm = [run(1, name=f"elt/{number:02}", second=number) for number in range(50)]
+    assert look(state, 20, *storm[:20]) == []
+    assert look(state, 60, *storm) == []
+    (letter,) = look(state, 80, *storm)
+    assert letter.subject == (
+        "[pipelines] 50 incidents: elt/00 failed, elt/01 failed, elt/02 failed and 47 more"
+    )
+    assert letter.text.count("what now:") == 10
+    assert all(one.name in letter.text for one in storm)
+
+
+def test_a_storm_of_one_deployment_is_one_incident() -> None:
+    state = State()
+    (letter,) = look(state, 90, *[run(number, second=number) for number in range(50)])
+    assert letter.subject == "[pipelines] elt/a failed"
+    assert ", 50 times" in letter.text
+
+
+def test_a_storm_that_does_not_end_is_told_after_two_minutes() -> None:
+    state = State()
+    runs = [run(1, name=f"elt/{number}", second=20 * number) for number in range(8)]
+    told = [look(state, 20 * number + 1, *runs[: number + 1]) for number in range(8)]
+    assert [len(one) for one in told] == [0, 0, 0, 0, 0, 0, 1, 0]
+    assert seconds_to_wait(state, T0 + timedelta(seconds=150)) == 20
+
+
+def test_a_failure_that_has_passed_is_told_with_its_end() -> None:
+    state = State()
+    look(state, 20, run(1), run(2, "COMPLETED", second=10))
+    alert, recovery = look(state, 60)
+    assert alert.subject == "[pipelines] elt/a failed"
+    assert recovery.subject == "[pipelines] recovered: elt/a failed"
+    assert look(state, 120) == []
+
+
+def test_a_run_is_counted_once_whoever_looks_and_in_whatever_order() -> None:
+    state = State()
+    look(state, 60, run(1), run(2, second=50))
+    look(state, 90, run(1))  # another looker, which began to read earlier
+    look(state, 95, run(1), run(2, second=50), run(3, "COMPLETED", second=20))
+    assert state.incidents["run:elt/a"].count == 2
+    assert state.incidents["run:elt/a"].ended_at is None
+
+
+def test_a_condition_lasts_as_long_as_it_is_found() -> None:
+    state = State()
+    (letter,) = look(state, 0, findings=(condition(),), ledger=True)
+    assert letter.text.endswith("docs/operations.md#parked-batch")
+    assert look(state, 60) == []  # a look that did not cover the ledger
+    assert look(state, 120, findings=(condition(120),), ledger=True) == []
+    (letter,) = look(state, 180, ledger=True)
+    assert letter.subject == "[pipelines] recovered: a: 1 parked batch"
+
+
+def test_a_restart_is_told_to_nobody() -> None:
+    state = State()
+    down = {"kind": "server", "key": "health:server", "title": "the server does not answer"}
+    assert look(state, 0, findings=(condition(0, **down),), health=True) == []  # type: ignore[arg-type]
+    assert look(state, 30, health=True) == []
+    assert look(state, 90, findings=(condition(90, **down),), health=True) == []  # type: ignore[arg-type]
+    (letter,) = look(state, 150, findings=(condition(150, **down),), health=True)  # type: ignore[arg-type]
+    assert letter.subject == "[pipelines] the server does not answer"
+
+
+def test_a_notice_is_told_once_and_has_no_end() -> None:
+    state = State()
+    changed = Finding(
+        key="schema-change:a:1",
+        kind="schema-change",
+        scope="notice",
+        title="a sends other fields",
+        cause="new field mood",
+        at=T0,
+    )
+    assert len(look(state, 0, findings=(changed,), ledger=True)) == 1
+    assert look(state, 60, ledger=True) == []
+
+
+def test_nothing_is_forgotten_while_nobody_listens() -> None:
+    state = State()
+    advance(state, Look("watchdog", T0, runs=[run(1)]), without_shapes)
+    assert write_letters(state, T0 + timedelta(hours=1), [], "docs") == []
+    assert len(write_letters(state, T0 + timedelta(hours=2), ["email"], "docs")) == 1
+
+
+def test_a_state_survives_a_restart() -> None:
+    state = State()
+    look(state, 60, run(1), findings=(condition(),), ledger=True)
+    assert decode_state(encode_state(state)) == state
+    assert decode_state(b"") == State()
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"message": "Flow run encountered an exception: ValueError: x"}, "failed"),
+        ({"state_type": "CRASHED"}, "crashed"),
+        ({"state_name": "TimedOut"}, "timed-out"),
+        ({"name": "dbt-freshness/daily"}, "stale-data"),
+        ({"message": "EltFailed: TooManyRejects: a: 9 of 10 rows rejected"}, "rejects"),
+        ({"message": "EltFailed: DeletionsHeld: a: 9 rows are gone"}, "deletions-held"),
+        ({"message": "EltFailed: LoadFailed: a: 1: bad manifest (parked)"}, "parked-batch"),
+    ],
+)
+def test_a_run_leads_to_its_paragraph(given: dict[str, str], kind: str) -> None:
+    assert kind_of(run(1, **given)) == kind  # type: ignore[arg-type]
+
+
+def test_every_kind_has_its_paragraph() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    headings = set(re.findall(r"^#+ (\S+)$", text, flags=re.MULTILINE))
+    assert set(get_args(Kind)) <= headings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET https://a.example/v1?appid=PLANTED&lat=1 failed",
+        "GET https://a.example/v1?lat=1&access_key=PLANTED",
+        "https://user:PLANTED@a.example/",
+        "Authorization: Bearer PLANTED-and-more",
+        "{'token': 'PLANTED'}",
+        '{"password": "PLANTED", "user": "me"}',
+        "password=PLANTED",
+        "POST https://hooks.slack.com/services/T0/B0/PLANTED",
+        "-----BEGIN PRIVATE KEY-----\nPLANTED\n-----END PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nPLANTED, cut off",
+    ],
+)
+def test_what_looks_like_a_secret_is_cut_out(text: str) -> None:
+    assert "PLANTED" not in without_shapes(text)
+
+
+def test_what_a_reader_needs_is_not_cut_out() -> None:
+    text = "usgs_earthquake, since 2026-01-01: HTTP 503: token endpoint; see raw._rejects, key id"
+    assert without_shapes(text) == text

@@ -1,0 +1,150 @@
+"""The watchdog against a real server: what it tells of runs, of a dead worker and a dead server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.states import Completed, Crashed, Failed, Pending, Running
+
+from sandbox.parts import POOL, isolated
+from sandbox.stack import ROOT, Stack
+from tests.sinks import Sinks, open_sinks
+
+SECRET = "planted-secret-of-a-block"
+
+
+@dataclass
+class Watched:
+    stack: Stack
+    sinks: Sinks
+    environ: dict[str, str]
+
+    def look(self, **changed: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.watchdog"],
+            cwd=ROOT,
+            env={**self.environ, **self.stack.env(), **changed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def alerts_of(self, title: str) -> list[str]:
+        """The subjects of the messages, on both channels, that tell of it."""
+        self.sinks.subjects()
+        return [
+            one.subject
+            for one in self.sinks.email
+            if title in one.text and "recovered: " not in one.subject
+        ]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with open_sinks() as sinks:
+        environ = {
+            **isolated(os.environ),
+            **sinks.env,
+            "ALERT_NOT_STARTED_MINUTES": "0.01",
+            "MEDIASTACK_ACCESS_KEY": SECRET,
+            "GCP_SERVICE_ACCOUNT_FILE": "/nonexistent/key.json",
+        }
+        stack = Stack(tmp_path_factory.mktemp("watched") / "state", environ)
+        stack.up(["prefect"])
+        yield Watched(stack, sinks, environ)
+        stack.down()
+
+
+@pytest.mark.timeout(240)
+def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(
+    watched: Watched, tmp_path: Path
+) -> None:
+    with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
+        flow_id = client.create_flow_from_name("flow")
+        ids = [
+            client.create_deployment(
+                flow_id, name=f"{number:02}", entrypoint="f.py:f", work_pool_name=POOL
+            )
+            for number in range(50)
+        ]
+        for number, id_ in enumerate(ids):
+            run = client.create_flow_run_from_deployment(id_)
+            client.set_flow_run_state(run.id, Pending())
+            client.set_flow_run_state(run.id, Running())
+            bad = Crashed if number % 2 else Failed
+            client.set_flow_run_state(run.id, bad(message=f"key {SECRET}\nAppid: no\n?appid=abc"))
+        late = client.create_flow_run_from_deployment(ids[0])
+        # There is no worker and no key file here: both are told too, with or after the storm.
+        time.sleep(1)
+        watched.look()
+        while time.time() < last_end(client) + 31:
+            time.sleep(0.5)
+        watched.look()
+        (storm,) = watched.alerts_of("flow/00 failed")
+        assert re.match(r"\[pipelines\] 5[0-9] incidents: ", storm)
+        assert watched.alerts_of("flow/49 crashed") == [storm]
+        told = watched.sinks.everything()
+        assert "key ***" in told
+        for secret in (SECRET, "appid=abc"):
+            assert secret not in told
+        assert "flow/00 has not started" in told
+        assert f"/runs/flow-run/{late.id}" in told
+        assert "the ledger cannot be read" in told
+
+        for id_ in ids:
+            run = client.create_flow_run_from_deployment(id_)
+            client.set_flow_run_state(run.id, Pending())
+            client.set_flow_run_state(run.id, Running())
+            client.set_flow_run_state(run.id, Completed())
+        client.set_flow_run_state(late.id, Pending())
+        client.set_flow_run_state(late.id, Running())
+        client.set_flow_run_state(late.id, Completed())
+    watched.look()
+    (recovered,) = [one for one in watched.sinks.email if "recovered: 51 incidents" in one.subject]
+    assert "flow/00 has not started: over" in recovered.text
+
+    watched.stack.down()
+    watched.look()
+    assert len(watched.alerts_of("the worker does not answer")) == 1
+    assert watched.alerts_of("the Prefect server does not answer") == []
+    time.sleep(46)
+    for _ in range(2):
+        assert "stands: the Prefect server does not answer" in watched.look()
+    assert len(watched.alerts_of("the Prefect server does not answer")) == 1
+
+
+def last_end(client: SyncPrefectClient) -> float:
+    """When the last run of the storm ended."""
+    return max(run.end_time.timestamp() for run in client.read_flow_runs() if run.end_time)
+
+
+def test_without_a_channel_or_a_server_it_says_so(watched: Watched) -> None:
+    for missing, told in {
+        "SLACK_WEBHOOK_URL ALERT_EMAIL_HOST": "nobody can be told",
+        "PREFECT_API_URL": "PREFECT_API_URL is not set",
+        "GCP_PROJECT": "GCP_PROJECT: Field required",
+    }.items():
+        env = {**watched.environ, **watched.stack.env()}
+        for name in missing.split():
+            env.pop(name)
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.watchdog"],
+            cwd=ROOT,
+            env={**env, "PREFECT_PROFILES_PATH": "/nonexistent"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert told in done.stderr

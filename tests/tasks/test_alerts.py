@@ -1,0 +1,134 @@
+"""Letters reach a real HTTP server and a real mail server, once, and wait for one that is down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.alerts import Alerts
+from core.alerts import Look, Run
+from tasks.alerts import NotTold, Told, differing, pieces, read_state, secrets_of, send_text, tell
+from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
+
+T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+SECRET = "a/secret+that=is planted"
+
+
+@pytest.fixture
+def sinks() -> Iterator[Sinks]:
+    with open_sinks() as sinks:
+        yield sinks
+
+
+@pytest.fixture
+def alerts(sinks: Sinks, tmp_path: Path) -> Alerts:
+    return Alerts(
+        slack_webhook_url=SecretStr(sinks.env["SLACK_WEBHOOK_URL"]),
+        email_host="127.0.0.1",
+        email_port=int(sinks.env["ALERT_EMAIL_PORT"]),
+        email_security="none",
+        email_from="pipelines@example.org",
+        email_to=["owner@example.org"],
+        state_file=str(tmp_path / "state" / "alerts.json"),
+    )
+
+
+def failed(number: int, name: str = "elt/a", message: str = "boom <a & b>") -> Run:
+    ended_at = T0 + timedelta(seconds=number)
+    return Run(f"{name} {number}", name, "FAILED", "Failed", message, ended_at)
+
+
+def look(alerts: Alerts, seconds: float, *runs: Run) -> Told:
+    return tell(alerts, Look("watch", T0 + timedelta(seconds=seconds), runs=list(runs)), [SECRET])
+
+
+def test_both_channels_get_the_same_message_once(alerts: Alerts, sinks: Sinks) -> None:
+    assert look(alerts, 10, failed(1)).wait_seconds == 21
+    assert look(alerts, 40, failed(1)).sent == [
+        "slack: [pipelines] elt/a failed",
+        "email: [pipelines] elt/a failed",
+    ]
+    assert look(alerts, 100, failed(1)).sent == []
+    assert sinks.subjects() == ["[pipelines] elt/a failed"]
+    # Slack reads &, < and > as markup.
+    assert "cause: boom &lt;a &amp; b&gt;" in sinks.slack[0].text
+    assert "cause: boom <a & b>" in sinks.email[0].text
+
+
+def test_a_channel_that_is_down_gets_its_message_later_and_the_other_no_second_one(
+    alerts: Alerts, sinks: Sinks
+) -> None:
+    sinks.refuse = True
+    with pytest.raises(NotTold, match="slack: HTTP 500: no_service") as caught:
+        look(alerts, 40, failed(1))
+    assert WEBHOOK_SECRET not in str(caught.value)
+    with pytest.raises(NotTold):
+        look(alerts, 100)
+    sinks.refuse = False
+    look(alerts, 160)
+    assert sinks.subjects() == ["[pipelines] elt/a failed"]
+    assert read_state(alerts.state_path).outbox == []
+
+
+def test_a_mail_server_that_is_gone_is_named(alerts: Alerts, sinks: Sinks) -> None:
+    gone = alerts.model_copy(update={"email_port": 9})
+    with pytest.raises(NotTold, match="email: ConnectionRefusedError"):
+        look(gone, 40, failed(1))
+    assert len(sinks.slack) == 1
+
+
+def test_a_planted_secret_is_neither_sent_nor_kept(alerts: Alerts, sinks: Sinks) -> None:
+    message = f"GET /?key={SECRET}\nkey {SECRET} is wrong\npassword=unknown-one"
+    look(alerts, 40, failed(1, message=message))
+    assert "key *** is wrong" in sinks.everything()
+    for planted in (SECRET, "unknown-one", WEBHOOK_SECRET):
+        assert planted not in sinks.everything()
+        assert planted not in alerts.state_path.read_text()
+
+
+def test_two_lookers_at_once_tell_once(alerts: Alerts, sinks: Sinks) -> None:
+    storm = [failed(number, name=f"elt/{number}") for number in range(50)]
+    threads = [threading.Thread(target=look, args=(alerts, 90, *storm[: 50 - n])) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    look(alerts, 130)
+    assert sum(one.text.count("elt/0 failed") for one in sinks.email) == 1
+    assert len(read_state(alerts.state_path).incidents) == 50
+
+
+def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
+    alerts: Alerts, sinks: Sinks
+) -> None:
+    look(alerts, 40, failed(1))
+    path = alerts.state_path
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text('{"incidents": ')
+    assert look(alerts, 100, failed(50)).sent
+    assert path.with_suffix(".unreadable").exists()
+
+
+def test_a_digest_goes_through_the_outbox(alerts: Alerts, sinks: Sinks) -> None:
+    sinks.refuse = True
+    with pytest.raises(NotTold):
+        send_text(alerts, "report", "text", T0)
+    sinks.refuse = False
+    look(alerts, 40)
+    assert sinks.subjects() == ["report"]
+
+
+def test_secrets_are_found_in_blocks_and_in_what_the_server_hides() -> None:
+    block = Alerts(email_password=SecretStr("mail-password"))
+    assert secrets_of(block) == ["mail-password"]
+    clear = {"key": "line one\nline two", "url": "http://a", "inner": {"list": ["x-secret", "y"]}}
+    hidden = {"key": "********", "url": "http://a", "inner": {"list": ["****", "y"]}}
+    assert differing(clear, hidden) == {"line one\nline two", "line one", "line two", "x-secret"}
+    account = {"project_id": "my-project", "private_key": "key-of-it", "token_uri": "http://token"}
+    assert differing({"account": account}, {"account": "********"}) == {"key-of-it"}
+    assert pieces("short") == set()

@@ -1,0 +1,102 @@
+"""What the ledger of real runs tells a look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from blocks.alerts import Alerts
+from core.batch import MANIFEST, new_batch_id
+from core.digest import Age
+from sources.ph_news import TABLE
+from tasks.ledger_conditions import (
+    ledger_age,
+    ledger_findings,
+    nearly_spent,
+    new_fields,
+    over_budget,
+    parked,
+    unloaded,
+)
+from tasks.load import load
+from tasks.run_report import read_ages, read_counted
+from tests.lab import Lab
+
+NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+
+
+def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="ph_news", size=150)
+    lab.run()
+    warehouse = lab.platform.warehouse
+    warehouse.flush_jobs("ph_news")
+    budgets = {"ph_news": 1000}
+    assert ledger_findings(lab.platform, [TABLE], budgets, Alerts(), NOW) == []
+    assert ledger_age(warehouse, 1, NOW) == []
+    assert new_fields(warehouse, None, NOW) == ([], None)
+
+    counted = read_counted(warehouse)
+    assert {days: one["ph_news"].written for days, one in counted.items()} == {
+        1: 150,
+        7: 150,
+        30: 150,
+    }
+    assert counted[1]["ph_news"].batches == 1
+    age = read_ages(warehouse)["ph_news"]
+    assert isinstance(age, Age)
+    assert age.look_hours is not None and 0 <= age.look_hours < 1
+
+
+def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="ph_news", size=150)
+    odd = {"url": "https://a.example/1", "title": "t", "mood": "good"}
+    lab.control("plant", {"articles": [odd]})
+    lab.run()
+    warehouse = lab.platform.warehouse
+
+    (finding,), until = new_fields(warehouse, None, NOW)
+    assert (finding.kind, finding.source) == ("schema-change", "ph_news")
+    assert finding.cause.startswith("new field mood")
+    assert new_fields(warehouse, until, NOW) == ([], until)
+
+    sent = sum(line["requests"] for line in lab.ledger())
+    assert nearly_spent(warehouse, {"ph_news": 2 * sent}, 0.9, NOW) == []
+    (finding,) = nearly_spent(warehouse, {"ph_news": sent}, 0.9, NOW)
+    assert finding.title == f"ph_news: {sent} of {sent} requests spent"
+
+    assert ledger_age(warehouse, 0, NOW)[0].title == "the ledger stands still"
+
+    lab.query(
+        "INSERT INTO {raw}._jobs (job_id, source, bytes_billed, started_at) VALUES "
+        "('j', 'ph_news', 700, CURRENT_TIMESTAMP()), ('k', 'finance', 300, CURRENT_TIMESTAMP()), "
+        "('l', 'finance', 9000, TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 25 HOUR))"
+    )
+    assert over_budget(warehouse, 10**9, NOW) == []
+    (finding,) = over_budget(warehouse, 999, NOW)
+    assert "ph_news" in finding.cause and "bytes in 24 hours, 999 budgeted" in finding.cause
+
+
+def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(kit="ph_news", size=0)
+    lab.platform.warehouse.ensure_ledger()
+    batch_id = new_batch_id(datetime.now(UTC))
+    poison = f"{lab.platform.prefix('ph_news')}{batch_id}/{MANIFEST}"
+    lab.platform.landing.put(poison, b"{}")
+
+    assert unloaded(lab.platform, TABLE, timedelta(days=1), NOW) == []
+    (finding,) = unloaded(lab.platform, TABLE, timedelta(0), NOW)
+    assert batch_id in finding.cause
+    assert parked(lab.platform.warehouse, NOW) == []
+    for _ in range(3):
+        assert load(lab.platform, TABLE).failures
+    assert unloaded(lab.platform, TABLE, timedelta(0), NOW) == []
+    (finding,) = parked(lab.platform.warehouse, NOW)
+    assert finding.title == "ph_news: 1 parked batch"
+    assert batch_id in finding.cause and "missing required field" in finding.cause
+    lab.query(
+        "INSERT INTO {raw}._loads (batch_id, source, state, applied_at) "
+        f"VALUES ('{batch_id}', 'ph_news', 'applied', CURRENT_TIMESTAMP())"
+    )
+    assert parked(lab.platform.warehouse, NOW) == []
