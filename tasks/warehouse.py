@@ -283,15 +283,28 @@ class Warehouse:
     ) -> Any:
         """Upload a Parquet file and start the job that makes the table hold exactly its rows.
 
-        Sent in pieces, each of which the client repeats by itself, six times at most.
+        Sent in pieces, each of which the client repeats by itself, six times at most. Where it does
+        not (too many requests; an upload that BigQuery does not know any more, as after an answer
+        that was lost) all is sent again under the same job id, of which there is one at most.
         """
-        return self.client.load_table_from_file(
-            file,
-            table_id,
-            rewind=True,
-            job_config=_to_stage(columns, source),
-            timeout=CALL_TIMEOUT_SECONDS,
-        )
+        job_id = str(uuid.uuid4())
+
+        def send() -> Any:
+            try:
+                return self.client.load_table_from_file(
+                    file,
+                    table_id,
+                    job_id=job_id,
+                    rewind=True,
+                    job_config=_to_stage(columns, source),
+                    timeout=CALL_TIMEOUT_SECONDS,
+                )
+            except Conflict:
+                return self.client.get_job(job_id, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+
+        may_pass = RETRY._predicate
+        again = RETRY.with_predicate(lambda error: may_pass(error) or isinstance(error, NotFound))
+        return again(send)()
 
 
 def _to_stage(columns: Iterable[Column], source: str) -> Any:
