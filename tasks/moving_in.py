@@ -100,9 +100,10 @@ def stamp_for(warehouse: Warehouse, table: Table, old: OldTable) -> datetime:
         source=table.source,
         purpose="ledger",
     )
-    first_at = rows[0]["first_at"]
-    known = [old.modified_at] + ([first_at - timedelta(microseconds=1)] if first_at else [])
-    return min(known)
+    first_at: datetime | None = rows[0]["first_at"]
+    if first_at is None:
+        return old.modified_at
+    return min(old.modified_at, first_at - timedelta(microseconds=1))
 
 
 def is_imported(warehouse: Warehouse, table: Table, note: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_every_sort_of_difference_is_listed() -> None:
 
 
 def test_equal_tables_are_equal() -> None:
-    rows = [{"id": 1, "value": None}, {"id": 2, "value": "x"}]
+    rows: list[dict[str, Any]] = [{"id": 1, "value": None}, {"id": 2, "value": "x"}]
     found = compare("a", rows, "b", reversed(rows), ["id"])
     assert found.is_equal
     assert found.message == "a (2 rows) and b (2): equal"

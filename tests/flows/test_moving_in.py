@@ -18,21 +18,24 @@ from sources.ph_news import article_id
 from tasks.moving_in import compare_mart, keep_name
 from tests.lab import Lab
 
-LEDGER = (
-    "CREATE OR REPLACE TABLE {old}.ledger AS SELECT * FROM UNNEST([STRUCT("
-    "'old-1' AS id, DATE '2024-05-01' AS date, 'FOOD' AS type, 'rice' AS item, 'Shop' AS `to`, "
-    "NUMERIC '250.50' AS cost, 'cash' AS source, 'paper' AS receipt), "
-    "('old-2', DATE '2024-05-02', 'BILLS', 'power', 'Grid', NUMERIC '1200', 'bank', NULL), "
-    "(NULL, DATE '2024-05-03', 'FOOD', 'fish', 'Market', NUMERIC '90', 'cash', NULL)])"
+LEDGER_COLUMNS = (
+    "id STRING, date DATE, type STRING, item STRING, `to` STRING, cost NUMERIC, source STRING, "
+    "receipt STRING"
 )
+LEDGER = [
+    "'old-1', DATE '2024-05-01', 'FOOD', 'rice', 'Shop', NUMERIC '250.50', 'cash', 'paper'",
+    "'old-2', DATE '2024-05-02', 'BILLS', 'power', 'Grid', NUMERIC '1200', 'bank', NULL",
+    "NULL, DATE '2024-05-03', 'FOOD', 'fish', 'Market', NUMERIC '90', 'cash', NULL",
+]
 WANTED = {"columns": {"amount": "cost"}, "values": {"currency": "PHP"}}
 
 
-def make(lab: Lab, sql: str) -> str:
-    """A table of the older system, in a dataset of the lab's own."""
+def make(lab: Lab, name: str, columns: str, rows: list[str]) -> str:
+    """A table of the older system, in a dataset of the lab's own, which is returned."""
     old = f"{lab.platform.warehouse.raw_dataset}_old"
     lab.query(f"CREATE SCHEMA IF NOT EXISTS {old}")
-    lab.query(sql.replace("{old}", old))
+    lab.query(f"CREATE OR REPLACE TABLE {old}.{name} ({columns})")
+    lab.query(f"INSERT INTO {old}.{name} VALUES {', '.join(f'({row})' for row in rows)}")
     return old
 
 
@@ -43,11 +46,8 @@ def test_a_ledgers_history_is_imported_once_and_stays_when_the_sheet_is_read(
     lab.run()
     live = lab.rows()
     taken = min(key for (key,) in live)
-    old = make(lab, LEDGER)
-    lab.query(
-        f"INSERT INTO {old}.ledger VALUES ('{taken}', DATE '2020-01-01', 'FOOD', 'other', 'X', "
-        "NUMERIC '1', 'cash', NULL)"
-    )
+    known = f"'{taken}', DATE '2020-01-01', 'FOOD', 'other', 'X', NUMERIC '1', 'cash', NULL"
+    old = make(lab, "ledger", LEDGER_COLUMNS, [*LEDGER, known])
     wanted = Import(f"{old}.ledger", **WANTED)  # type: ignore[arg-type]
     outcome = import_table(lab.platform, "ledger", wanted)
     line = lab.only_line(outcome)
@@ -84,11 +84,14 @@ def test_old_articles_and_readings_come_before_live_ones(make_lab: Callable[...,
     seen_at = datetime(2024, 1, 1, tzinfo=UTC)
     old = make(
         lab,
-        "CREATE OR REPLACE TABLE {old}.articles AS SELECT * FROM UNNEST([STRUCT("
-        f"'{values[0]}' AS url, '{values[1]}' AS source, '{values[2]}' AS category, "
-        "'an old headline' AS headline, TIMESTAMP '2024-01-01 00:00:00+00' AS published_at), "
-        "('https://gone.example/1', 'gone', 'general', 'gone', "
-        "TIMESTAMP '2024-01-01 00:00:00+00')])",
+        "articles",
+        "url STRING, source STRING, category STRING, headline STRING, published_at TIMESTAMP",
+        [
+            f"'{values[0]}', '{values[1]}', '{values[2]}', 'an old headline', "
+            "TIMESTAMP '2024-01-01 00:00:00+00'",
+            "'https://gone.example/1', 'gone', 'general', 'gone', "
+            "TIMESTAMP '2024-01-01 00:00:00+00'",
+        ],
     )
     columns = {"title": "headline", "_first_seen_at": "published_at"}
     columns["published_at"] = "published_at"
@@ -108,9 +111,13 @@ def test_old_articles_and_readings_come_before_live_ones(make_lab: Callable[...,
     (location, dt), reading = next(iter(weather.rows().items()))
     old = make(
         weather,
-        "CREATE OR REPLACE TABLE {old}.readings AS SELECT * FROM UNNEST([STRUCT("
-        f"{int(dt.timestamp())} AS unix, '{location}' AS city, -99.0 AS temp), "
-        f"(1700000000, '{location}', 21.5), (CAST(NULL AS INT64), '{location}', 1.0)])",
+        "readings",
+        "unix INT64, city STRING, temp FLOAT64",
+        [
+            f"{int(dt.timestamp())}, '{location}', -99.0",
+            f"1700000000, '{location}', 21.5",
+            f"NULL, '{location}', 1.0",
+        ],
     )
     plan = read_plan(
         f"""
@@ -132,7 +139,7 @@ def test_a_recovered_import_is_loaded_by_the_live_run(make_lab: Callable[..., La
     """An import that died after its manifest: the next run of the source brings it in."""
     lab = make_lab(kit="finance", size=10)
     lab.run()
-    old = make(lab, LEDGER)
+    old = make(lab, "ledger", LEDGER_COLUMNS, LEDGER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.run.load", _dies_at_the_second_call())
         with pytest.raises(KeyboardInterrupt):
@@ -160,17 +167,13 @@ def test_marts_are_compared_and_keep_their_old_names(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(kit="finance", size=0)
-    old = make(
-        lab,
-        "CREATE OR REPLACE TABLE {old}.monthly AS SELECT * FROM UNNEST([STRUCT("
-        "'2026-01' AS month, 10.0 AS spent), ('2026-02', 20.0), ('2026-03', 30.0)])",
-    )
-    make(
-        lab,
-        "CREATE OR REPLACE TABLE {old}.mart AS SELECT * FROM UNNEST([STRUCT("
-        "DATE '2026-01-01' AS month_start, NUMERIC '10.001' AS total), "
-        "(DATE '2026-02-01', NUMERIC '25'), (DATE '2026-04-01', NUMERIC '40')])",
-    )
+    rows = ["'2026-01', 10.0", "'2026-02', 20.0", "'2026-03', 30.0"]
+    old = make(lab, "monthly", "month STRING, spent FLOAT64", rows)
+    rows = [
+        f"DATE '2026-{month}-01', NUMERIC '{total}'"
+        for month, total in (("01", "10.001"), ("02", "25"), ("04", "40"))
+    ]
+    make(lab, "mart", "month_start DATE, total NUMERIC", rows)
     columns = {"month": "FORMAT_DATE('%Y-%m', month_start)", "spent": "total"}
     mart = Mart(f"{old}.monthly", f"{old}.mart", ["month"], columns, tolerance=0.01)
     warehouse = lab.platform.warehouse
@@ -194,7 +197,7 @@ def test_marts_are_compared_and_keep_their_old_names(
 
     for _ in range(2):
         assert keep_name(warehouse, mart).startswith(f"sandbox-project.{old}.monthly is a view")
-        rows = lab.query(f"SELECT month, spent FROM {old}.monthly ORDER BY month")
-        assert [row["month"] for row in rows] == ["2026-01", "2026-02", "2026-04"]
+        seen = lab.query(f"SELECT month, spent FROM {old}.monthly ORDER BY month")
+        assert [row["month"] for row in seen] == ["2026-01", "2026-02", "2026-04"]
         # What stood there is kept, and still what the comparison reads.
         assert differences() == expected

@@ -72,7 +72,7 @@ def test_a_reading_of_the_weather_is_converted_without_guessing() -> None:
         columns={"dt": "unix", "location": "city", "main_temp": "temp", "weather.main": "sky"},
         values={"units": "metric"},
     )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"unix": 1700000000, "city": "Manila", "temp": "31.5", "sky": "Rain"},
         {"unix": "1700003600", "city": "Manila", "temp": "warm", "sky": None},
         {"unix": None, "city": "Manila", "temp": 30.0, "sky": None},

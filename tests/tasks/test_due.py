@@ -190,7 +190,7 @@ def test_a_failed_build_over_the_same_rows_is_continued_once(
     wanted = Due(apply_batch(lab), now(lab))
     assert build_to_continue(lab.platform, "finance", wanted) is None
     at = now(lab)
-    failed = {"state": "failed", "build_id": "f1", "covers_applied_at": wanted.covers_applied_at}
+    failed: dict[str, Any] = {"state": "failed", "build_id": "f1"}
     built(lab, wanted.covers_applied_at, at, **(failed | line))
     found = build_to_continue(lab.platform, "finance", wanted)
     assert found == ("f1" if is_continued else None)
