@@ -194,7 +194,7 @@ class Model:
             tables = dict(self.warehouse.tables)
             for name, columns in self.recording.staging_tables.items():
                 types = {column.name: column.type for column in columns}
-                self.warehouse.tables[name] = self._sized(name, types, batch)
+                self.warehouse.tables[name.lower()] = self._sized(name, types, batch)
             variables = read_script(job.sql).variables
             for statement in self.analysis.statements[job.sql]:
                 if found := self.warehouse.bill(statement.sql, variables):
