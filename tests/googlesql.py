@@ -89,7 +89,10 @@ class Analyser:
         self._language.product_mode = ProductMode.PRODUCT_EXTERNAL
         # Else QUALIFY without WHERE is refused.
         self._language.reserved_keywords = ["QUALIFY"]
-        self._options = AnalyzerOptions(language_options=self._language)
+        # A parameter of the client is of the type that its place wants.
+        self._options = AnalyzerOptions(
+            language_options=self._language, allow_undeclared_parameters=True
+        )
         self._tables: dict[tuple[str, ...], Any] = {}
         self._constants: list[Any] = []
 

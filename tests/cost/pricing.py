@@ -127,7 +127,8 @@ def parsed(sql: str) -> exp.Expression:
     for table in tree.find_all(exp.Table):
         if not table.alias:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
-        name = ".".join(part.name for part in table.parts)
+        # The library compares names of tables in small letters.
+        name = ".".join(part.name for part in table.parts).lower()
         table.set("this", exp.to_identifier(name, quoted=True))
         table.set("db", None)
         table.set("catalog", None)

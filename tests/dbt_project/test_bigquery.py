@@ -119,6 +119,10 @@ def test_the_analyser_refuses_what_the_emulator_takes(sql: str, recording: Recor
         catalog(recording).output(sql)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="over 1 TiB: each hourly statement is billed 10 MiB per table (docs/cost.md)",
+)
 def test_a_month_after_a_year_is_within_half_of_what_is_free(
     recording: Recording, model: Model
 ) -> None:

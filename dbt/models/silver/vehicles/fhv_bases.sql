@@ -21,8 +21,12 @@ final as (
         row_number() over (
             partition by base_number
             order by
-                count(*) desc, base_name, base_type, base_telephone_number, base_website,
-                base_address
+                count(*) desc,
+                base_name asc,
+                base_type asc,
+                base_telephone_number asc,
+                base_website asc,
+                base_address asc
         ) = 1
 )
 
