@@ -45,7 +45,7 @@ BUCKET_RETRY = STORAGE_RETRY.with_timeout(SECONDS)
 MARTS = ("staging", "silver", "gold")
 SHEETS_SCOPE = "https://www.googleapis.com/auth/spreadsheets.readonly"
 # DML is what a project without billing refuses; a temporary table is gone with the script.
-DML = "CREATE TEMP TABLE probe AS SELECT 1 AS n; DELETE FROM probe WHERE n = 2"
+DML = "CREATE OR REPLACE TEMP TABLE probe AS SELECT 1 AS n; DELETE FROM probe WHERE n = 2"
 
 
 class Fault(Exception):
