@@ -101,7 +101,7 @@ def is_saved(block: Block, name: str) -> bool:
 
 
 def own_fields(value: Any) -> Any:
-    """A block's fields, and those of blocks in it, without what Prefect notes about the document."""
+    """A block's fields, and those of blocks in it, without Prefect's notes about the document."""
     if not isinstance(value, dict):
         return value
     return {name: own_fields(one) for name, one in value.items() if not name.startswith("_")}
