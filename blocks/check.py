@@ -336,7 +336,8 @@ def sheet(block: Finance) -> None:
         if hasattr(credentials, "with_scopes"):
             credentials = credentials.with_scopes([SHEETS_SCOPE])
         first_row = f"{absolute_range_name(block.worksheet)}!1:1"
-        with AuthorizedSession(credentials) as session:
+        opened: Any = AuthorizedSession
+        with opened(credentials) as session:
             response = session.get(
                 join(block.base_url, f"v4/spreadsheets/{key}/values/{first_row}"), timeout=SECONDS
             )

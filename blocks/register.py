@@ -97,7 +97,7 @@ def is_saved(block: Block, name: str) -> bool:
         standing = kind.load(name)
     except (ObjectNotFound, ValueError):
         return False
-    return own_fields(standing.model_dump()) == own_fields(block.model_dump())
+    return bool(own_fields(standing.model_dump()) == own_fields(block.model_dump()))
 
 
 def own_fields(value: Any) -> Any:
