@@ -45,7 +45,7 @@ BUCKET_RETRY = STORAGE_RETRY.with_timeout(SECONDS)
 MARTS = ("staging", "silver", "gold")
 SHEETS_SCOPE = "https://www.googleapis.com/auth/spreadsheets.readonly"
 # DML is what a project without billing refuses; a temporary table is gone with the script.
-DML = "CREATE TEMP TABLE probe AS SELECT 1 AS n; DELETE FROM probe WHERE n = 2"
+DML = "CREATE OR REPLACE TEMP TABLE probe AS SELECT 1 AS n; DELETE FROM probe WHERE n = 2"
 
 
 class Fault(Exception):
@@ -336,7 +336,8 @@ def sheet(block: Finance) -> None:
         if hasattr(credentials, "with_scopes"):
             credentials = credentials.with_scopes([SHEETS_SCOPE])
         first_row = f"{absolute_range_name(block.worksheet)}!1:1"
-        with AuthorizedSession(credentials) as session:
+        opened: Any = AuthorizedSession
+        with opened(credentials) as session:
             response = session.get(
                 join(block.base_url, f"v4/spreadsheets/{key}/values/{first_row}"), timeout=SECONDS
             )

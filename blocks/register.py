@@ -99,7 +99,14 @@ def is_saved(block: Block, name: str) -> bool:
         standing = kind.load(name)
     except (ObjectNotFound, ValueError):
         return False
-    return bool(standing.model_dump() == block.model_dump())
+    return bool(own_fields(standing.model_dump()) == own_fields(block.model_dump()))
+
+
+def own_fields(value: Any) -> Any:
+    """A block's fields, and those of blocks in it, without Prefect's notes about the document."""
+    if not isinstance(value, dict):
+        return value
+    return {name: own_fields(one) for name, one in value.items() if not name.startswith("_")}
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import yaml
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
@@ -49,7 +50,7 @@ def declared(file: Path = FILE) -> list[Declared]:
     found = []
     for one in yaml.safe_load(file.read_text())["deployments"]:
         path, _, function = one["entrypoint"].rpartition(":")
-        flow = load_flow_from_entrypoint(f"{file.parent / path}:{function}")
+        flow: Flow[..., Any] = load_flow_from_entrypoint(f"{file.parent / path}:{function}")
         slugs = frozenset(schedule["slug"] for schedule in one.get("schedules", []))
         found.append(Declared(f"{flow.name}/{one['name']}", one["work_pool"]["name"], slugs))
     return found

@@ -131,7 +131,12 @@ def take_stock(platform: Platform, table: Table) -> Stock:
             retry=RETRY,
             timeout=CALL_TIMEOUT_SECONDS,
         )
-        rows, raw_bytes = standing.num_rows or 0, standing.num_bytes or 0
+        counted = warehouse.query(  # reads no bytes
+            f"SELECT COUNT(*) AS n FROM {warehouse.names.raw(table.name)}",
+            source="cleanup",
+            purpose="cleanup",
+        )
+        rows, raw_bytes = int(counted[0]["n"]), standing.num_bytes or 0
     except NotFound:  # never loaded
         rows = raw_bytes = 0
     return Stock(

@@ -119,7 +119,9 @@ def browse(machine: Debian, ports: dict[str, int], path: str, password: str = ""
 
 
 def password_of(machine: Debian) -> str:
-    return re.findall("^PREFECT_API_AUTH_STRING=(.*)$", machine.read(f"{ETC}/worker.env"), re.M)[0]
+    text = machine.read(f"{ETC}/worker.env")
+    (password,) = re.findall("^PREFECT_API_AUTH_STRING=(.*)$", text, re.MULTILINE)
+    return str(password)
 
 
 def run_now(machine: Debian, deployment: str) -> str:

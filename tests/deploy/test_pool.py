@@ -98,6 +98,7 @@ def test_a_drained_pool_is_paused_and_its_runs_have_ended(client: SyncPrefectCli
     client.set_flow_run_state(run.id, Running(), force=True)
     assert drain(client, "drained", 0) == [run.name]
     assert client.read_work_pool("drained").is_paused
-    with Timer(1, lambda: client.set_flow_run_state(run.id, Completed())):
-        pass
+    timer = Timer(1, lambda: client.set_flow_run_state(run.id, Completed()))
+    timer.start()
     assert drain(client, "drained", 30) == []
+    timer.join()

@@ -15,6 +15,7 @@ from prefect.cli.deploy._models import (
     WorkPoolConfig,
 )
 from prefect.flows import load_flow_from_entrypoint
+from pydantic import BaseModel
 
 from deploy.apply import FILE, ROOT, declared
 
@@ -30,7 +31,7 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
 
 
 def test_every_key_is_one_that_prefect_knows() -> None:
-    known = {
+    known: dict[type[BaseModel], list[dict[str, Any]]] = {
         PrefectYamlModel: [{key: 0 for key in YAML if key != "definitions"}],
         DeploymentConfig: DEPLOYMENTS,
         WorkPoolConfig: [one["work_pool"] for one in DEPLOYMENTS],

@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.s3 import S3Bucket
@@ -308,7 +309,8 @@ def test_registering_and_deploying_again_changes_nothing_but_what_is_not_in_the_
         client.update_deployment_schedule(finance.id, finance.schedules[0].id, active=False)
         before = told()
         cron = CronSchedule(cron="0 0 1 1 *", timezone="UTC")
-        client.create_deployment_schedules(finance.id, [(cron, True)])
+        added = DeploymentScheduleCreate(schedule=cron, active=True)
+        client.create_deployment_schedules(finance.id, [added])
         client.create_deployment(
             flow_id=finance.flow_id, name="old", entrypoint="old.py:old", work_pool_name=POOL
         )

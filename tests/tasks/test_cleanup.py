@@ -77,4 +77,6 @@ def test_stock_is_counted(bare: Lab) -> None:
     load(bare.platform, TABLE)
     stock = take_stock(bare.platform, TABLE)
     assert (stock.source, stock.batches, stock.rows) == (TABLE.source, 1, 2)
-    assert stock.landed_bytes == sum(one.size_bytes for one in bare.objects())
+    assert stock.landed_bytes == sum(
+        one.size_bytes for one in bare.platform.landing.list(bare.platform.prefix(TABLE.source))
+    )
