@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from blocks.platform import blocks_from
 from blocks.settings import Settings, explain
-from blocks.settings import Settings
 from core.batch import Window, new_batch_id
 from core.errors import (
     CountMismatch,

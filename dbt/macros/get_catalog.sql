@@ -1,5 +1,5 @@
-{#- What stands in BigQuery, for `dbt docs generate`: type, size, partitioning, and every column with
-    its type and description. Read by tables.get, which is free; the adapter's own query asks
+{#- What stands in BigQuery, for `dbt docs generate`: type, size, partitioning, and every column
+    with its type and description. Read by tables.get, which is free; the adapter's own query asks
     __TABLES__ and four INFORMATION_SCHEMA views of every dataset, 10 MiB each, and bqemulator 1.4.0
     has no __TABLES__. The statement that is left names no table, so it bills nothing. -#}
 {% macro bigquery__get_catalog(information_schema, schemas) -%}
@@ -51,7 +51,8 @@
 {%- endmacro %}
 
 
-{#- One dictionary per column of a google.cloud.bigquery Table, those inside records by their path. -#}
+{#- One dictionary per column of a google.cloud.bigquery Table; those inside records by their
+    path. -#}
 {% macro catalog_of_table(table) -%}
     {%- set is_table = table.table_type == 'TABLE' -%}
     {%- set partitioning = table.time_partitioning -%}
