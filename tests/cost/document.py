@@ -55,8 +55,8 @@ The same for the whole month, GiB:
 
 {_totals(lines)}
 
-After a year most of it is the {FLOOR // MIB} MiB of small tables: what is asked hourly of a small table
-costs {FLOOR * 720 / GIB:.0f} GiB a month for each table that a statement names.
+After a year most of it is the {FLOOR // MIB} MiB of small tables: what is asked hourly of one costs
+{FLOOR * 720 / GIB:.0f} GiB a month for each statement that names it.
 
 A merge costs what its batch changed: constants bound it to the months of the rows. What grows with
 the table are the questions before it (where the batch's keys stand, what is new), over the key, its
