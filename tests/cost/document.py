@@ -25,9 +25,10 @@ def render(recording: Recording, analysis: Analysis) -> str:
     return f"""\
 # What BigQuery bills
 
-`make cost` writes this page. {_verdict(total(lines[1]))} Every statement that a load of news, a look
-without news and a build send was recorded on the embedded stack. It is a model: nothing here was
-billed, and `raw._jobs` and `raw._builds` tell what is.
+`make cost` writes this page. {_verdict(total(lines[1]))}
+Every statement that a load of news, a look without news and a build send was recorded on the
+embedded stack. It is a model: nothing here was billed, and `raw._jobs` and `raw._builds` tell what
+is.
 
 **Counted by BigQuery's rules**: the columns that a statement reads, views written out; of a table
 partitioned by month all partitions, or {TOUCHED_MONTHS} where constants bound them; at least
@@ -54,8 +55,8 @@ The same for the whole month, GiB:
 
 {_totals(lines)}
 
-Nearly all of it is the {FLOOR // MIB} MiB of small tables: what is asked hourly of a small table costs
-{FLOOR * 720 / GIB:.0f} GiB a month for each table that a statement names.
+After a year most of it is the {FLOOR // MIB} MiB of small tables: what is asked hourly of one costs
+{FLOOR * 720 / GIB:.0f} GiB a month for each statement that names it.
 
 A merge costs what its batch changed: constants bound it to the months of the rows. What grows with
 the table are the questions before it (where the batch's keys stand, what is new), over the key, its
