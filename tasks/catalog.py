@@ -177,8 +177,7 @@ def generate(blocks: PlatformBlocks) -> tuple[bytes, dict[str, Any]]:
     from dbt.cli.main import dbtRunner
 
     target = target_path(blocks, "catalog").resolve()
-    arguments = ["docs", "generate", "--static", "--no-compile", "--quiet"]
-    arguments += ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    arguments = ["--quiet", "--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
     arguments += ["--target-path", str(target), "--log-path", str(target / "logs")]
     with (
         step("catalog.dbt"),
@@ -186,7 +185,11 @@ def generate(blocks: PlatformBlocks) -> tuple[bytes, dict[str, Any]]:
         environment(env),
         request_deadline(REQUEST_SECONDS),
     ):
-        result = dbtRunner().invoke(arguments)
+        # What is not compiled has no manifest but that of parsing.
+        result = dbtRunner().invoke(["parse", *arguments])
+        if result.success:
+            generated = ["docs", "generate", "--static", "--no-compile"]
+            result = dbtRunner(manifest=result.result).invoke([*generated, *arguments])
     if not result.success:
         errors = getattr(result.result, "errors", None) or ["dbt did not succeed"]
         raise CatalogFailed(f"dbt docs generate: {first_line(str(result.exception or errors[0]))}")

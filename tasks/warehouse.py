@@ -83,6 +83,7 @@ class Warehouse:
         self, job: Any, *, source: str, purpose: str, batch_id: str | None
     ) -> list[dict[str, Any]]:
         """Wait for a job, account for it, and return its rows (none for a load job)."""
+        submitted_at = datetime.now(UTC)
         state = "failed"
         try:
             result = job.result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
@@ -100,7 +101,8 @@ class Warehouse:
                     "bytes_processed": getattr(job, "total_bytes_processed", None),
                     "bytes_billed": getattr(job, "total_bytes_billed", None),
                     "slot_ms": getattr(job, "slot_millis", None),
-                    "started_at": job.started or job.created,
+                    # The answer to an upload has no times.
+                    "started_at": job.started or job.created or submitted_at,
                     "ended_at": job.ended,
                 }
             )
