@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -75,7 +75,7 @@ def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datet
             state_type=run.state.type.value,
             state_name=run.state.name or run.state.type.value,
             message=run.state.message or "",
-            ended_at=run.end_time,
+            ended_at=plain(run.end_time),
             source=source_of(run),
             window=window_of(run),
             link=link_to(run),
@@ -83,6 +83,11 @@ def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datet
         for run in runs
         if run.end_time and run.state
     ]
+
+
+def plain(moment: datetime) -> datetime:
+    """Prefect's moments are of a class of its own, which is not written to the file."""
+    return datetime.fromisoformat(moment.isoformat()).astimezone(UTC)
 
 
 def source_of(run: FlowRun) -> str:
