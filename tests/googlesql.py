@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlglot
-from sqlglot.tokens import TokenType
+from sqlglot import TokenType
 from zetasql.api import Analyzer, ConstantBuilder, FunctionBuilder, TableBuilder
 from zetasql.core import wasm_client
 from zetasql.core.exceptions import ServerError
@@ -168,7 +168,7 @@ def type_name(type_: Any) -> str:
     """BigQuery's name of a type; of one that it does not have, the analyser's."""
     if isinstance(type_, str):
         return type_
-    return NAMES.get(type_.type_kind, type_.type_kind.name)
+    return str(NAMES.get(type_.type_kind, type_.type_kind.name))
 
 
 def created_name(sql: str) -> str | None:

@@ -253,11 +253,11 @@ def analyse(recording: Recording) -> Analysis:
         if node["resource_type"] != "test":
             analyser.add(node["relation_name"], columns)
     changes = [(node, sql) for node, sent in recording.changes.items() for sql in sent]
-    for node, sql in changes:
+    for changed, sql in changes:
         try:
             output = analyser.output(sql)
         except Refused as refused:
-            found.refused.append(f"{node}: {refused}")
+            found.refused.append(f"{changed}: {refused}")
             continue
         creates = created_name(sql)
         if creates and "__dbt_tmp" in creates:

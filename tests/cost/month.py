@@ -6,7 +6,7 @@ What is assumed stands here as data; the statements are those of a recording.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +129,7 @@ class Model:
         self._add_raw()
         self._add_models()
 
-    def _sized(self, table: str, types: dict[str, str], rows: float) -> Sized:
+    def _sized(self, table: str, types: Mapping[str, str], rows: float) -> Sized:
         known = self.recording.widths.get(table, {})
         texts = {
             name: size for widths in self.recording.widths.values() for name, size in widths.items()
@@ -200,9 +200,9 @@ class Model:
                 if found := self.warehouse.bill(statement.sql, variables):
                     billed.append(sum(found.values()))
                 if statement.creates and statement.creates not in self.warehouse.tables:
-                    types = {name: type_name(type_) for name, type_ in statement.output}
+                    made = {name: type_name(type_) for name, type_ in statement.output}
                     self.warehouse.tables[statement.creates] = self._sized(
-                        statement.creates, types, batch
+                        statement.creates, made, batch
                     )
             self.warehouse.tables = tables
         return len(billed), sum(billed)
@@ -247,7 +247,7 @@ class Model:
         """The month, source by source."""
         for source, runs in runs_per_month().items():
             if source == "operations":
-                builds = runs
+                builds = float(runs)
             else:
                 news = runs * NEWS[source]
                 yield Line(
@@ -259,7 +259,7 @@ class Model:
                     *self.jobs(source, self.recording.looks[source]),
                     runs - news,
                 )
-                builds = max(news, DAYS)
+                builds = max(news, float(DAYS))
             yield Line(
                 source, "build, tests of keys", *self.build(source, whole=False), builds - DAYS
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -110,7 +111,7 @@ class Warehouse:
     def _scans(self, query: exp.Expression) -> Iterator[tuple[str, set[str]]]:
         """Each scan of a table, with the columns of it that the result needs."""
         named = {table.name for table in query.find_all(exp.Table)} & self.tables.keys()
-        schema = {name: dict(self.tables[name].types) for name in named}
+        schema: dict[str, object] = {name: dict(self.tables[name].types) for name in named}
         tree = qualify(
             query.copy(), schema=schema, dialect="bigquery", validate_qualify_columns=False
         )
@@ -121,7 +122,7 @@ class Warehouse:
                     yield source.name, {c.name for c in scope.columns if c.table == alias}
 
 
-def parsed(sql: str) -> exp.Expression:
+def parsed(sql: str) -> Any:
     """A statement in which a table's name is one part, `project.dataset.table`, with an alias."""
     tree = sqlglot.parse_one(sql, read="bigquery")
     for table in tree.find_all(exp.Table):

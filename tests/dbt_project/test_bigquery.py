@@ -10,14 +10,14 @@ import pytest
 from core import ledger
 from core.schema import META, REJECTS, STAGED, Column
 from core.sql import staging_table
+from sources.finance import TABLE as LEDGER
+from sources.nyc_fhv import TABLE as VEHICLES
+from sources.usgs_earthquake import TABLE
 from tests.core.test_script import (
-    LEDGER,
     LIST,
     MANIFEST,
     SCRIPTS,
     SNAPSHOT,
-    TABLE,
-    VEHICLES,
 )
 from tests.cost.document import total
 from tests.cost.month import BUDGET, Model

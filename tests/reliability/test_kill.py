@@ -20,8 +20,8 @@ from tests.reliability.matrix import only
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "sources", "tasks", "flows")
-# Steps that no source's run has: the parent flow's after it, those of other flows, and what is done by
-# hand, which tests/tasks/test_undo.py and test_replay.py kill.
+# Steps that no source's run has: the parent flow's after it, those of other flows, and what is done
+# by hand, which tests/tasks/test_undo.py and test_replay.py kill.
 OF_NO_RUN = (
     *("build.", "undo.", "replay.", "catalog.", "freshness."),
     *("cleanup.list_staging", "cleanup.drop_staging"),
