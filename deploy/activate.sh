@@ -28,10 +28,11 @@ sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
     "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
 ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
 install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
+write_web_users
 nginx -t -q
 systemctl daemon-reload
 systemctl --quiet enable data-pipelines-server data-pipelines-worker \
-    data-pipelines-backup.timer nginx
+    data-pipelines-backup.timer data-pipelines-watchdog.timer nginx
 systemctl start data-pipelines-backup.timer
 systemctl "$nginx_needs" nginx
 
@@ -39,8 +40,10 @@ say "starting the server of release $version ..."
 systemctl restart data-pipelines-server
 register_blocks
 in_release python -m deploy.apply
+in_release python -m blocks.automations
 in_release python -m deploy.drain vm --resume
 say "starting the worker ..."
 systemctl restart data-pipelines-worker
 in_release python -m deploy.verify vm
 "$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10
+systemctl start data-pipelines-watchdog.timer

@@ -49,6 +49,7 @@ id pipelines >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipeli
 install -d -m 0755 "$BASE" "$RELEASES" "$ENVIRONMENTS"
 install -d -m 0750 -o root -g pipelines "$ETC"
 install -d -m 0700 -o postgres -g postgres "$BACKUPS"
+install -d -m 0755 -o pipelines -g pipelines "$WEB"
 if [ ! -e "$ETC/.env" ]; then
     install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
 fi
@@ -74,7 +75,7 @@ put_setting server.env PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS "$address"
 
 # TLS.
 tls=/etc/nginx/data-pipelines
-install -d -m 0700 "$tls"
+install -d -m 0711 "$tls"
 if [ -n "$certificate" ]; then
     [ -n "$key" ] || die "--certificate goes with --key"
     [ "$(openssl x509 -in "$certificate" -noout -pubkey)" = "$(openssl pkey -in "$key" -pubout)" ] ||

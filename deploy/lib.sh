@@ -6,6 +6,7 @@ readonly ENVIRONMENTS=$BASE/environments
 readonly CURRENT=$BASE/current
 readonly ETC=/etc/data-pipelines
 readonly BACKUPS=/var/backups/data-pipelines
+readonly WEB=/var/www/data-pipelines
 readonly KEEP_RELEASES=3
 readonly DRAIN_SECONDS=${DRAIN_SECONDS:-300}
 
@@ -113,6 +114,15 @@ register_blocks() {
         return
     fi
     in_release python -m blocks.register
+}
+
+# write_web_users: nginx asks for the API's user and password where it serves files by itself.
+write_web_users() {
+    local auth
+    auth=$(setting server.env PREFECT_SERVER_API_AUTH_STRING)
+    (umask 027 && printf '%s:%s\n' "${auth%%:*}" "$(printf '%s' "${auth#*:}" | openssl passwd -apr1 -stdin)" \
+        >/etc/nginx/data-pipelines/users)
+    chown root:www-data /etc/nginx/data-pipelines/users
 }
 
 https_address() {

@@ -32,7 +32,8 @@ HOST = "platform.test"
 RELEASE = "/opt/data-pipelines/current"
 ETC = "/etc/data-pipelines"
 PSQL = ("runuser", "-u", "postgres", "--", "psql", "prefect", "--tuples-only", "--command")
-UNITS = ("data-pipelines-server", "data-pipelines-worker", "nginx", "data-pipelines-backup.timer")
+TIMERS = ("data-pipelines-backup.timer", "data-pipelines-watchdog.timer")
+UNITS = ("data-pipelines-server", "data-pipelines-worker", "nginx", *TIMERS)
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +140,10 @@ def test_every_unit_runs_and_is_sound(installed: Debian) -> None:
     for unit in UNITS:
         assert installed.run("systemctl", "is-active", unit).strip() == "active", unit
         assert installed.run("systemctl", "is-enabled", unit).strip() == "enabled", unit
-    own = [f"{unit}.service" for unit in UNITS[:2]] + ["data-pipelines-backup.service", UNITS[3]]
-    assert installed.run("systemd-analyze", "verify", *own) == ""
-    for unit in own[:3]:
+    started = [timer.replace(".timer", ".service") for timer in TIMERS]
+    own = [f"{unit}.service" for unit in UNITS[:2]] + started
+    assert installed.run("systemd-analyze", "verify", *own, *TIMERS) == ""
+    for unit in own:
         told = installed.run("systemd-analyze", "security", "--no-pager", unit)
         exposure = float(re.findall(r"Overall exposure level .*: ([\d.]+)", told)[0])
         assert exposure < 4, told
@@ -149,7 +151,11 @@ def test_every_unit_runs_and_is_sound(installed: Debian) -> None:
 
 def test_secrets_are_readable_by_their_owner_only(installed: Debian, stack: Stack) -> None:
     found = installed.run("find", ETC, "/etc/nginx/data-pipelines", "-type", "f", "-perm", "/077")
-    assert [line.split("/")[-1] for line in found.splitlines()] == ["certificate.pem"]
+    # The one is public, the other is for nginx.
+    names = sorted(line.split("/")[-1] for line in found.splitlines())
+    assert names == ["certificate.pem", "users"]
+    shared = "/etc/nginx/data-pipelines/users"
+    assert installed.run("stat", "--format=%a %U %G", shared).strip() == "640 root www-data"
     for user, path in (("prefect", f"{ETC}/.env"), ("pipelines", f"{ETC}/server.env")):
         assert installed.attempt("runuser", "-u", user, "--", "cat", path).returncode != 0
     told = installed.run("journalctl", "--no-pager")
@@ -193,6 +199,25 @@ def test_a_deployment_runs_from_the_command_line(installed: Debian) -> None:
         pid = installed.run("systemctl", "show", "--value", "--property=MainPID", unit).strip()
         status = installed.run("cat", f"/proc/{pid}/status")
         print(unit, re.findall("VmRSS:.*", status))
+
+
+def test_the_catalog_is_served_to_whoever_has_the_password(
+    installed: Debian, ports: dict[str, int]
+) -> None:
+    assert "Completed" in run_now(installed, "data-catalog/hourly")
+    assert browse(installed, ports, "/catalog/").status_code == 401
+    page = browse(installed, ports, "/catalog/", password_of(installed))
+    assert page.status_code == 200
+    assert "finance__ledger" in page.text
+
+
+def test_failed_runs_start_the_watch(installed: Debian) -> None:
+    """The automations stand; without a channel the watchdog says that nobody can be told."""
+    told = installed.run("pipelines", "python", "-m", "blocks.automations")
+    assert re.findall("^(\\w+) pipelines: ", told, re.MULTILINE) == ["unchanged", "unchanged"]
+    done = installed.attempt("pipelines", "python", "-m", "deploy.watchdog")
+    assert done.returncode == 1
+    assert "nobody can be told" in done.stdout + done.stderr
 
 
 def test_a_stopped_worker_leaves_no_run_behind(installed: Debian) -> None:
