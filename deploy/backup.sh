@@ -11,8 +11,9 @@ keep_days=${KEEP_DAYS:-14}
 name=prefect-$(date -u +%Y%m%dT%H%M%SZ).dump
 trap 'rm -f "$directory/.$name"' EXIT
 pg_dump --format=custom --file="$directory/.$name" prefect
-# A dump that was cut short has no readable table of contents, or lacks the tables.
-pg_restore --list "$directory/.$name" | grep -q "TABLE DATA public flow_run " || {
+# A dump that was cut short has no readable table of contents, or lacks the tables. (Not grep -q: it
+# leaves at the first match, and pg_restore fails on the closed pipe.)
+pg_restore --list "$directory/.$name" | grep "TABLE DATA public flow_run " >/dev/null || {
     echo "the dump has no flow runs in it" >&2
     exit 1
 }

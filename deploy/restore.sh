@@ -11,7 +11,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ -r "$1" ] || die "$1 is not there"
 begin
 stop_worker
-say "the database as it stands: $(as_postgres "$CURRENT/deploy/backup.sh")"
+standing=$(as_postgres "$CURRENT/deploy/backup.sh")
+say "the database as it stands: $standing"
 systemctl stop data-pipelines-server
 failed=
 load_database "$1" || failed=1

