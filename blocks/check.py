@@ -7,6 +7,8 @@ variable to mend or the role to give; it never has a value of a secret in it.
 
 from __future__ import annotations
 
+import smtplib
+import ssl
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 from requests import RequestException
 
+from blocks.alerts import Alerts
 from blocks.finance import Finance
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather
@@ -122,7 +125,35 @@ def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]
             ]
         case Finance():
             return [("the sheet", lambda: sheet(block))]
+        case Alerts():
+            return [("channels", lambda: channels(block))]
     return []
+
+
+def channels(alerts: Alerts) -> str | None:
+    """Slack knows the webhook, by what it says to an empty message, the mail server the login."""
+    if not alerts.channels:
+        return "nobody is told of failures: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST"
+    if alerts.slack_webhook_url:
+        url = alerts.slack_webhook_url.get_secret_value()
+        try:
+            answer = httpx.post(url, json={}, timeout=SECONDS)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Fault(f"SLACK_WEBHOOK_URL does not answer: {type(error).__name__}") from None
+        if answer.status_code in (401, 403, 404, 410):
+            raise Fault(f"SLACK_WEBHOOK_URL is not known there any more: {answer.status_code}")
+    if alerts.email_host:
+        where = f"ALERT_EMAIL_HOST={alerts.email_host}:{alerts.email_port}"
+        connect = smtplib.SMTP_SSL if alerts.email_security == "tls" else smtplib.SMTP
+        try:
+            with connect(alerts.email_host, alerts.email_port, timeout=SECONDS) as server:
+                if alerts.email_security == "starttls":
+                    server.starttls(context=ssl.create_default_context())
+                if alerts.email_user and alerts.email_password:
+                    server.login(alerts.email_user, alerts.email_password.get_secret_value())
+        except (smtplib.SMTPException, OSError) as error:
+            raise Fault(f"{where}: {type(error).__name__}") from None
+    return None
 
 
 def google(blocks: dict[str, Block]) -> Any:

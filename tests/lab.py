@@ -26,6 +26,7 @@ from blocks.source import LANDING_S3, LandingName
 from core import steps
 from core.ledger import Line
 from core.schema import Table
+from tasks.build import environment
 from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
@@ -157,10 +158,10 @@ class Lab:
 
     def build(self) -> bool:
         """Build the marts if that is due, as the parent flow does; whether it was."""
-        os.environ["DBT_DATASET_PREFIX"] = f"{self.platform.warehouse.raw_dataset}_"
         due = due_build(self.platform, self.source.TABLE.source)
         if due:
-            run_build(self.platform, self.blocks, self.source.TABLE.source, due)
+            with environment({"DBT_DATASET_PREFIX": f"{self.platform.warehouse.raw_dataset}_"}):
+                run_build(self.platform, self.blocks, self.source.TABLE.source, due)
         self.platform.warehouse.flush_jobs(self.source.TABLE.source)
         return due is not None
 

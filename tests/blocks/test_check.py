@@ -62,6 +62,11 @@ def test_a_configuration_that_works_has_no_fault_and_leaves_nothing_behind(
         ),
         ({"S3_BUCKET": "not-there"}, "landing-s3 write", "S3_BUCKET=not-there: there is no such"),
         (
+            {"SLACK_WEBHOOK_URL": "https://127.0.0.1:9/secret-hook"},
+            "alerts channels",
+            "SLACK_WEBHOOK_URL does not answer: ConnectError",
+        ),
+        (
             {"MEDIASTACK_ACCESS_KEY": "wrong-key"},
             "ph-news a request",
             "refuses MEDIASTACK_ACCESS_KEY",

@@ -10,6 +10,7 @@ import pytest
 from core import ledger
 from core.schema import META, REJECTS, STAGED, Column
 from core.sql import staging_table
+from core.undo import earlier_table
 from sources.finance import TABLE as LEDGER
 from sources.nyc_fhv import TABLE as VEHICLES
 from sources.usgs_earthquake import TABLE
@@ -93,6 +94,8 @@ def test_every_variant_of_the_apply_is_bigquerys_sql(name: str) -> None:
         )
         analyser.add(f"a-project.raw_staging.{staged}__rejects", types_of(REJECTS))
         analyser.add(f"a-project.raw._fence__{table.source}", FENCE)
+        earlier = earlier_table(manifest.source, manifest.batch_id)
+        analyser.add(f"a-project.raw_staging.{earlier}", types_of((*table.columns, *META)))
     for ledger_table, (columns, _) in ledger.TABLES.items():
         analyser.add(f"a-project.raw.{ledger_table}", types_of(columns))
     assert len(analyser.run(SCRIPTS[name])) > 10

@@ -124,7 +124,7 @@ def test_gold_is_public_under_contract_and_described_and_the_rest_is_private(
     assert owners.keys() == {model["group"] for model in models}
 
 
-def tests_of(manifest: dict[str, Any], node: str) -> list[dict[str, Any]]:
+def data_tests_of(manifest: dict[str, Any], node: str) -> list[dict[str, Any]]:
     return [
         manifest["nodes"][test]
         for test in manifest["child_map"][node]
@@ -147,7 +147,7 @@ def test_every_model_and_snapshot_is_tested_for_its_grain(manifest: dict[str, An
     ]
     assert len(nodes) > 50
     for node in nodes:
-        keys = [unique_columns(test) for test in tests_of(manifest, node["unique_id"])]
+        keys = [unique_columns(test) for test in data_tests_of(manifest, node["unique_id"])]
         grain = (
             OUTCOMES if node["name"] == "stg_operations__loads" else node["config"]["meta"]["grain"]
         )

@@ -307,7 +307,7 @@ def test_registering_and_deploying_again_changes_nothing_but_what_is_not_in_the_
         client.update_deployment_schedule(finance.id, finance.schedules[0].id, active=False)
         before = told()
         cron = CronSchedule(cron="0 0 1 1 *", timezone="UTC")
-        added = DeploymentScheduleCreate(schedule=cron, active=True)
+        added = DeploymentScheduleCreate(schedule=cron, active=True, slug="old")
         client.create_deployment_schedules(finance.id, [added])
         client.create_deployment(
             flow_id=finance.flow_id, name="old", entrypoint="old.py:old", work_pool_name=POOL
