@@ -32,6 +32,7 @@ def statuses(target_path: Path) -> dict[str, str]:
     return {result["unique_id"]: result["status"] for result in results}
 
 
+@pytest.mark.matrix
 def test_only_what_failed_or_was_skipped_is_run_again(
     dbt_env: dict[str, str], query: Query, target_path: Path
 ) -> None:

@@ -18,5 +18,10 @@ def only(is_quick: Callable[..., bool], cases: Iterable[tuple[Any, ...]]) -> lis
     ]
 
 
+def some_kits(kits: Iterable[str]) -> list[Any]:
+    """Every source; only one that merges and the one that replaces are not of the matrix."""
+    return only(lambda kit: kit in ("usgs_earthquake", "nyc_fhv"), [(kit,) for kit in kits])
+
+
 def crossed(*axes: Iterable[Any]) -> list[tuple[Any, ...]]:
     return list(product(*axes))
