@@ -56,7 +56,7 @@ lint: install
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 dbt
 
 test: lint
-	$(BIN)/pytest -m "not cloud and not matrix" -n 3 --dist loadscope
+	$(BIN)/pytest -m "not cloud and not matrix" -n 3 --dist loadscope --no-loadscope-reorder
 
 matrix: install
 	$(BIN)/pytest -m matrix -n 2 --dist loadscope
