@@ -296,10 +296,12 @@ def test_one_real_source_goes_by_the_gate_and_the_stand_ins_serve_the_others(
 ) -> None:
     stack = Stack(tmp_path, {**CLEAN, "SOCRATA_BASE_URL": "https://data.example.test"})
     stack.up(["token", "sources"])
-    env = stack.env()
-    assert {line.condition for line in stack.status() if line.name in ("token", "sources")} == {
-        "running"
-    }
+    try:
+        env = stack.env()
+        parts = [line for line in stack.status() if line.name in ("token", "sources")]
+        assert {line.condition for line in parts} == {"running"}
+    finally:
+        stack.down()
     assert env["NO_PROXY"] == "127.0.0.1,localhost,::1,data.example.test"
     assert env["USGS_BASE_URL"].startswith(env["SANDBOX_SOURCES_URL"])
 
