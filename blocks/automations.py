@@ -1,6 +1,6 @@
 """`python -m blocks.automations`: the server's own watch over runs, upserted by name.
 
-Run it after `prefect deploy --all`. Repeating it changes nothing; one that was removed here is
+Run it after `python -m deploy.apply`. Repeating it changes nothing; one that was removed here is
 removed there.
 
 - A run whose heartbeat stops is ended as Crashed: nobody else can when the run, its worker and
@@ -29,7 +29,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
+
+from blocks.server import server_url
 
 PREFIX = "pipelines: "
 WATCH = "watch/alerts"
@@ -123,15 +124,14 @@ def content(automation: AutomationCore) -> str:
 
 
 def main() -> int:
-    if not (api := get_current_settings().api.url):  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not (api := server_url()):
         return 1
     try:
         with get_client(sync_client=True) as client:
             for line in upsert(client):
                 print(line)
     except ObjectNotFound:
-        print(f"{WATCH} is not deployed: run prefect deploy --all first", file=sys.stderr)
+        print(f"{WATCH} is not deployed: run python -m deploy.apply first", file=sys.stderr)
         return 1
     except httpx.TransportError as error:
         print(f"{api}: {error}", file=sys.stderr)

@@ -25,15 +25,13 @@ import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.flows import load_flow_from_entrypoint
-from prefect.settings import get_current_settings
 
+from blocks.server import every, server_url
 from deploy.pool import PoolError, create
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "prefect.yaml"
-PAGE_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ def prune(client: SyncPrefectClient, wanted: list[Declared]) -> list[str]:
     by_name = {one.name: one for one in wanted}
     pools = sorted({one.pool for one in wanted})
     flows: dict[Any, str] = {}
-    for standing in _deployments(client, pools):
+    in_pools = WorkPoolFilter(name=WorkPoolFilterName(any_=pools))
+    for standing in every(client.read_deployments, work_pool_filter=in_pools):
         if standing.flow_id not in flows:
             flows[standing.flow_id] = client.read_flow(standing.flow_id).name
         name = f"{flows[standing.flow_id]}/{standing.name}"
@@ -77,16 +76,6 @@ def prune(client: SyncPrefectClient, wanted: list[Declared]) -> list[str]:
     return removed
 
 
-def _deployments(client: SyncPrefectClient, pools: list[str]) -> list[DeploymentResponse]:
-    found: list[DeploymentResponse] = []
-    wanted = WorkPoolFilter(name=WorkPoolFilterName(any_=pools))
-    while True:
-        page = client.read_deployments(work_pool_filter=wanted, limit=PAGE_ROWS, offset=len(found))
-        found += page
-        if len(page) < PAGE_ROWS:
-            return found
-
-
 def deploy(environ: Mapping[str, str]) -> None:
     """Run `prefect deploy --all`. Raises CalledProcessError with what it said."""
     environment = {"PIPELINES_HOME": str(ROOT), **environ}
@@ -96,8 +85,7 @@ def deploy(environ: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Print what stands and what was removed. 1 when it could not be done."""
-    if not (api := get_current_settings().api.url):  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not (api := server_url()):
         return 1
     try:
         wanted = declared()

@@ -16,8 +16,8 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 
+from blocks.server import server_url
 from deploy.reap import unfinished_runs
 
 POLL_SECONDS = 1.0
@@ -41,8 +41,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--resume", action="store_true", help="let runs start again")
     options = parser.parse_args()
-    if not (api := get_current_settings().api.url):  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not (api := server_url()):
         return 1
     try:
         with get_client(sync_client=True) as client:

@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessWorker
+
+from blocks.server import server_url
 
 PoolType = Literal["process", "cloud-run-v2"]
 # The heaviest run, a dbt build, takes about 400 MiB; Cloud Run gives half a core at least with it.
@@ -90,8 +91,7 @@ def create(name: str, variables: Mapping[str, str]) -> str:
 
 
 def main() -> int:
-    if not get_current_settings().api.url:  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not server_url():
         return 1
     try:
         kind = create(sys.argv[1], os.environ)

@@ -28,11 +28,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
+from blocks.server import every, server_url
+
 MESSAGE = "worker restarted; nobody executes this run"
-PAGE_ROWS = 200  # the server's limit
 UNFINISHED = FlowRunFilterState(
     type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
 )
@@ -48,8 +48,10 @@ def unfinished_runs(client: SyncPrefectClient, pool: str) -> list[FlowRun]:
     A subflow's run has no pool; it belongs to that of the run at the top. It comes first, and is
     found from below, so that a reaper killed half-way finds on its next run what it left.
     """
-    top_down = _pages(client, work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])))
-    called = _pages(client, parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False))
+    top_down = _unfinished(
+        client, work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    )
+    called = _unfinished(client, parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False))
     callers = {run.id: _callers(client, run) for run in called if run.work_pool_name is None}
     subflows = [
         run for run in called if callers.get(run.id) and callers[run.id][-1].work_pool_name == pool
@@ -93,24 +95,18 @@ def reap(client: SyncPrefectClient, pool: str, *, force: bool) -> tuple[list[Flo
     return ended, refused
 
 
-def _pages(
+def _unfinished(
     client: SyncPrefectClient,
     *,
     parent_task_run_id: FlowRunFilterParentTaskRunId | None = None,
     work_pool_filter: WorkPoolFilter | None = None,
 ) -> list[FlowRun]:
-    found: list[FlowRun] = []
-    while True:
-        page = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=UNFINISHED, parent_task_run_id=parent_task_run_id),
-            work_pool_filter=work_pool_filter,
-            sort=FlowRunSort.ID_DESC,
-            limit=PAGE_ROWS,
-            offset=len(found),
-        )
-        found += page
-        if len(page) < PAGE_ROWS:
-            return found
+    return every(
+        client.read_flow_runs,
+        flow_run_filter=FlowRunFilter(state=UNFINISHED, parent_task_run_id=parent_task_run_id),
+        work_pool_filter=work_pool_filter,
+        sort=FlowRunSort.ID_DESC,
+    )
 
 
 def _callers(client: SyncPrefectClient, run: FlowRun) -> list[FlowRun]:
@@ -134,8 +130,7 @@ def main() -> int:
     parser.add_argument("pool")
     parser.add_argument("--force", action="store_true", help="the old worker is known to be dead")
     options = parser.parse_args()
-    if not (api := get_current_settings().api.url):  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not (api := server_url()):
         return 1
     try:
         with get_client(sync_client=True) as client:

@@ -25,7 +25,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
+
+from blocks.server import server_url
 
 POLL_SECONDS = 1.0
 SCHEDULED = FlowRunFilter(
@@ -64,8 +65,7 @@ def main() -> int:
     parser.add_argument("pool")
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    if not get_current_settings().api.url:  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not (api := server_url()):
         return 1
     deadline = time.monotonic() + options.seconds
     found = ["the server was not asked"]
@@ -76,7 +76,7 @@ def main() -> int:
             except ObjectNotFound:
                 found = [f"there is no work pool {options.pool!r}"]
             except httpx.HTTPError as error:
-                found = [f"{get_current_settings().api.url}: {error}"]
+                found = [f"{api}: {error}"]
             if not found or time.monotonic() > deadline:
                 break
             time.sleep(POLL_SECONDS)

@@ -21,6 +21,7 @@ from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
 from blocks.alerts import Alerts, alerts_from
+from blocks.server import server_url
 from blocks.settings import Settings, explain
 from core.alerts import Finding, Kind, Look, State
 from core.errors import first_line
@@ -127,8 +128,7 @@ def main() -> int:
     except ValidationError as error:
         print(explain(error), file=sys.stderr)
         return 1
-    if not get_current_settings().api.url:  # a client would start a server of its own
-        print("PREFECT_API_URL is not set", file=sys.stderr)
+    if not server_url():
         return 1
     alerts = alerts_from(settings)
     if not alerts.channels:

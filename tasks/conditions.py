@@ -23,9 +23,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.utilities.urls import url_for
 
 from blocks.alerts import Alerts
+from blocks.server import every
 from core.alerts import OVERLAP, Finding, Run, Scope, State
 
-PAGE_ROWS = 200  # the server's limit
 # The first look ever goes back so far.
 FIRST_LOOK = timedelta(hours=1)
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
@@ -47,20 +47,12 @@ class Names:
 
 def read_names(client: SyncPrefectClient) -> Names:
     """`scheduled` are the deployments with a schedule that nobody has paused."""
-    names = Names()
-    while len(names.flows) % PAGE_ROWS == 0:
-        flows = client.read_flows(limit=PAGE_ROWS, offset=len(names.flows))
-        names.flows |= {flow.id: flow.name for flow in flows}
-        if not flows:
-            break
-    while len(names.deployments) % PAGE_ROWS == 0:
-        page = client.read_deployments(limit=PAGE_ROWS, offset=len(names.deployments))
-        for one in page:
-            names.deployments[one.id] = f"{names.flows.get(one.flow_id, 'flow')}/{one.name}"
-            if not one.paused and any(schedule.active for schedule in one.schedules):
-                names.scheduled[one.id] = names.deployments[one.id]
-        if not page:
-            break
+    flows = {flow.id: flow.name for flow in every(client.read_flows)}
+    names = Names(flows=flows)
+    for one in every(client.read_deployments):
+        names.deployments[one.id] = f"{flows.get(one.flow_id, 'flow')}/{one.name}"
+        if not one.paused and any(schedule.active for schedule in one.schedules):
+            names.scheduled[one.id] = names.deployments[one.id]
     return names
 
 
@@ -167,21 +159,15 @@ def waiting_runs(
 
 def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any) -> list[FlowRun]:
     """All runs at the top in these states."""
-    found: list[FlowRun] = []
-    while True:
-        page = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
-                parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
-                **filters,
-            ),
-            sort=FlowRunSort.ID_DESC,
-            limit=PAGE_ROWS,
-            offset=len(found),
-        )
-        found += page
-        if len(page) < PAGE_ROWS:
-            return found
+    return every(
+        client.read_flow_runs,
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+            parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
+            **filters,
+        ),
+        sort=FlowRunSort.ID_DESC,
+    )
 
 
 def silence(

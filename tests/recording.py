@@ -106,12 +106,13 @@ class Recording:
             name for name, node in manifest["sources"].items() if node["source_name"] == source
         ]
         assert tables, source
-        below = _reach(tables, manifest["child_map"])
-        needed = _reach(below, manifest["parent_map"])
+        below = reach(tables, manifest["child_map"])
+        needed = reach(below, manifest["parent_map"])
         return [node for node in self.nodes if node["unique_id"] in needed]
 
 
-def _reach(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
+def reach(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
+    """Everything that is reached from these nodes, themselves included."""
     found, waiting = set(starts), list(starts)
     while waiting:
         new = set(edges.get(waiting.pop(), ())) - found

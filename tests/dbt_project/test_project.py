@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tasks.build import DAILY_TESTS, PROJECT_DIR
 from tasks.due import follows_calendar
 from tests.cost.month import is_daily
 from tests.dbt_project.conftest import RunDbt
+from tests.recording import reach
 
 # What reads the clock, dbt's own macro aside, and the only files that may.
 CLOCK = re.compile(r"(?<!\{\{ )\bcurrent_(date|datetime|time|timestamp)\b", re.IGNORECASE)
@@ -37,16 +37,6 @@ def parsed(run_dbt: RunDbt, tmp_path_factory: pytest.TempPathFactory) -> list[An
 @pytest.fixture(scope="module")
 def manifest(parsed: list[Any]) -> dict[str, Any]:
     return dict(parsed[0])
-
-
-def reach(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
-    """Everything that is reached from these nodes, themselves included."""
-    found, waiting = set(starts), list(starts)
-    while waiting:
-        new = set(edges.get(waiting.pop(), ())) - found
-        found |= new
-        waiting += new
-    return found
 
 
 def sources_of(manifest: dict[str, Any]) -> dict[str, list[str]]:

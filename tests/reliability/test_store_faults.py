@@ -220,22 +220,11 @@ def lasting(lab: Lab, through: Proxies, store: Store, call: str, fault: str) -> 
     lab.assert_settled()
 
 
-@pytest.mark.parametrize(("kit", "store", "landing", "call", "fault"), LASTING)
+@pytest.mark.parametrize(
+    ("kit", "store", "landing", "call", "fault"),
+    [*LASTING, *(pytest.param(*case, marks=pytest.mark.matrix) for case in EACH_LASTING)],
+)
 def test_what_stays_broken_fails_the_run_and_the_next_makes_it_good(
-    kit: str,
-    store: Store,
-    landing: LandingName,
-    call: str,
-    fault: str,
-    make_lab: Callable[..., Lab],
-    through: Proxies,
-) -> None:
-    lasting(committed_once(make_lab, through, kit, landing), through, store, call, fault)
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize(("kit", "store", "landing", "call", "fault"), EACH_LASTING)
-def test_whatever_stays_broken_fails_the_run_and_the_next_makes_it_good(
     kit: str,
     store: Store,
     landing: LandingName,
