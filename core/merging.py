@@ -121,8 +121,20 @@ JOIN (SELECT {_columns(table.key, "c")} FROM placed AS c WHERE c._rank = 1) AS p
 WHERE {_within(table, "t")};"""
 
 
-def verdicts(table: Table, batch: str) -> str:
-    """What becomes of each staged row. A deletion keeps the values that it does not bring."""
+def _backfills(manifest: Manifest, names: Names) -> str:
+    """The batches that brought what no snapshot did."""
+    return (
+        f"(SELECT batch_id FROM {names.raw('_loads')} WHERE source = {literal(manifest.source)} "
+        "AND mode = 'backfill' AND state = 'applied')"
+    )
+
+
+def verdicts(table: Table, manifest: Manifest, names: Names, batch: str) -> str:
+    """What becomes of each staged row. A deletion keeps the values that it does not bring.
+
+    A row that a backfill brought and a snapshot has, too, is the snapshot's from then on, also
+    where nothing in it changes: the next one can lose it.
+    """
     key = table.key
     plain = [column for column in table.columns if column.name not in key]
     content = [*(column.name for column in plain), "_extra", "_is_deleted"]
@@ -149,11 +161,14 @@ def verdicts(table: Table, batch: str) -> str:
     differs = "\n            OR ".join(
         f"c.{name} IS DISTINCT FROM t.{name}" for name in map(quoted, content)
     )
+    equal = "'unchanged'"
+    if table.write == "snapshot" and manifest.mode != "backfill":
+        equal = f"IF(t._batch_id IN {_backfills(manifest, names)}, 'updated', 'unchanged')"
     judged = f"""\
         WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
         WHEN NOT (
             {differs}
-        ) THEN IF(c._is_older, 'older', 'unchanged')
+        ) THEN IF(c._is_older, 'older', {equal})
         WHEN c._is_deleted AND NOT c._is_older THEN 'deleted'
         ELSE 'updated'"""
     if table.write == "insert":
@@ -294,10 +309,7 @@ LEFT JOIN (
 ) AS p ON p.name = t.{key}
 WHERE
     NOT t._is_deleted AND p.name IS NULL
-    AND t._batch_id NOT IN (
-        SELECT batch_id FROM {names.raw("_loads")}
-        WHERE source = {literal(manifest.source)} AND mode = 'backfill' AND state = 'applied'
-    );
+    AND t._batch_id NOT IN {_backfills(manifest, names)};
 SET n_absent = (SELECT COUNT(*) FROM lacking);
 IF n_absent > {share} * (SELECT COUNT(*) FROM {target} WHERE NOT _is_deleted) THEN
     SET n_held = n_absent;

@@ -77,7 +77,7 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
             merging.rows_to_place(table, manifest, staging),
             merging.bounds(table, target),
             merging.standing(table, target),
-            merging.verdicts(table, batch),
+            merging.verdicts(table, manifest, names, batch),
             merging.guards(table, manifest),
             merging.merge(table, target, batch),
             merging.supersede(table, target, batch) if table.aliases else "",

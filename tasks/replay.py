@@ -97,7 +97,8 @@ def copy(
     again = structs.replace(
         original,
         batch_id=batch_id,
-        mode="replay",
+        # What a backfill brought is no whole, however often it is loaded.
+        mode="backfill" if original.mode == "backfill" else "replay",
         requests=0,
         watermark=None,
         seen={},

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from core.batch import MANIFEST, decode_manifest, encode_manifest
 from core.plan import Import, Mart
 from flows.moving_in import compare_marts, import_table
 from sources.history import read_plan
 from sources.ph_news import article_id
 from tasks.moving_in import compare_mart, keep_name
+from tasks.replay import replay
+from tasks.undo import undo
 from tests.lab import Lab
 
 LEDGER_COLUMNS = (
@@ -73,6 +77,44 @@ def test_a_ledgers_history_is_imported_once_and_stays_when_the_sheet_is_read(
     assert not after[("old-1",)]["_is_deleted"]
     assert after[("old-1",)] == row
     lab.assert_settled()
+
+
+def test_an_imported_entry_that_the_sheet_holds_is_given_up_with_it(
+    make_lab: Callable[..., Lab],
+) -> None:
+    """Equal rows too: once a snapshot had it, another can have lost it."""
+    lab = make_lab(kit="finance", size=60)
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    # What was read stands for an import of the very same entries.
+    (name,) = (name for name in lab.objects() if name.endswith(MANIFEST))
+    read = decode_manifest(lab.platform.landing.get(name), name)
+    imported = structs.replace(read, mode="backfill", watermark=None, seen={})
+    lab.platform.landing.delete(name)
+    lab.platform.landing.put(name, encode_manifest(imported))
+    lab.run()
+    lab.control("advance")
+    lab.run()
+    assert any(row["_is_deleted"] for row in lab.rows().values())
+    lab.assert_equals_truth()
+
+
+def test_an_import_that_was_undone_comes_back_by_its_replay(make_lab: Callable[..., Lab]) -> None:
+    """It is as little a whole then as it was before."""
+    lab = make_lab(kit="finance", size=40, retention_days=7)
+    lab.run()
+    live = lab.rows()
+    old = make(lab, "ledger", LEDGER_COLUMNS, LEDGER)
+    line = lab.only_line(
+        import_table(lab.platform, "ledger", Import(f"{old}.ledger", **WANTED))  # type: ignore[arg-type]
+    )
+    undo(lab.platform, lab.source.TABLE, line.batch_id)
+    assert lab.rows().keys() == live.keys()
+    replay(lab.platform, lab.source.TABLE, line.batch_id)
+    lab.control("advance")
+    lab.run()
+    rows = lab.rows()
+    assert rows.keys() >= live.keys() | {("old-1",), ("old-2",)}
+    assert not rows[("old-1",)]["_is_deleted"]
 
 
 def test_old_articles_and_readings_come_before_live_ones(make_lab: Callable[..., Lab]) -> None:
