@@ -63,6 +63,8 @@ LOADS = (
         "undos", "INT64", "Undos that were known when the look began; an undone line's own, too."
     ),
     Column("back_to", "TIMESTAMP", "The moment that an undo took the table back to, UTC."),
+    Column("touched_from", "TIMESTAMP", "Rows of a partitioned table were touched from here,"),
+    Column("touched_to", "TIMESTAMP", "to here, by the column that partitions it, UTC."),
     Column("observed_at", "TIMESTAMP", "The source server's clock at the first response, UTC."),
     Column("extract_started_at", "TIMESTAMP", "UTC."),
     Column("extract_ended_at", "TIMESTAMP", "UTC."),
