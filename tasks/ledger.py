@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from core.batch import BATCH_ID, Manifest, Window, new_batch_id
 from core.errors import CountMismatch, NotPossible
-from core.ledger import COUNTS, FINAL_STATES, MARKS, VERDICTS, Line, Look, State
+from core.ledger import COUNTS, FINAL_STATES, MARKS, VERDICTS, Cursor, Line, Look, State
 from core.schema import Mode, Table
 from core.sql import literal
 from core.steps import step
@@ -31,6 +31,12 @@ class Known:
     final: dict[str, datetime] = field(default_factory=dict)
     applied: dict[str, datetime] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    # Where the last look left off by then; None when nobody asked.
+    cursor: Cursor | None = None
+
+    @property
+    def batch_ids(self) -> set[str]:
+        return {*self.final, *self.applied, *self.failures}
 
     def and_these(self, lines: Iterable[Line]) -> Known:
         """The same, and what these lines add to it."""
@@ -47,7 +53,7 @@ def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> K
     """What the ledger says of these batches."""
     ids = sorted(batch_ids)
     sql = f"""
-    SELECT clock.now, l.batch_id, l.state, MAX(l.applied_at) AS applied_at, COUNT(*) AS lines
+    SELECT clock.now, l.batch_id, l.state, MAX(l.applied_at) AS applied_at, COUNT(*) AS number
     FROM (SELECT CURRENT_TIMESTAMP() AS now) AS clock
     LEFT JOIN {warehouse.names.raw("_loads")} AS l
         ON l.source = {literal(source)} AND l.batch_id IN UNNEST(@ids)
@@ -55,7 +61,12 @@ def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> K
     """
     parameter = bigquery.ArrayQueryParameter("ids", "STRING", ids)
     rows = warehouse.query(sql, source=source, purpose="ledger", parameters=[parameter])
-    known = Known(now=rows[0]["now"])
+    return known_of(rows[0]["now"], rows)
+
+
+def known_of(now: datetime, rows: Iterable[Mapping[str, Any]]) -> Known:
+    """What rows of batch_id, state, the last applied_at and the number of lines come to."""
+    known = Known(now)
     for row in rows:
         if row["state"] in FINAL_STATES:
             known.final[row["batch_id"]] = row["applied_at"]
@@ -64,7 +75,7 @@ def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> K
             before = known.applied.get(row["batch_id"], row["applied_at"])
             known.applied[row["batch_id"]] = max(before, row["applied_at"])
         if row["state"] == "failed":
-            known.failures[row["batch_id"]] = row["lines"]
+            known.failures[row["batch_id"]] = row["number"]
     return known
 
 

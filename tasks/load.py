@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from google.api_core.exceptions import BadRequest, GoogleAPIError, NotFound
@@ -23,6 +23,7 @@ from core.ledger import FAILURES_BEFORE_PARKING, Line
 from core.schema import REJECTS, Column, Table
 from core.script import apply_script
 from core.steps import step
+from tasks.cursor import read_position
 from tasks.landing import Landing
 from tasks.ledger import (
     Known,
@@ -80,7 +81,8 @@ def load(
         return Loaded(failures=failures, known=known)
     if known is None:
         with step("load.read_ledger"):
-            known = read_known(platform.warehouse, table.source, committed)
+            cursor, known = read_position(platform.warehouse, table, committed)
+        known = replace(known, cursor=cursor)
     waiting = sorted(set(committed) - known.final.keys() - set(skip))
     if not waiting:
         return Loaded(failures=failures, known=known)

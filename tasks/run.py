@@ -60,7 +60,9 @@ def run_source(
         try:
             platform.warehouse.ensure_ledger()
             recovered = Loaded() if platform.is_dry else load(platform, table)
-            cursor = read_cursor(platform.warehouse, table) if mode == "incremental" else Cursor()
+            cursor = (
+                where_to_go_on(platform, table, recovered) if mode == "incremental" else Cursor()
+            )
         except STORE_ERRORS as error:
             if table.is_replayable:
                 raise
@@ -93,6 +95,12 @@ def run_source(
         announced=(*recovered.announced, *loaded.announced),
         seconds=dict(spent.seconds),
     )
+
+
+def where_to_go_on(platform: Platform, table: Table, recovered: Loaded) -> Cursor:
+    """The cursor: as it was read with what is known of the batches, unless one was recovered."""
+    told = recovered.known.cursor if recovered.known and not recovered.lines else None
+    return told or read_cursor(platform.warehouse, table)
 
 
 @contextmanager
