@@ -32,10 +32,11 @@ def reserve_script(
     # The emulator multiplies small numbers in 32 bits, and takes DIV for an operator: casts and
     # inner parentheses do nothing on BigQuery.
     budget = f"CAST({per_month} AS INT64)"
-    of_this = f"source = {literal(source)} AND reservation_id = {literal(reservation_id)}"
+    of_this = f"reservation_id = {literal(reservation_id)}"
     return f"""\
 DECLARE reserved_at, month_at, month_end_at, next_at TIMESTAMP;
-DECLARE known, month_seconds, elapsed_seconds, spent, allowed, granted INT64 DEFAULT 0;
+DECLARE asked STRING;
+DECLARE month_seconds, elapsed_seconds, spent, allowed, granted INT64 DEFAULT 0;
 BEGIN TRANSACTION;
 UPDATE {names.raw(fence_table(source))}
 SET fenced_at = CURRENT_TIMESTAMP()
@@ -45,33 +46,36 @@ SET month_at = TIMESTAMP_TRUNC(reserved_at, MONTH);
 SET month_end_at = TIMESTAMP(DATE_ADD(DATE(month_at), INTERVAL 1 MONTH));
 SET month_seconds = TIMESTAMP_DIFF(month_end_at, month_at, SECOND);
 SET elapsed_seconds = TIMESTAMP_DIFF(reserved_at, month_at, SECOND);
-SET spent = (
-    SELECT COALESCE(SUM(r.requests), 0)
+-- A repetition may come after midnight.
+SET asked = (
+    SELECT CONCAT(
+        CAST(COALESCE(SUM(r.spent), 0) AS STRING), ',', CAST(COALESCE(MAX(r.granted), -1) AS STRING)
+    )
     FROM (
         SELECT
-            reservation_id,
-            COALESCE(MAX(IF(state = 'settled', requests, NULL)), MAX(requests)) AS requests
+            COALESCE(
+                MAX(IF(state = 'settled' AND recorded_at >= month_at, requests, NULL)),
+                MAX(IF(recorded_at >= month_at, requests, NULL))
+            ) AS spent,
+            MAX(IF({of_this} AND state = 'reserved', requests, NULL)) AS granted
         FROM {requests}
-        WHERE source = {literal(source)} AND recorded_at >= month_at
+        WHERE
+            source = {literal(source)}
+            AND recorded_at >= TIMESTAMP_SUB(month_at, INTERVAL 1 DAY)
         GROUP BY reservation_id
     ) AS r
 );
+SET spent = CAST(SPLIT(asked, ',')[OFFSET(0)] AS INT64);
+SET granted = CAST(SPLIT(asked, ',')[OFFSET(1)] AS INT64);
 SET allowed = GREATEST(
     1, DIV(({budget} * elapsed_seconds + month_seconds - 1), month_seconds)
 );
-SET known = (
-    SELECT COUNT(*) FROM {requests} WHERE {of_this} AND state = 'reserved'
-);
-IF known = 0 THEN
+IF granted < 0 THEN
   SET granted = GREATEST(0, LEAST({wanted}, allowed - spent));
   IF granted > 0 THEN
     INSERT INTO {requests} (reservation_id, source, state, requests, recorded_at)
     SELECT {literal(reservation_id)}, {literal(source)}, 'reserved', granted, reserved_at;
   END IF;
-ELSE
-  SET granted = (
-      SELECT MAX(requests) FROM {requests} WHERE {of_this} AND state = 'reserved'
-  );
 END IF;
 SET elapsed_seconds = DIV((CAST(spent AS INT64) * month_seconds), {budget}) + 1;
 SET next_at = TIMESTAMP_ADD(month_at, INTERVAL LEAST(month_seconds, elapsed_seconds) SECOND);

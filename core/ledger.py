@@ -199,6 +199,7 @@ class Line:
     requests: int = 0
     size_bytes: int = 0
     message: str | None = None
+    applied_at: datetime | None = None
 
     @property
     def written(self) -> int:

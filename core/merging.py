@@ -1,12 +1,14 @@
 """The statements that bring a batch's staged rows into a table that has a key.
 
-They share temporary tables: `placed` are the staged rows, ranked within their key, `standing` the
-target's rows under those keys, `judged` what becomes of each staged row.
+What becomes of the staged rows is one query, `judged`, which is asked twice: for the counts, and by
+the MERGE. BigQuery bills at least 10 MiB for each table that a statement names, temporary ones too,
+so few statements that name few tables are what a small batch costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import indent
 
 from core.batch import Manifest
 from core.ledger import VERDICTS
@@ -40,21 +42,6 @@ def extra_column(table: Table, manifest: Manifest) -> str:
     )
 
 
-def rows_to_place(table: Table, manifest: Manifest, staging: str) -> str:
-    """Staged rows, typed as the table wants them, ranked within their key."""
-    order = f"s.{quoted(table.order_by)} DESC, " if table.order_by else ""
-    return f"""\
-CREATE OR REPLACE TEMP TABLE placed AS
-SELECT
-    {own_columns(table, manifest)},
-    s._is_deleted, {extra_column(table, manifest)}, s._row,
-    ROW_NUMBER() OVER (
-        PARTITION BY {_columns(table.key, "s")}
-        ORDER BY {order}s._is_deleted DESC, s._row DESC
-    ) AS _rank
-FROM {staging} AS s;"""
-
-
 def _columns(names: Iterable[str], alias: str) -> str:
     return ", ".join(f"{alias}.{quoted(name)}" for name in names)
 
@@ -63,7 +50,7 @@ def _same_key(table: Table, one: str, other: str) -> str:
     return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in table.key)
 
 
-def bounds(table: Table, target: str) -> str:
+def bounds(table: Table, target: str, staging: str) -> str:
     """The span of event times that can hold the batch's rows or those they rename.
 
     The batch's own range, united with the places where its keys already stand: a revised event time
@@ -73,34 +60,37 @@ def bounds(table: Table, target: str) -> str:
         return ""
     event = quoted(table.partition_by)
     slack = int(table.alias_slack.total_seconds()) if table.aliases else 0
-    own = f"""\
-    SELECT
-        TIMESTAMP_SUB(MIN({event}), INTERVAL {slack} SECOND) AS event_from,
-        TIMESTAMP_ADD(MAX({event}), INTERVAL {slack} SECOND) AS event_to
-    FROM placed"""
-    names = ""
+    places = f"""\
+SELECT
+    TIMESTAMP_SUB(MIN(s.{event}), INTERVAL {slack} SECOND) AS event_from,
+    TIMESTAMP_ADD(MAX(s.{event}), INTERVAL {slack} SECOND) AS event_to
+FROM {staging} AS s"""
     if table.partition_by not in table.key:
         key = quoted(*table.key)
-        names = f"CREATE OR REPLACE TEMP TABLE names AS\n    SELECT {key} AS name FROM placed"
+        keys = f"SELECT s.{key} FROM {staging} AS s"
         if table.aliases:
-            names += f"""
-    UNION DISTINCT
-    SELECT name FROM placed AS p CROSS JOIN UNNEST(SPLIT(p.{quoted(table.aliases)}, ',')) AS name
-    WHERE name != ''"""
-        names += ";\n"
-        own += f"""
-    UNION ALL
-    SELECT MIN(t.{event}), MAX(t.{event})
-    FROM {target} AS t
-    WHERE t.{key} IN (SELECT name FROM names)"""
+            keys += (
+                f" UNION DISTINCT SELECT name FROM {staging} AS s "
+                f"CROSS JOIN UNNEST(SPLIT(s.{quoted(table.aliases)}, ',')) AS name WHERE name != ''"
+            )
+        places += f"""
+UNION ALL
+SELECT MIN(t.{event}), MAX(t.{event})
+FROM {target} AS t
+WHERE t.{key} IN ({keys})"""
+    ends = ", ',', ".join(
+        f"COALESCE(CAST(UNIX_MICROS({end}) AS STRING), '')"
+        for end in ("MIN(p.event_from)", "MAX(p.event_to)")
+    )
     return f"""\
-{names}CREATE OR REPLACE TEMP TABLE bounds AS
-SELECT MIN(event_from) AS event_from, MAX(event_to) AS event_to
-FROM (
-{own}
+SET bounds = (
+    SELECT CONCAT({ends})
+    FROM (
+{indent(places, "        ")}
+    ) AS p
 );
-SET bound_from = (SELECT event_from FROM bounds);
-SET bound_to = (SELECT event_to FROM bounds);"""
+SET bound_from = TIMESTAMP_MICROS(SAFE_CAST(SPLIT(bounds, ',')[OFFSET(0)] AS INT64));
+SET bound_to = TIMESTAMP_MICROS(SAFE_CAST(SPLIT(bounds, ',')[OFFSET(1)] AS INT64));"""
 
 
 def _within(table: Table, alias: str) -> str:
@@ -110,34 +100,18 @@ def _within(table: Table, alias: str) -> str:
     return f"({event} BETWEEN bound_from AND bound_to OR {event} IS NULL)"
 
 
-def standing(table: Table, target: str) -> str:
-    """The rows of the target under the batch's keys."""
-    return f"""\
-CREATE OR REPLACE TEMP TABLE standing AS
-SELECT t.*
-FROM {target} AS t
-JOIN (SELECT {_columns(table.key, "c")} FROM placed AS c WHERE c._rank = 1) AS p
-    ON {_same_key(table, "p", "t")}
-WHERE {_within(table, "t")};"""
+def judged(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
+    """The query that says what becomes of each staged row, in `_verdict`, and holds what to write.
 
-
-def _backfills(manifest: Manifest, names: Names) -> str:
-    """The batches that brought what no snapshot did."""
-    return (
-        f"(SELECT batch_id FROM {names.raw('_loads')} WHERE source = {literal(manifest.source)} "
-        "AND mode = 'backfill' AND state = 'applied')"
-    )
-
-
-def verdicts(table: Table, manifest: Manifest, names: Names, batch: str) -> str:
-    """What becomes of each staged row. A deletion keeps the values that it does not bring.
-
-    A row that a backfill brought and a snapshot has, too, is the snapshot's from then on, also
-    where nothing in it changes: the next one can lose it.
+    `placed` are the staged rows, typed as the table wants them and ranked within their key,
+    `standing` the target's rows under those keys. A deletion keeps the values that it does not
+    bring. A row that a backfill brought and a snapshot has, too, is the snapshot's from then on,
+    also where nothing in it changes: the next one can lose it.
     """
     key = table.key
     plain = [column for column in table.columns if column.name not in key]
     content = [*(column.name for column in plain), "_extra", "_is_deleted"]
+    rank = f"s.{quoted(table.order_by)} DESC, " if table.order_by else ""
     is_older = f"{batch} < t._batch_id"
     if table.order_by:
         order = quoted(table.order_by)
@@ -158,32 +132,38 @@ def verdicts(table: Table, manifest: Manifest, names: Names, batch: str) -> str:
                 f"CASE WHEN _is_older THEN t.{name} "
                 f"WHEN s._is_deleted THEN COALESCE(s.{name}, t.{name}) ELSE s.{name} END AS {name}"
             )
-    differs = "\n            OR ".join(
+    differs = "\n        OR ".join(
         f"c.{name} IS DISTINCT FROM t.{name}" for name in map(quoted, content)
     )
     equal = "'unchanged'"
     if table.write == "snapshot" and manifest.mode != "backfill":
-        equal = f"IF(t._batch_id IN {_backfills(manifest, names)}, 'updated', 'unchanged')"
-    judged = f"""\
-        WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
-        WHEN NOT (
-            {differs}
-        ) THEN IF(c._is_older, 'older', {equal})
-        WHEN c._is_deleted AND NOT c._is_older THEN 'deleted'
-        ELSE 'updated'"""
+        equal = f"IF({IS_BACKFILLED}, 'updated', 'unchanged')"
+    verdicts = f"""\
+    WHEN NOT c._stands THEN IF(c._is_deleted, 'deleted', 'inserted')
+    WHEN NOT (
+        {differs}
+    ) THEN IF(c._is_older, 'older', {equal})
+    WHEN c._is_deleted AND NOT c._is_older THEN 'deleted'
+    ELSE 'updated'"""
     if table.write == "insert":
-        judged = "        WHEN c._stands THEN 'unchanged'\n        ELSE 'inserted'"
-    # One look at the table for all counts: each statement is billed at least 10 MB per table.
-    counted = ", ',', ".join(
-        f"CAST(COUNTIF(_verdict = '{verdict}') AS STRING)" for verdict in VERDICTS
-    )
-    counts = "\n".join(
-        f"SET n_{verdict} = CAST(SPLIT(counted, ',')[OFFSET({place})] AS INT64);"
-        for place, verdict in enumerate(VERDICTS)
-    )
+        verdicts = "    WHEN c._stands THEN 'unchanged'\n    ELSE 'inserted'"
     return f"""\
-CREATE OR REPLACE TEMP TABLE judged AS
-WITH compared AS (
+WITH placed AS (
+    SELECT
+        {own_columns(table, manifest)},
+        s._is_deleted, {extra_column(table, manifest)}, s._row,
+        ROW_NUMBER() OVER (
+            PARTITION BY {_columns(key, "s")}
+            ORDER BY {rank}s._is_deleted DESC, s._row DESC
+        ) AS _rank
+    FROM {staging} AS s
+), standing AS (
+    SELECT t.*
+    FROM {target} AS t
+    JOIN (SELECT {_columns(key, "c")} FROM placed AS c WHERE c._rank = 1) AS p
+        ON {_same_key(table, "p", "t")}
+    WHERE {_within(table, "t")}
+), compared AS (
     SELECT
         s.*, t.{quoted(key[0])} IS NOT NULL AS _stands,
         t.{quoted(key[0])} IS NOT NULL AND {is_older} AS _is_older
@@ -198,44 +178,60 @@ WITH compared AS (
 SELECT
     c.*,
     CASE
-        WHEN c._rank > 1 THEN 'duplicate'
-{judged}
+    WHEN c._rank > 1 THEN 'duplicate'
+{verdicts}
     END AS _verdict
 FROM merged AS c
-LEFT JOIN standing AS t ON {_same_key(table, "t", "c")};
-SET counted = (SELECT CONCAT({counted}) FROM judged);
-{counts}"""
+LEFT JOIN standing AS t ON {_same_key(table, "t", "c")}"""
 
 
-def guards(table: Table, manifest: Manifest) -> str:
-    counted = " + ".join(f"n_{verdict}" for verdict in VERDICTS)
+# What is written; the other verdicts leave the table as it is.
+WRITTEN = "_verdict IN ('inserted', 'updated', 'deleted')"
+
+
+def counts(table: Table, manifest: Manifest, rows: str) -> str:
+    """Count the verdicts of `rows`, a query; raise, and so roll back, where they cannot be right.
+
+    One question for all counts: each statement is billed at least 10 MiB per table.
+    """
     where = f"{manifest.source} batch {manifest.batch_id}"
     keys = ", ".join(map(quoted, table.key))
+    counted = [
+        *(f"COUNTIF(_verdict = '{verdict}')" for verdict in VERDICTS),
+        "COUNT(*)",
+        f"(SELECT COUNT(*) FROM (SELECT {keys} FROM judged WHERE {WRITTEN} "
+        f"GROUP BY {keys} HAVING COUNT(*) > 1))",
+    ]
+    names = [*(f"n_{verdict}" for verdict in VERDICTS), "n_placed", "n_twice"]
+    texts = ", ',', ".join(f"CAST({count} AS STRING)" for count in counted)
+    taken = "\n".join(
+        f"SET {name} = CAST(SPLIT(counted, ',')[OFFSET({place})] AS INT64);"
+        for place, name in enumerate(names)
+    )
+    total = " + ".join(f"n_{verdict}" for verdict in VERDICTS)
     return f"""\
+SET counted = (
+    WITH judged AS (
+{indent(rows, "        ")}
+    )
+    SELECT CONCAT({texts}) FROM judged
+);
+{taken}
 SELECT IF(
-    {counted} + {manifest.rejected} = {manifest.extracted},
+    {total} + {manifest.rejected} = {manifest.extracted},
     1,
     ERROR('{where}: the counts do not add up to the {manifest.extracted} rows extracted')
 );
 SELECT IF(
-    (SELECT COUNT(*) FROM placed) = {manifest.rows},
+    n_placed = {manifest.rows},
     1,
     ERROR('{where}: the staged rows are not the {manifest.rows} of the manifest')
 );
-SELECT IF(
-    (
-        SELECT COUNT(*) FROM (
-            SELECT {keys} FROM judged
-            WHERE _verdict IN ('inserted', 'updated', 'deleted')
-            GROUP BY {keys} HAVING COUNT(*) > 1
-        )
-    ) = 0,
-    1,
-    ERROR('{where}: two source rows for one row of {table.name}')
-);"""
+SELECT IF(n_twice = 0, 1, ERROR('{where}: two source rows for one row of {table.name}'));"""
 
 
-def merge(table: Table, target: str, batch: str) -> str:
+def merge(table: Table, target: str, rows: str, batch: str) -> str:
+    """Write what `rows`, the query of the verdicts, says."""
     content = [name for name in table.column_names if name not in table.key]
     content += ["_extra", "_is_deleted"]
     updates = ", ".join(f"{name} = c.{name}" for name in map(quoted, content))
@@ -245,7 +241,10 @@ def merge(table: Table, target: str, batch: str) -> str:
     return f"""\
 MERGE {target} AS t
 USING (
-    SELECT * FROM judged WHERE _verdict IN ('inserted', 'updated', 'deleted')
+    SELECT * FROM (
+{indent(rows, "        ")}
+    ) AS j
+    WHERE {WRITTEN}
 ) AS c
 ON {_same_key(table, "t", "c")} AND {_within(table, "t")}
 WHEN MATCHED THEN UPDATE SET {updates}
@@ -254,16 +253,16 @@ WHEN NOT MATCHED THEN
     VALUES ({", ".join(f"c.{name}" for name in columns)}, {batch}, applied_at);"""
 
 
-def supersede(table: Table, target: str, batch: str) -> str:
+def supersede(table: Table, target: str, staging: str, batch: str) -> str:
     """Mark the rows that a not older row counts among its aliases: the source renamed them.
 
     At equal stamps a live row outweighs a deleted one, then the later batch, then the greater key,
     so that of two rows that name each other exactly one stays.
     """
     key, order, aliases = map(quoted, (*table.key, table.order_by or "", table.aliases or ""))
-    return f"""\
-CREATE OR REPLACE TEMP TABLE renamed AS
-SELECT DISTINCT o.{key}
+    of_batch = f"(SELECT s.{key} FROM {staging} AS s)"
+    renamed = f"""\
+SELECT o.{key} AS name
 FROM {target} AS o
 JOIN (
     SELECT t.{key}, t.{order}, t._is_deleted, t._batch_id, name
@@ -272,22 +271,43 @@ JOIN (
 ) AS n ON n.name = o.{key}
 WHERE
     {_within(table, "o")} AND NOT o._is_deleted
-    AND (o.{key} IN (SELECT {key} FROM placed) OR n.{key} IN (SELECT {key} FROM placed))
+    AND (o.{key} IN {of_batch} OR n.{key} IN {of_batch})
     AND (
         n.{order} > o.{order}
         OR n.{order} = o.{order} AND NOT n._is_deleted AND (
             n._batch_id > o._batch_id OR n._batch_id = o._batch_id AND n.{key} > o.{key}
         )
-    );
-SET n_superseded_ids = (SELECT COUNT(*) FROM renamed);
+    )"""
+    return f"""\
+SET n_superseded_ids = (
+    SELECT COUNT(DISTINCT r.name)
+    FROM (
+{indent(renamed, "        ")}
+    ) AS r
+);
 IF n_superseded_ids > 0 THEN
     UPDATE {target} AS t
     SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
-    WHERE {_within(table, "t")} AND t.{key} IN (SELECT {key} FROM renamed);
+    WHERE {_within(table, "t")} AND t.{key} IN (
+{indent(renamed, "        ")}
+    );
 END IF;"""
 
 
-def mark_absent(table: Table, manifest: Manifest, names: Names, batch: str) -> str:
+# The row stands as a backfill brought it, which brings what no snapshot did.
+IS_BACKFILLED = "t._batch_id IN UNNEST(SPLIT(backfills, ','))"
+
+
+def find_backfills(source: str, loads: str) -> str:
+    """Name the batches of backfills, for IS_BACKFILLED."""
+    return f"""\
+SET backfills = (
+    SELECT COALESCE(STRING_AGG(batch_id, ','), '') FROM {loads}
+    WHERE source = {literal(source)} AND mode = 'backfill' AND state = 'applied'
+);"""
+
+
+def mark_absent(table: Table, manifest: Manifest, names: Names, staging: str, batch: str) -> str:
     """Mark the rows that a snapshot lacks, unless it lacks so many that it is hardly all there is.
 
     A row that the snapshot has but that was rejected is present all the same. One that only a
@@ -295,28 +315,28 @@ def mark_absent(table: Table, manifest: Manifest, names: Names, batch: str) -> s
     """
     key = quoted(*table.key)
     target = names.raw(table.name)
-    present = f"SELECT {key} AS name FROM placed"
+    present = f"SELECT s.{key} AS name FROM {staging} AS s"
     if manifest.rejected:
         rejects = names.staged(staging_table(manifest.source, manifest.batch_id, "rejects"))
-        present += f"\n    UNION DISTINCT SELECT key FROM {rejects} WHERE key IS NOT NULL"
+        present += f" UNION DISTINCT SELECT r.key FROM {rejects} AS r WHERE r.key IS NOT NULL"
     share = "1.0" if manifest.allow_absent else str(table.max_absent_share)
     return f"""\
-CREATE OR REPLACE TEMP TABLE lacking AS
-SELECT t.{key}
-FROM {target} AS t
-LEFT JOIN (
-    {present}
-) AS p ON p.name = t.{key}
-WHERE
-    NOT t._is_deleted AND p.name IS NULL
-    AND t._batch_id NOT IN {_backfills(manifest, names)};
-SET n_absent = (SELECT COUNT(*) FROM lacking);
-IF n_absent > {share} * (SELECT COUNT(*) FROM {target} WHERE NOT _is_deleted) THEN
+SET counted = (
+    SELECT CONCAT(
+        CAST(COUNTIF(p.name IS NULL AND NOT {IS_BACKFILLED}) AS STRING), ',',
+        CAST(COUNT(*) AS STRING)
+    )
+    FROM {target} AS t
+    LEFT JOIN (SELECT DISTINCT name FROM ({present}) AS every) AS p ON p.name = t.{key}
+    WHERE NOT t._is_deleted
+);
+SET n_absent = CAST(SPLIT(counted, ',')[OFFSET(0)] AS INT64);
+IF n_absent > {share} * CAST(SPLIT(counted, ',')[OFFSET(1)] AS INT64) THEN
     SET n_held = n_absent;
     SET n_absent = 0;
 END IF;
 IF n_absent > 0 THEN
     UPDATE {target} AS t
     SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
-    WHERE t.{key} IN (SELECT {key} FROM lacking);
+    WHERE NOT t._is_deleted AND NOT {IS_BACKFILLED} AND t.{key} NOT IN ({present});
 END IF;"""

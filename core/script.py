@@ -49,7 +49,14 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
     }
     expressions = {name: literal(value) for name, value in line.items()}
     counts = {name: f"n_{name}" for name in (*VERDICTS, *MARKS)}
-    return {**expressions, "state": "verdict_of_batch", **counts, "applied_at": "applied_at"}
+    return {
+        **expressions,
+        "state": "verdict_of_batch",
+        **counts,
+        "touched_from": "bound_from",
+        "touched_to": "bound_to",
+        "applied_at": "applied_at",
+    }
 
 
 def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
@@ -60,6 +67,9 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     one in effect goes to the ledger as superseded, one that would replace many more rows than it
     has as held, and neither changes a row. Nothing of this happens when the ledger knows the batch,
     or when any count does not add up.
+
+    Its result is one row: `known`, more than 0 when the ledger knew the batch before, and else what
+    it came to: `state`, the counts, and `applied_at`.
     """
     target = names.raw(table.name)
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))
@@ -73,17 +83,15 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     if table.write == "replace":
         steps = [_replace(table, manifest, target, staging, batch)]
     else:
+        rows = merging.judged(table, manifest, target, staging, batch)
+        is_snapshot = table.write == "snapshot" and is_whole
         steps = [
-            merging.rows_to_place(table, manifest, staging),
-            merging.bounds(table, target),
-            merging.standing(table, target),
-            merging.verdicts(table, manifest, names, batch),
-            merging.guards(table, manifest),
-            merging.merge(table, target, batch),
-            merging.supersede(table, target, batch) if table.aliases else "",
-            merging.mark_absent(table, manifest, names, batch)
-            if table.write == "snapshot" and is_whole
-            else "",
+            merging.bounds(table, target, staging),
+            merging.find_backfills(manifest.source, loads) if is_snapshot else "",
+            merging.counts(table, manifest, rows),
+            merging.merge(table, target, rows, batch),
+            merging.supersede(table, target, staging, batch) if table.aliases else "",
+            merging.mark_absent(table, manifest, names, staging, batch) if is_snapshot else "",
         ]
     apply = "\n".join(step for step in steps if step)
     if is_whole:
@@ -107,11 +115,13 @@ END IF;"""
             f"INSERT INTO {loads} ({', '.join(line)})\nSELECT {', '.join(line.values())};",
         ]
     )
+    # No table: what the script came to, so that nobody has to ask the ledger.
+    counted = [f"CAST(n_{name} AS INT64) AS {name}" for name in (*VERDICTS, *MARKS)]
     return f"""\
-DECLARE known, newer INT64;
+DECLARE known, newer, n_placed, n_twice INT64;
 DECLARE applied_at, bound_from, bound_to TIMESTAMP;
 DECLARE verdict_of_batch STRING DEFAULT 'applied';
-DECLARE counted STRING;
+DECLARE bounds, backfills, counted STRING;
 DECLARE {", ".join(f"n_{name}" for name in (*VERDICTS, *MARKS))} INT64 DEFAULT 0;
 BEGIN TRANSACTION;
 UPDATE {names.raw(fence_table(manifest.source))}
@@ -125,6 +135,7 @@ IF known = 0 THEN
 {indent(body.strip(), "  ")}
 END IF;
 COMMIT TRANSACTION;
+SELECT known, verdict_of_batch AS state, {", ".join(counted)}, applied_at;
 """
 
 

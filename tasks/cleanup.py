@@ -13,7 +13,7 @@ from core.batch import MANIFEST, batch_of
 from core.schema import Table
 from core.steps import step
 from tasks.landing import Landing, LandingError, StoredObject
-from tasks.ledger import read_known
+from tasks.ledger import Known, read_known
 from tasks.platform import Platform
 from tasks.verb import verb
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY, STAGING_LIFETIME
@@ -35,11 +35,12 @@ class Cleaned:
 @verb(
     name="cleanup", task_run_name="cleanup {table.source}", retries=2, retry_delay_seconds=[5, 30]
 )
-def cleanup(platform: Platform, table: Table) -> Cleaned:
+def cleanup(platform: Platform, table: Table, known: Known | None = None) -> Cleaned:
     """Remove the prefixes of batches applied longer than the retention ago, manifest first.
 
     Ages are taken by BigQuery's clock, so a wrong local one removes nothing. A bucket that could
-    not be listed is left for another time.
+    not be listed is left for another time, and so is a batch that `known` does not know, which is
+    what the run was told by the ledger; without it the ledger is asked.
     """
     prefix = platform.prefix(table.source)
     found: dict[tuple[Landing, str], list[StoredObject]] = defaultdict(list)
@@ -49,8 +50,10 @@ def cleanup(platform: Platform, table: Table) -> Cleaned:
                 found[landing, batch_id].append(stored)
     if not found:
         return Cleaned()
-    with step("cleanup.read_ledger"):
-        known = read_known(platform.warehouse, table.source, {batch_id for _, batch_id in found})
+    if known is None:
+        ids = {batch_id for _, batch_id in found}
+        with step("cleanup.read_ledger"):
+            known = read_known(platform.warehouse, table.source, ids)
     retention = timedelta(days=platform.retention_days)
     removed = swept = 0
     for (landing, batch_id), objects in found.items():

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from google.cloud import bigquery
 
 from core.batch import BATCH_ID, Manifest, Window, new_batch_id
 from core.errors import CountMismatch, NotPossible
-from core.ledger import COUNTS, FINAL_STATES, Line, Look, State
+from core.ledger import COUNTS, FINAL_STATES, MARKS, VERDICTS, Line, Look, State
 from core.schema import Mode, Table
 from core.sql import literal
 from core.steps import step
 from core.values import as_json
 from core.version import code_version
 from tasks.warehouse import Warehouse
+
+# What a batch that was loaded came to.
+LOADED: tuple[State, ...] = ("applied", "superseded", "held")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,16 @@ class Known:
     final: dict[str, datetime] = field(default_factory=dict)
     applied: dict[str, datetime] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+
+    def and_these(self, lines: Iterable[Line]) -> Known:
+        """The same, and what these lines add to it."""
+        at = {line.batch_id: line.applied_at for line in lines if line.applied_at}
+        return replace(
+            self,
+            now=max([self.now, *at.values()]),
+            final=self.final | at,
+            applied=self.applied | at,
+        )
 
 
 def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> Known:
@@ -45,7 +59,7 @@ def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> K
     for row in rows:
         if row["state"] in FINAL_STATES:
             known.final[row["batch_id"]] = row["applied_at"]
-        if row["state"] in ("applied", "superseded", "held", "undone"):
+        if row["state"] in (*LOADED, "undone"):
             # What is undone is kept as long as what was applied then, to be replayed.
             before = known.applied.get(row["batch_id"], row["applied_at"])
             known.applied[row["batch_id"]] = max(before, row["applied_at"])
@@ -58,7 +72,7 @@ def read_lines(
     warehouse: Warehouse,
     source: str,
     batch_ids: Iterable[str],
-    states: Iterable[State] = ("applied", "superseded", "held"),
+    states: Iterable[State] = LOADED,
 ) -> list[Line]:
     """The lines in these states of these batches, oldest batch first."""
     ids = sorted(batch_ids)
@@ -119,6 +133,26 @@ def read_announced(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) 
         parameters=[bigquery.ArrayQueryParameter("ids", "STRING", ids)],
     )
     return tuple(f"{row['change']} field {row['field']}" for row in rows)
+
+
+def line_of_load(manifest: Manifest, found: Mapping[str, Any]) -> Line:
+    """The ledger's line of a batch, by its manifest and what its script came to."""
+    counts = {name: int(found[name]) for name in (*VERDICTS, *MARKS)}
+    return Line(
+        manifest.batch_id,
+        found["state"],
+        extracted=manifest.extracted,
+        met_again=manifest.met_again,
+        **counts,
+        rejected=manifest.rejected,
+        rejected_unexpected=manifest.rejected_unexpected,
+        odd=manifest.odd,
+        source_count=manifest.source_count,
+        requests=manifest.requests,
+        size_bytes=manifest.size_bytes,
+        message=manifest.note,
+        applied_at=found["applied_at"],
+    )
 
 
 def record_look(warehouse: Warehouse, table: Table, look: Look, undos: int = 0) -> Line:

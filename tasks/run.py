@@ -18,12 +18,7 @@ from core.steps import timings
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
 from tasks.landing import LandingError
-from tasks.ledger import (
-    line_of,
-    read_announced,
-    record_look,
-    record_mismatch,
-)
+from tasks.ledger import line_of, record_look, record_mismatch
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.report import Outcome
@@ -82,23 +77,20 @@ def run_source(
             return dry_outcome(table, mode, window, extracted)
         loaded, looked = Loaded(), list[Line]()
         if isinstance(extracted.batch, Manifest):
-            loaded = load(platform, table, skip=recovered.failures)
+            loaded = load(platform, table, recovered.failures, recovered.known)
         elif isinstance(extracted.batch, Look):
             looked = [record_look(platform.warehouse, table, extracted.batch, cursor.undos)]
-        lines = [*recovered.lines, *loaded.lines]
-        applied = [line.batch_id for line in lines]
-        announced = read_announced(platform.warehouse, table.source, applied)
-        cleanup(platform, table)
+        cleanup(platform, table, loaded.known or recovered.known)
         platform.warehouse.flush_jobs(table.source)
     return Outcome(
         table=table,
         mode=mode,
         window=window,
-        lines=[*lines, *looked],
+        lines=[*recovered.lines, *loaded.lines, *looked],
         failures={**recovered.failures, **loaded.failures},
         not_had=extracted.failures,
         note=extracted.note,
-        announced=announced,
+        announced=(*recovered.announced, *loaded.announced),
         seconds=dict(spent.seconds),
     )
 

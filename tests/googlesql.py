@@ -64,11 +64,13 @@ class Refused(Exception):
 class Statement:
     """One statement of a script, as SQL that stands by itself.
 
-    A condition and the value of a SET are a SELECT; `sets` names the variable.
+    A condition and the value of a SET are a SELECT; `sets` names the variable. `within` are the
+    conditions of the branches that it stands in, from the outermost.
     """
 
     sql: str
     sets: str | None = None
+    within: tuple[str, ...] = ()
     # After the analysis: the columns that it gives, and the table that it makes.
     output: tuple[tuple[str, Any], ...] = ()
     creates: str | None = None
@@ -194,26 +196,32 @@ def read_script(text: str) -> Script:
     """A script's variables, and its statements in their order, those of all branches."""
     variables: dict[str, str] = {}
     found: list[Statement] = []
+    within: list[str] = []
     for part in split(text):
         rest = part
         while True:
             if branch := BRANCH.match(rest):
-                found.append(Statement(f"SELECT ({branch['condition'].strip()}) AS value"))
+                condition = branch["condition"].strip()
+                if branch[1] == "ELSEIF":
+                    within.pop()
+                found.append(Statement(f"SELECT ({condition}) AS value", within=tuple(within)))
+                within.append(condition)
                 rest = rest[branch.end() :]
             elif rest.startswith("ELSE"):
+                within.append(f"NOT ({within.pop()})")
                 rest = rest.removeprefix("ELSE").strip()
             else:
                 break
-        if not rest or rest == "END IF":
-            continue
-        if declaration := DECLARATION.match(rest):
+        if rest == "END IF":
+            within.pop()
+        elif declaration := DECLARATION.match(rest):
             names = re.split(r"\s*,\s*", declaration["names"])
             variables |= dict.fromkeys(names, declaration["type"])
         elif assignment := ASSIGNMENT.match(rest):
             value = f"SELECT {assignment['value'].strip()} AS value"
-            found.append(Statement(value, assignment["name"]))
-        else:
-            found.append(Statement(rest))
+            found.append(Statement(value, assignment["name"], tuple(within)))
+        elif rest:
+            found.append(Statement(rest, within=tuple(within)))
     return Script(variables, tuple(found))
 
 

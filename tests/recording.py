@@ -22,6 +22,8 @@ from tests.googlesql import Analyser, Refused, Statement, created_name, type_nam
 from tests.lab import KITS, Lab
 
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
+# As a platform keeps them, so that loads find batches that were loaded before.
+RETENTION_DAYS = 7
 RAW, PREFIX = "recorded_raw", "recorded_"
 ROWS = 60
 # What a build adds to, and all that this is made of; other models are made anew.
@@ -125,7 +127,9 @@ def reach(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
 
 def record(env: dict[str, str], directory: Path) -> Recording:
     """Run everything on the stack of `env`; dbt writes below `directory`."""
-    labs = {kit: Lab(f"recorded-{kit}".replace("_", "-"), env, kit, 0, RAW) for kit in KITS}
+    labs = {
+        kit: Lab(f"recorded-{kit}".replace("_", "-"), env, kit, RETENTION_DAYS, RAW) for kit in KITS
+    }
     found = Recording(
         labs["finance"].platform.warehouse.project,
         {kit: lab.source.TABLE for kit, lab in labs.items()},
@@ -277,7 +281,7 @@ def analyse(recording: Recording) -> Analysis:
         creates = created_name(sql)
         if creates and "__dbt_tmp" in creates:
             analyser.add(creates, output)
-        found.statements[sql] = [Statement(sql, None, tuple(output), creates)]
+        found.statements[sql] = [Statement(sql, output=tuple(output), creates=creates)]
     for source in recording.loads:
         for job in (*recording.loads[source], *recording.looks[source]):
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tests.cost.month import BATCH_ROWS, BUDGET, NEWS, ROWS, TOUCHED_MONTHS, Line, Model
+from tests.cost.month import BATCH_ROWS, BRANCHES, BUDGET, NEWS, ROWS, TOUCHED_MONTHS, Line, Model
 from tests.cost.pricing import FLOOR, GIB, MIB
 from tests.recording import Analysis, Recording
 
@@ -32,16 +32,18 @@ is.
 
 **Counted by BigQuery's rules**: the columns that a statement reads, views written out; of a table
 partitioned by month all partitions, or {TOUCHED_MONTHS} where constants bound them; at least
-{FLOOR // MIB} MiB per table and statement, also in a script, also for its temporary tables and for
-the target of an INSERT; every column of the target of UPDATE, DELETE and MERGE; every branch of a
-script. A table that a statement names twice counts once. Load jobs, views and metadata are free.
+{FLOOR // MIB} MiB per table and statement, also in a script, also for its temporary tables; every
+column of the target of UPDATE, DELETE and MERGE, nothing of that of an INSERT, and nothing for what
+can never be true. A table that a statement names twice counts once. Load jobs, views and metadata
+are free.
 How often: the schedules of `prefect.yaml` in a month of 30 days.
 
 **Assumed**: rows after a year ({_listed(ROWS)}); rows of a batch ({_listed(BATCH_ROWS)}, else the
-whole list); the share of runs that find news ({news}); one build per load of news, one a day with
-every test; rows of a model as many as its grain allows, else as its largest parent has; texts as
-long as the stand-ins'. A backfill, a full refresh, a failed run and a person's own queries come on
-top, and so do flows that read the ledger or the catalog.
+whole list); the share of runs that find news ({news}); the share of
+batches that take a rare branch of their script ({_branches()}); one build per
+load of news, one a day with every test; rows of a model as many as its grain allows, else as its
+largest parent has; texts as long as the stand-ins'. A backfill, a full refresh, a failed run and a
+person's own queries come on top, and so do flows that read the ledger or the catalog.
 
 {_month(lines[1])}
 
@@ -72,6 +74,10 @@ def _verdict(month: float) -> str:
         f"A month after a year of operation bills {month / GIB:,.0f} GiB. It {is_within} the limit "
         f"of {limit}, which\n`tests/dbt_project/test_bigquery.py` holds it to."
     )
+
+
+def _branches() -> str:
+    return ", ".join(f"`{condition}` {share:g}" for condition, share in BRANCHES.items())
 
 
 def _listed(numbers: dict[str, int]) -> str:

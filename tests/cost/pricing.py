@@ -2,8 +2,10 @@
 
 https://cloud.google.com/bigquery/pricing#on_demand_pricing and .../docs/estimate-costs: the columns
 that are read, of the partitions that constants leave; at least 10 MB per table and statement; DML
-that updates or deletes reads every column of the partitions that it touches. Load jobs, views,
-copies and metadata are free. A statement of a script counts by itself, temporary tables included.
+that updates or deletes reads every column of the partitions that it touches, an INSERT nothing of
+its table (.../docs/reference/standard-sql/dml-syntax#on-demand_query_size_calculation). Load jobs,
+views, copies and metadata are free. A statement of a script counts by itself, temporary tables
+included.
 """
 
 from __future__ import annotations
@@ -79,14 +81,14 @@ class Warehouse:
         tree = parsed(sql)
         if isinstance(tree, exp.Create) and tree.args["kind"] == "VIEW":
             return {}
+        if gives_nothing(tree):
+            return {}
         tree = self._with_views(tree)
         read: dict[str, set[str] | None] = {}
         scans: dict[str, int] = {}
         target = written(tree)
         if target:
-            # An insert names its table and reads nothing of it.
-            read[target] = set() if isinstance(tree, exp.Insert) else None
-            scans[target] = 1
+            read[target], scans[target] = None, 1
         for query in queries(tree):
             for name, columns in self._scans(query):
                 scans[name] = scans.get(name, 0) + 1
@@ -137,11 +139,14 @@ def parsed(sql: str) -> Any:
 
 
 def written(tree: exp.Expression) -> str | None:
-    """The table that a statement changes rows of."""
-    if not isinstance(tree, exp.Insert | exp.Merge | exp.Update | exp.Delete):
-        return None
-    target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
-    return str(target.name)
+    """The table of which a statement changes rows that stand."""
+    return str(tree.this.name) if isinstance(tree, exp.Merge | exp.Update | exp.Delete) else None
+
+
+def gives_nothing(tree: exp.Expression) -> bool:
+    """Whether it is dbt's way to ask for the columns of a query: `where false and ... limit 0`."""
+    where = tree.args.get("where")
+    return bool(where and any(one == exp.false() for one in where.this.flatten()))
 
 
 def queries(tree: exp.Expression) -> Iterator[exp.Expression]:

@@ -74,12 +74,12 @@ def clean_before_the_ledger() -> None:
 
 def no_order() -> None:
     """Whatever batch comes last wins."""
-    verdicts = merging.verdicts
+    judged = merging.judged
 
     def always_newer(*args: Any) -> str:
-        return verdicts(*args).replace(" IS NOT NULL AND ", " IS NULL AND ", 1)
+        return judged(*args).replace(" IS NOT NULL AND ", " IS NULL AND ", 1)
 
-    vars(merging)["verdicts"] = always_newer
+    vars(merging)["judged"] = always_newer
 
 
 def retry_401() -> None:

@@ -24,7 +24,7 @@ ROOMS = ("core", "sources", "tasks", "flows")
 # by hand, which tests/tasks/test_undo.py and test_replay.py kill.
 OF_NO_RUN = (
     *("build.", "undo.", "replay.", "catalog.", "freshness."),
-    *("cleanup.list_staging", "cleanup.drop_staging"),
+    *("cleanup.list_staging", "cleanup.drop_staging", "cleanup.read_ledger"),
 )
 SIZE = 60
 USGS = "usgs_earthquake"

@@ -46,14 +46,14 @@ def test_a_cleanup_before_the_ledger_is_found(make_lab: Callable[..., Lab]) -> N
 @pytest.mark.parametrize("kit", ["ph_news", "usgs_earthquake"])
 def test_a_dropped_order_rule_is_found(kit: str, make_lab: Callable[..., Lab]) -> None:
     lab = replace(make_lab(kit=kit, size=30), planted="no order")
-    verdicts = merging.verdicts
+    judged = merging.judged
     PLANTS["no order"]()
     try:
         with pytest.raises(AssertionError) as found:
             older_after_newer(lab)
         assert "assert_equals_truth" in [entry.name for entry in found.traceback]
     finally:
-        merging.verdicts = verdicts
+        merging.judged = judged
 
 
 @pytest.mark.parametrize("kit", ["usgs_earthquake", "finance"])
