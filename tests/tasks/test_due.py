@@ -12,6 +12,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
+from core.sql import literal
 from core.version import code_version
 from flows.elt import is_on_schedule
 from sources.finance import TABLE
@@ -204,6 +205,39 @@ def test_a_schedule_builds_for_a_new_batch_as_often_as_the_source_says(
         built(lab, now(lab), now(lab), **then)
     wanted = due_build(lab.platform, "finance", on_schedule=on_schedule)
     assert (wanted is not None) == is_due
+
+
+@pytest.mark.timeout(600)
+def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
+    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By what the loader wrote to the ledger: new, revised, moved and deleted events."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lab = make_lab(size=60)
+    lab.run()
+    assert lab.build()
+    # The build is over; by the ledger's clock that is sure only some minutes later.
+    hour = "INTERVAL 1 HOUR"
+    lab.query(f"UPDATE {{raw}}._builds SET asked_at = TIMESTAMP_SUB(asked_at, {hour}) WHERE TRUE")
+    lab.control("advance")
+    lab.run()
+    wanted = due_build(lab.platform, "usgs_earthquake")
+    assert wanted and wanted.window and wanted.window.earliest < wanted.window.latest
+    assert lab.build()
+    columns = "event_id, magnitude, place, is_deleted, occurred_at, inserted_at"
+    mart = (
+        f"SELECT {columns} FROM {lab.platform.warehouse.raw_dataset}_silver.earthquake_events "
+        "WHERE occurred_at IS NULL OR occurred_at IS NOT NULL"
+    )
+    events = "{raw}.usgs_earthquake__events"
+    raw = f"SELECT id, mag, place, _is_deleted, time, _inserted_at FROM {events}"
+    assert lab.query(f"SELECT * FROM ({raw}) EXCEPT DISTINCT SELECT * FROM ({mart})") == []
+    counts = lab.query(f"SELECT (SELECT COUNT(*) FROM ({mart})) - COUNT(*) AS more FROM ({raw})")
+    assert counts == [{"more": 0}]
+    (written,) = lab.query(
+        f"SELECT COUNT(*) AS n FROM {events} WHERE _inserted_at > {literal(wanted.window.after)}"
+    )
+    assert 0 < written["n"] < len(lab.rows())
 
 
 @pytest.mark.parametrize("is_scheduled", [True, False])
