@@ -32,6 +32,7 @@ def reserve_script(
     # The emulator multiplies small numbers in 32 bits, and takes DIV for an operator: casts and
     # inner parentheses do nothing on BigQuery.
     budget = f"CAST({per_month} AS INT64)"
+    # A repetition may come after midnight, so the day before the month is looked through, too.
     of_this = f"reservation_id = {literal(reservation_id)}"
     return f"""\
 DECLARE reserved_at, month_at, month_end_at, next_at TIMESTAMP;
@@ -46,7 +47,6 @@ SET month_at = TIMESTAMP_TRUNC(reserved_at, MONTH);
 SET month_end_at = TIMESTAMP(DATE_ADD(DATE(month_at), INTERVAL 1 MONTH));
 SET month_seconds = TIMESTAMP_DIFF(month_end_at, month_at, SECOND);
 SET elapsed_seconds = TIMESTAMP_DIFF(reserved_at, month_at, SECOND);
--- A repetition may come after midnight.
 SET asked = (
     SELECT CONCAT(
         CAST(COALESCE(SUM(r.spent), 0) AS STRING), ',', CAST(COALESCE(MAX(r.granted), -1) AS STRING)

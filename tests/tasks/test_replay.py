@@ -255,7 +255,7 @@ def trace(kit: str, env: tuple[tuple[str, str], ...]) -> list[Event]:
 
 KILLED = ["nyc_fhv", "finance"]
 # Its own steps, and those of the ordinary course; with the batches kept, nothing is cleaned up.
-OF_A_REPLAY = ("replay.", "commit.", "load.", "cleanup.list", "cleanup.read_ledger")
+OF_A_REPLAY = ("replay.", "commit.", "load.", "cleanup.list")
 POINTS: list[Event] = sorted(
     (name, phase)
     for name in steps_in_code() - {"cleanup.list_staging"}
