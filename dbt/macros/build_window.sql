@@ -1,6 +1,6 @@
-{#- The window of a build that the platform runs (tasks/due.py): what the ledger tells of the batches
-    that it has to take in, as SQL literals. None in a full refresh, when dbt is run by hand, and
-    where the ledger does not know.
+{#- The window of a build that the platform runs (tasks/due.py): what the ledger tells of the
+    batches that it has to take in, as SQL literals. None in a full refresh, when dbt is run by
+    hand, and where the ledger does not know.
       after, until when they were applied, which is inserted_at of their rows; the first excluded
       from, to     where their rows lie and lay, by the time by which the raw table is partitioned -#}
 {% macro build_window() -%}
