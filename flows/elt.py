@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Completed, get_state_exception
 
 from blocks.platform import load_blocks
@@ -55,7 +56,7 @@ def elt(
         failures.append(cast(BaseException, get_state_exception(loaded)))
     try:
         # Also after a failed load: what is good of it is in, and an earlier run may have died here.
-        if due := due_build(platform, name):
+        if due := due_build(platform, name, on_schedule=is_on_schedule()):
             built = describe(run_build(platform, blocks, name, due))
     except BuildFailed as failed:
         failures.append(failed)
@@ -65,6 +66,12 @@ def elt(
         causes = [f"{type(failure).__name__}: {failure}" for failure in failures]
         raise EltFailed("; ".join(causes)) from failures[0]
     return Completed(message=f"{loaded.message}; {built}")
+
+
+def is_on_schedule() -> bool:
+    """Whether a schedule started this run; if not, somebody waits for the marts."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
 
 
 def load_source(

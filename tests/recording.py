@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from core import ledger
 from core.schema import META, REJECTS, STAGED, Column, Table
 from tasks.build import PROJECT_DIR, environment
-from tasks.due import dbt_environment, due_build
+from tasks.due import BuildWindow, dbt_environment, due_build, window_environment
 from tests.googlesql import Analyser, Refused, Statement, created_name, type_name
 from tests.lab import KITS, Lab
 
@@ -30,6 +31,7 @@ REMEMBERING = (
     *("--select", "+earthquake_events", "+weather_hours"),
     *("+earthquake_magnitude_history", "+fhv_license_history"),
 )
+EVERY_TIME = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 FENCE = (("source", "STRING"), ("batch_id", "STRING"), ("fenced_at", "TIMESTAMP"))
 SNAPSHOT_COLUMNS = (
     ("dbt_scd_id", "STRING"),
@@ -137,18 +139,28 @@ def record(env: dict[str, str], directory: Path) -> Recording:
         lab.run()
     dbt = Dbt(labs["finance"], directory)
     dbt.invoke("build", *REMEMBERING, "--exclude-resource-type", "test", "unit_test")
+    built_at = last_applied_at(labs["finance"])
     for kit, lab in labs.items():
         lab.control("advance")
         found.loads[kit] = jobs_of(lab)
         found.looks[kit] = jobs_of(lab)
+    # As a build of the platform does it. Constants bound what is read, whatever their values.
+    window = BuildWindow(built_at, last_applied_at(labs["finance"]), *EVERY_TIME)
     found.changes = dbt.invoke(
-        "build", *REMEMBERING, "--exclude-resource-type", "test", "unit_test", "seed"
+        *("build", *REMEMBERING, "--exclude-resource-type", "test", "unit_test", "seed"),
+        env=window_environment(window),
     )
     dbt.invoke("compile", "--full-refresh")
     found.manifest = json.loads((directory / "manifest.json").read_text())
     for name, columns in found.raw_tables().items():
         found.widths[name] = widths(labs["finance"], name, columns)
     return found
+
+
+def last_applied_at(lab: Lab) -> datetime:
+    """When the last batch of any source was applied, by BigQuery's clock."""
+    moment: datetime = lab.query("SELECT MAX(applied_at) AS moment FROM {raw}._loads")[0]["moment"]
+    return moment
 
 
 class Listening:
@@ -193,7 +205,9 @@ class Dbt:
     def __init__(self, lab: Lab, directory: Path) -> None:
         self.lab, self.directory = lab, directory
 
-    def invoke(self, command: str, *options: str) -> dict[str, list[str]]:
+    def invoke(
+        self, command: str, *options: str, env: Mapping[str, str] | None = None
+    ) -> dict[str, list[str]]:
         """Node to the statements that were sent for it."""
         from dbt.cli.main import dbtRunner
 
@@ -206,8 +220,8 @@ class Dbt:
         common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
         common += ["--target-path", str(self.directory), "--log-path", str(self.directory / "logs")]
         with (
-            dbt_environment(self.lab.blocks) as env,
-            environment(env | {"DBT_DATASET_PREFIX": PREFIX}),
+            dbt_environment(self.lab.blocks) as profile,
+            environment(profile | {"DBT_DATASET_PREFIX": PREFIX} | dict(env or {})),
         ):
             result = dbtRunner(callbacks=[listen]).invoke([command, *common, "--quiet", *options])
         assert result.success, result.exception or [

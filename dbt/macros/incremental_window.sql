@@ -6,9 +6,21 @@
       from, to                 the same, united with where rows of their keys stand in the model by
                                now: what of the model the merge may touch. A revised event time may
                                move a row to another partition.
-    With nothing new they are null literals, which match nothing. The columns scanned are
-    inserted_at, event_time and key. -#}
-{% macro incremental_window(source, event_time, key=none) -%}
+    In a build of the platform they are the build's own window, and nothing is asked. `event_time`
+    then lies up to `hours_before` hours before the time by which the raw table is partitioned.
+    Otherwise one query over inserted_at, event_time and key finds them; with nothing new they are
+    null literals, which match nothing. -#}
+{% macro incremental_window(source, event_time, key=none, hours_before=0) -%}
+    {%- set given = build_window() -%}
+    {%- if given -%}
+        {%- set earliest = 'timestamp_sub(' ~ given.from ~ ', interval ' ~ hours_before ~ ' hour)'
+            if hours_before else given.from -%}
+        {{ return({
+            'after': given.after, 'until': given.until,
+            'changed_from': earliest, 'changed_to': given.to,
+            'from': earliest, 'to': given.to,
+        }) }}
+    {%- endif -%}
     {%- set literal -%}
         coalesce(
                 format_timestamp("timestamp '%%Y-%%m-%%d %%H:%%M:%%E6S+00'", %s),
@@ -85,8 +97,8 @@
 
 
 {#- For `incremental_predicates`: the constant range of partitions that the merge may touch. -#}
-{% macro merge_range(source, event_time, key=none) -%}
-    {%- set window = incremental_window(source, event_time, key) -%}
+{% macro merge_range(source, event_time, key=none, hours_before=0) -%}
+    {%- set window = incremental_window(source, event_time, key, hours_before) -%}
     DBT_INTERNAL_DEST.{{ event_time }} between {{ window.from }} and {{ window.to }}
     or DBT_INTERNAL_DEST.{{ event_time }} is null
 {%- endmacro %}

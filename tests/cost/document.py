@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tasks.due import declared
 from tests.cost.month import BATCH_ROWS, BRANCHES, BUDGET, NEWS, ROWS, TOUCHED_MONTHS, Line, Model
 from tests.cost.pricing import FLOOR, GIB, MIB
 from tests.recording import Analysis, Recording
@@ -41,9 +42,11 @@ How often: the schedules of `prefect.yaml` in a month of 30 days.
 **Assumed**: rows after a year ({_listed(ROWS)}); rows of a batch ({_listed(BATCH_ROWS)}, else the
 whole list); the share of runs that find news ({news}); the share of
 batches that take a rare branch of their script ({_branches()}); one build per
-load of news, one a day with every test; rows of a model as many as its grain allows, else as its
-largest parent has; texts as long as the stand-ins'. A backfill, a full refresh, a failed run and a
-person's own queries come on top, and so do flows that read the ledger or the catalog.
+load of news, or as seldom as the dbt source says ({_intervals()}), told by the
+ledger where the rows lie, one a day with every test; rows of a model as many as its grain allows,
+else as its largest parent has; texts as long as the stand-ins'. A backfill, a full refresh, a
+failed run and a person's own queries come on top, and so do flows that read the ledger or the
+catalog.
 
 {_month(lines[1])}
 
@@ -60,10 +63,10 @@ The same for the whole month, GiB:
 After a year most of it is the {FLOOR // MIB} MiB of small tables: what is asked hourly of one costs
 {FLOOR * 720 / GIB:.0f} GiB a month for each statement that names it.
 
-A merge costs what its batch changed: constants bound it to the months of the rows. What grows with
-the table are the questions before it (where the batch's keys stand, what is new), over the key, its
-time and the time of writing; the tests of keys, over one column; and every model that is made anew
-as a whole, which [the marts](models.md) list.
+A merge costs what its batch changed: constants bound it, and what it reads of raw, to the months of
+the rows. What grows with the table is the loader's question where the batch's keys stand; the
+history of magnitudes, whose open periods may be of any age; the tests of keys, over one column; and
+every model that is made anew as a whole, which [the marts](models.md) list.
 """
 
 
@@ -78,6 +81,11 @@ def _verdict(month: float) -> str:
 
 def _branches() -> str:
     return ", ".join(f"`{condition}` {share:g}" for condition, share in BRANCHES.items())
+
+
+def _intervals() -> str:
+    every = {source: declared(source).get("build_every_hours") for source in NEWS}
+    return ", ".join(f"{source} every {hours} h" for source, hours in every.items() if hours)
 
 
 def _listed(numbers: dict[str, int]) -> str:

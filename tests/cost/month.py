@@ -17,7 +17,8 @@ import yaml
 from prefect.server.schemas.schedules import CronSchedule
 
 from core import ledger
-from tasks.build import DAILY_TESTS
+from tasks.build import EVERY_BUILD
+from tasks.due import declared
 from tests.cost.pricing import Sized, Warehouse, width_of
 from tests.googlesql import created_name, read_script, type_name
 from tests.recording import FENCE, Analysis, Job, Recording
@@ -264,7 +265,8 @@ class Model:
                     *self.jobs(source, self.recording.looks[source]),
                     runs - news,
                 )
-                builds = max(news, float(DAYS))
+                # What a schedule starts builds as often as the source says.
+                builds = max(news / declared(source).get("build_every_hours", 1), float(DAYS))
             yield Line(
                 source, "build, tests of keys", *self.build(source, whole=False), builds - DAYS
             )
@@ -272,12 +274,8 @@ class Model:
 
 
 def is_daily(node: dict[str, Any]) -> bool:
-    """Whether a node is a test that the builds in between leave out: DAILY_TESTS of tasks/build."""
-    if node["resource_type"] != "test":
-        return False
-    metadata = node.get("test_metadata")
-    in_staging = node["original_file_path"].startswith("models/staging/")
-    return in_staging or not metadata or f"test_name:{metadata['name']}" in DAILY_TESTS
+    """Whether a node is a test that the builds in between leave out."""
+    return node["resource_type"] == "test" and EVERY_BUILD not in node["tags"]
 
 
 def runs_per_month() -> dict[str, int]:

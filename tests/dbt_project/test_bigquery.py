@@ -159,16 +159,11 @@ def test_what_is_merged_costs_what_changed_and_not_what_stands(
             continue
         merged.remove(node["name"])
         own = node["relation_name"].replace("`", "")
-        before, after = (
-            [billed for sql, billed in model.statements(node) if "merge into" in sql.lower()]
-            for model in (small, large)
-        )
-        assert before == after and len(before) == 1 and own in before[0], node["name"]
-        # Of the table as a whole no more is read than the key, its time and the time of writing.
-        table = large.warehouse.tables[own]
-        narrow = {*node["config"]["meta"]["grain"], *table.ranges, "inserted_at"}
-        for _, billed in large.statements(node):
-            assert billed.get(own, 0) <= max(FLOOR, table.bytes_of(narrow, False)), node["name"]
+        before, after = (model.statements(node) for model in (small, large))
+        # Nor is anything asked of raw or of the table before.
+        assert before == after, node["name"]
+        (merge,) = [billed for sql, billed in before if "merge into" in sql.lower()]
+        assert own in merge, node["name"]
     assert not merged
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.build import DAILY_TESTS, PROJECT_DIR
+from tasks.build import PROJECT_DIR, command
 from tasks.due import follows_calendar
 from tests.cost.month import is_daily
 from tests.dbt_project.conftest import RunDbt
@@ -188,27 +189,52 @@ def test_no_private_layer_reads_gold(manifest: dict[str, Any]) -> None:
             assert "gold" not in {layer.get(parent) for parent in parents}, name
 
 
-def test_between_whole_suites_the_keys_of_silver_and_gold_are_tested(
+def may_stand_twice(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is merged or snapshotted, and the tables of silver that are made straight of staging."""
+    nodes = manifest["nodes"]
+
+    def made_of(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for parent in node["depends_on"].get("nodes", []):
+            if parent in nodes:
+                yield nodes[parent]
+                if nodes[parent]["config"]["materialized"] == "view":
+                    yield from made_of(nodes[parent])
+
+    for node in nodes.values():
+        kind = node["config"]["materialized"]
+        schemas = {parent["config"]["schema"] for parent in made_of(node)}
+        if kind in ("incremental", "snapshot") or (
+            (kind, node["config"]["schema"]) == ("table", "silver") and "staging" in schemas
+        ):
+            yield node
+
+
+def test_every_build_tests_the_keys_of_what_could_come_to_stand_twice(
     manifest: dict[str, Any], run_dbt: RunDbt
 ) -> None:
-    """dbt's own selection; what is not named as daily runs every time."""
-    result, _ = run_dbt(
-        "ls", "--resource-type", "test", "--output", "name", "--exclude", *DAILY_TESTS
-    )
-    assert result.success
-    keys = {
-        node["name"]
-        for node in manifest["nodes"].values()
-        if node["resource_type"] == "test"
-        and node.get("test_metadata")
-        and unique_columns(node)
-        and not node["original_file_path"].startswith("models/staging/")
+    """dbt's own selection. All else is made of these, and is tested once a day."""
+    keyed = {
+        test["name"]
+        for node in may_stand_twice(manifest)
+        for test in data_tests_of(manifest, node["unique_id"])
+        if unique_columns(test) == node["config"]["meta"]["grain"]
     }
-    assert len(keys) > 40
-    assert set(result.result) == keys
+    assert len(keyed) == len(list(may_stand_twice(manifest))) > 6
+    selections = [
+        command([f"@source:{source}"], "keys", full_refresh=False)[1:]
+        for source in sources_of(manifest)
+    ]
+    selected = []
+    for selection in selections:
+        result, _ = run_dbt("ls", *selection, "--output", "name")
+        assert result.success
+        selected += result.result
+    built = [node for node in manifest["nodes"].values() if node["resource_type"] != "test"]
+    assert len(built) > 50
+    assert sorted(selected) == sorted({*keyed, *(node["name"] for node in built)})
     # The price of a month goes by the same.
     tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
-    assert {node["name"] for node in tests if not is_daily(node)} == keys
+    assert {node["name"] for node in tests if not is_daily(node)} == keyed
 
 
 def test_nothing_is_deprecated(parsed: list[Any]) -> None:

@@ -6,21 +6,29 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 
+from core.sql import literal
 from core.version import code_version
+from flows.elt import is_on_schedule
 from sources.finance import TABLE
 from tasks import due
 from tasks.build import BuildResult, NodeFailure
 from tasks.due import (
+    BuildWindow,
     Due,
     build_to_continue,
+    declared,
     due_build,
     follows_calendar,
     operations_due,
     record_build,
     run_build,
+    window_environment,
 )
 from tests.lab import Lab
 
@@ -40,9 +48,9 @@ def now(lab: Lab) -> datetime:
     return moment
 
 
-def apply_batch(lab: Lab, source: str = "finance", state: str = "applied") -> datetime:
+def apply_batch(lab: Lab, source: str = "finance", state: str = "applied", **line: Any) -> datetime:
     """A batch is applied, by BigQuery's clock."""
-    line = {"batch_id": "b", "source": source, "state": state, "applied_at": "now"}
+    line = {"batch_id": "b", "source": source, "state": state, "applied_at": "now"} | line
     lab.platform.warehouse.insert_line("_loads", line, source)
     sql = f"SELECT MAX(applied_at) AS applied_at FROM {{raw}}._loads WHERE source = '{source}'"
     applied_at: datetime = lab.query(sql)[0]["applied_at"]
@@ -100,6 +108,165 @@ def test_increments_do_not_do_for_other_code_nor_after_an_undo(lab: Lab) -> None
     assert (first.full_refresh, second.full_refresh, third.full_refresh) == (True, False, True)
     built(lab, undone_at, now(lab))
     assert due_build(lab.platform, "finance") is None
+
+
+def touched(first_day: int, last_day: int) -> dict[str, Any]:
+    """Columns of a ledger line whose batch touched these days of a March."""
+    return {
+        "touched_from": datetime(2026, 3, first_day, tzinfo=UTC),
+        "touched_to": datetime(2026, 3, last_day, tzinfo=UTC),
+    }
+
+
+def test_a_build_is_told_where_the_rows_of_all_waiting_batches_lie(lab: Lab) -> None:
+    hour_ago = now(lab) - timedelta(hours=1)
+    covered = apply_batch(lab, applied_at=hour_ago, **touched(1, 2))
+    first = due_build(lab.platform, "finance")
+    assert first and first.full_refresh and first.window is None
+    built(lab, covered, hour_ago)
+    apply_batch(lab, **touched(20, 21))
+    until = apply_batch(lab, **touched(11, 12))
+    # What is not of this source, or of no batch, tells nothing.
+    apply_batch(lab, source="openweather", **touched(30, 31))
+    apply_batch(lab, state="looked")
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.window == BuildWindow(
+        covered, until, datetime(2026, 3, 11, tzinfo=UTC), datetime(2026, 3, 21, tzinfo=UTC)
+    )
+    # A build that failed has covered nothing: the next one, or its continuation, is told the same.
+    built(lab, until, now(lab), state="failed")
+    again = due_build(lab.platform, "finance")
+    assert again and again.window == wanted.window
+    # One batch that does not tell: the models ask their tables.
+    apply_batch(lab)
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.window is None and not wanted.full_refresh
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+def test_a_batch_applied_while_a_build_ran_has_the_models_ask_their_tables(
+    lab: Lab, state: str
+) -> None:
+    """The build may have passed over rows that the batch wrote, where none of the lines tells."""
+    start = now(lab) - timedelta(hours=4)
+    covered = apply_batch(lab, applied_at=start, **touched(1, 2))
+    built(lab, covered, start)
+    second = apply_batch(lab, applied_at=start + timedelta(hours=1), **touched(3, 4))
+    minutes: dict[str, Any] = {"started_at": start, "ended_at": start + timedelta(minutes=20)}
+    built(lab, second, second, state=state, **minutes)
+    apply_batch(lab, applied_at=second + timedelta(minutes=19), **touched(5, 6))
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.window is None and not wanted.full_refresh
+    third = now(lab) - timedelta(hours=2)
+    built(lab, third, third)
+    fourth = apply_batch(lab, **touched(7, 8))
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.window
+    assert (wanted.window.after, wanted.window.until) == (third, fourth)
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "on_schedule", "build", "batch", "then", "is_due"),
+    [
+        (1, True, {}, "applied", {}, False),
+        (2, True, {}, "applied", {}, True),
+        (1, False, {}, "applied", {}, True),
+        (1, True, {}, "undone", {}, True),
+        (1, True, {"code_version": "another"}, "applied", {}, True),
+        (1, True, {"suite": "keys"}, "applied", {}, True),
+        (1, True, {}, "applied", {"state": "failed"}, True),
+        (1, True, {}, "applied", {"state": "failed", "code_version": "another"}, False),
+    ],
+    ids=[
+        *("too early", "not too early", "a person's run", "an undo", "other code"),
+        *("not every test today", "a failed build", "a failed build of other code"),
+    ],
+)
+def test_a_schedule_builds_for_a_new_batch_as_often_as_the_source_says(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    hours_ago: int,
+    on_schedule: bool,
+    build: dict[str, Any],
+    batch: str,
+    then: dict[str, Any],
+    is_due: bool,
+) -> None:
+    """Whatever else makes a build due makes it due at once, and so does a person's run."""
+    monkeypatch.setattr(due, "declared", lambda source: {"build_every_hours": 2})
+    # A place where it is about noon, so that all of it is of one day.
+    hour = due.clock_hour(now(lab))
+    monkeypatch.setattr(due, "DAY_OF", f"Etc/GMT{hour.hour - 12:+d}")
+    # At the end of an hour, to which the minutes do not matter.
+    at = hour - timedelta(hours=hours_ago) + timedelta(minutes=59)
+    built(lab, apply_batch(lab, applied_at=at - timedelta(minutes=1)), at, **build)
+    apply_batch(lab, state=batch)
+    if then:
+        built(lab, now(lab), now(lab), **then)
+    wanted = due_build(lab.platform, "finance", on_schedule=on_schedule)
+    assert (wanted is not None) == is_due
+
+
+@pytest.mark.timeout(600)
+def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
+    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By what the loader wrote to the ledger: new, revised, moved and deleted events."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lab = make_lab(size=60)
+    lab.run()
+    assert lab.build()
+    # The build is over; by the ledger's clock that is sure only some minutes later.
+    hour = "INTERVAL 1 HOUR"
+    lab.query(f"UPDATE {{raw}}._builds SET asked_at = TIMESTAMP_SUB(asked_at, {hour}) WHERE TRUE")
+    lab.control("advance")
+    lab.run()
+    wanted = due_build(lab.platform, "usgs_earthquake")
+    assert wanted and wanted.window and wanted.window.earliest < wanted.window.latest
+    assert lab.build()
+    columns = "event_id, magnitude, place, is_deleted, occurred_at, inserted_at"
+    mart = (
+        f"SELECT {columns} FROM {lab.platform.warehouse.raw_dataset}_silver.earthquake_events "
+        "WHERE occurred_at IS NULL OR occurred_at IS NOT NULL"
+    )
+    events = "{raw}.usgs_earthquake__events"
+    raw = f"SELECT id, mag, place, _is_deleted, time, _inserted_at FROM {events}"
+    assert lab.query(f"SELECT * FROM ({raw}) EXCEPT DISTINCT SELECT * FROM ({mart})") == []
+    counts = lab.query(f"SELECT (SELECT COUNT(*) FROM ({mart})) - COUNT(*) AS more FROM ({raw})")
+    assert counts == [{"more": 0}]
+    (written,) = lab.query(
+        f"SELECT COUNT(*) AS n FROM {events} WHERE _inserted_at > {literal(wanted.window.after)}"
+    )
+    assert 0 < written["n"] < len(lab.rows())
+
+
+@pytest.mark.parametrize("is_scheduled", [True, False])
+def test_a_run_is_on_schedule_when_prefects_scheduler_made_it(is_scheduled: bool) -> None:
+    run = FlowRun(flow_id=uuid4(), auto_scheduled=is_scheduled)
+    fields: dict[str, Any] = {"flow_run": run}
+    with FlowRunContext.model_construct(None, **fields):
+        assert is_on_schedule() is is_scheduled
+    assert not is_on_schedule()
+
+
+def test_the_sources_say_how_often_they_are_built() -> None:
+    said = {
+        name: declared(name).get("build_every_hours") for name in ("usgs_earthquake", "finance")
+    }
+    assert said == {"usgs_earthquake": 2, "finance": None}
+    assert declared("no_such_source") == {}
+
+
+def test_dbt_gets_a_window_as_literals_and_empty_variables_without_one() -> None:
+    at = datetime(2026, 3, 1, 12, 30, 0, 5, tzinfo=UTC)
+    window = BuildWindow(at, at + timedelta(hours=1), at - timedelta(days=1), at)
+    assert window_environment(window) == {
+        "DBT_WINDOW_AFTER": "TIMESTAMP '2026-03-01 12:30:00.000005+00:00'",
+        "DBT_WINDOW_UNTIL": "TIMESTAMP '2026-03-01 13:30:00.000005+00:00'",
+        "DBT_WINDOW_FROM": "TIMESTAMP '2026-02-28 12:30:00.000005+00:00'",
+        "DBT_WINDOW_TO": "TIMESTAMP '2026-03-01 12:30:00.000005+00:00'",
+    }
+    assert set(window_environment(None).values()) == {""}
 
 
 def test_what_follows_the_calendar_is_due_once_per_manila_day(lab: Lab) -> None:

@@ -9,14 +9,16 @@
         cluster_by=['location'],
         require_partition_filter=true,
         incremental_predicates=[
-            "{{ merge_range(ref('weather_observations'), 'hour_started_at') }}",
+            "{{ merge_range(ref('weather_observations'), 'hour_started_at', hours_before=1) }}",
         ],
         on_schema_change='fail',
     )
 }}
 
 {%- if is_incremental() %}
-    {%- set window = incremental_window(ref('weather_observations'), 'hour_started_at') %}
+    {%- set window = incremental_window(
+        ref('weather_observations'), 'hour_started_at', hours_before=1
+    ) %}
 {%- endif %}
 
 with
