@@ -21,6 +21,7 @@ from tasks.build import PROJECT_DIR
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 
+pytestmark = pytest.mark.slow
 EVENTS, OBSERVATIONS = usgs_earthquake.TABLE, openweather.TABLE
 BATCHES = int(os.environ.get("MART_BATCHES", "4"))
 SEED = int(os.environ.get("MART_SEED", "6"))
