@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test matrix soak lint bench cost test-cloud test-deploy lock clean
+.PHONY: help install demo down status test test-slow matrix soak lint bench cost test-cloud test-deploy lock clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
 	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
 	@echo "make down        stop everything that demo started"
-	@echo "make test        lint, types and the whole suite"
+	@echo "make test        lint, types and the suite, on two cores in a quarter of an hour"
+	@echo "make test-slow   the same for more sources, places and orders (.ci/run runs both)"
 	@echo "make matrix      every fault at every place of every source (docs/reliability.md)"
 	@echo "make soak        random changes, runs, kills and faults: SEEDS=20 MINUTES=20"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
@@ -52,11 +53,16 @@ status: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 dbt
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt & \
+		$(BIN)/mypy; types=$$?; wait $$! && exit $$types
+
+SUITE := $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=15
 
 test: lint
-	$(BIN)/pytest -m "not cloud and not matrix" -n 3 --dist loadscope --no-loadscope-reorder
+	$(SUITE) -m "not cloud and not matrix and not slow"
+
+test-slow: install
+	$(SUITE) -m "slow and not cloud and not matrix"
 
 matrix: install
 	$(BIN)/pytest -m matrix -n 2 --dist loadscope

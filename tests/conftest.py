@@ -22,12 +22,23 @@ from tests.reliability.proxy import VARIABLES, Proxies, proxies
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 
+# The longest, and what the others are done beside, in this order.
+FIRST = (
+    *("deploy/test_alerts_matrix", "flows/test_end_to_end", "dbt_project/test_bigquery"),
+    *("dbt_project/test_incremental", "deploy/test_reap", "tasks/test_load", "tasks/test_undo"),
+    *("dbt_project/", "reliability/test_kill"),
+)
+
+
 class ByModule(LoadScopeScheduling):
-    """A module stays on one worker. Tests of reliability, whose labs are their own, go to any."""
+    """A module stays on one worker. Of those of reliability, whose labs are their own, the cases of
+    one source do: what an undisturbed run of it passes is found out once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        return nodeid if module.startswith("tests/reliability/") else module
+        module, _, test = nodeid.partition("::")
+        if not module.startswith("tests/reliability/"):
+            return module
+        return f"{module}[{test.partition('[')[2].partition('-')[0]}"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
@@ -36,8 +47,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest module first, so that the others are done beside it."""
-    items.sort(key=lambda item: "test_end_to_end" not in item.nodeid)
+    """The longest modules first, so that the others are done beside them."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(f"tests/{name}") for name in FIRST])
 
 
 @pytest.fixture(scope="session")

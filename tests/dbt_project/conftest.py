@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.error import URLError
 
 import pytest
@@ -23,7 +23,7 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from tasks.build import PROJECT_DIR, environment
+from tasks.build import PROJECT_DIR, environment, one_login
 
 PROJECT = "dbt-tests"
 # The spatial extension comes from its wheel; DuckDB itself would download it.
@@ -72,9 +72,12 @@ def _is_ready(address: str) -> bool:
 
 
 class TokenEndpoint(BaseHTTPRequestHandler):
-    """Gives a token for anything posted, and refuses to be a proxy."""
+    """Gives a token for anything posted, counts them, and refuses to be a proxy."""
+
+    given: ClassVar[int] = 0
 
     def do_POST(self) -> None:
+        TokenEndpoint.given += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         token = {"access_token": "x", "expires_in": 3599, "token_type": "Bearer"}
         body = json.dumps(token).encode()
@@ -169,7 +172,7 @@ def run_dbt(dbt_env: dict[str, str], target_path: Path) -> RunDbt:
         events: list[Any] = []
         common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
         common += ["--target-path", str(target_path), "--log-path", str(target_path / "logs")]
-        with environment(dbt_env | variables):
+        with environment(dbt_env | variables), one_login():
             # Of an option that is given twice dbt takes the last.
             result = dbtRunner(callbacks=[events.append]).invoke(
                 [command, *common, "--quiet", *options]

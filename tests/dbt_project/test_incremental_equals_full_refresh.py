@@ -23,7 +23,7 @@ from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 
 # Five builds for each batch.
-pytestmark = pytest.mark.timeout(1_200)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 EVENTS, OBSERVATIONS = usgs_earthquake.TABLE, openweather.TABLE
 BATCHES = int(os.environ.get("MART_BATCHES", "4"))

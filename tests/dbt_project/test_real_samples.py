@@ -18,6 +18,7 @@ from tasks.build import BuildResult, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query
 
+pytestmark = pytest.mark.slow
 RAW, PREFIX = "real_raw", "real_"
 READ_AT = datetime(2026, 2, 19, 21, tzinfo=UTC)
 STAMP = {"_batch_id": "20260219T210000000000_00000001", "_inserted_at": READ_AT}

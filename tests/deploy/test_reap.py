@@ -302,6 +302,7 @@ def test_flow_runs_worker_and_server_killed_together(
         until("its task run", partial(client.read_task_runs, flow_run_filter=of_called))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_run_that_outlived_its_killed_worker_is_stopped_before_it_is_reaped(
     stack: Stack, client: SyncPrefectClient, tmp_path: Path
@@ -324,6 +325,7 @@ def test_a_run_that_outlived_its_killed_worker_is_stopped_before_it_is_reaped(
     assert message != MESSAGE, "it could not report itself"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_worker_is_restarted_when_the_variables_it_hands_on_have_changed(stack: Stack) -> None:
     stack.up(["prefect", "worker"])

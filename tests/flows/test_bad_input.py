@@ -12,6 +12,7 @@ from core.errors import CountMismatch, SourceError, TooManyRejects
 from tasks import http as http_module
 from tasks.report import report
 from tests.lab import Lab
+from tests.reliability.matrix import crossed, or_slow
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,7 @@ def test_too_many_rejects_fail_the_run_after_the_good_rows_are_loaded(lab: Lab) 
 BROKEN = ["malformed", "truncate", "html", "empty", "drop"]
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", or_slow(lambda kind: kind == "truncate", crossed(BROKEN)))
 def test_a_broken_answer_in_the_middle_leaves_no_half_table(
     make_lab: Callable[..., Lab], kind: str
 ) -> None:

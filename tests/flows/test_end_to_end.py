@@ -87,8 +87,18 @@ def ask(stack: Stack, what: str, body: Any) -> list[dict[str, Any]]:
     return list(answer.json())
 
 
-def test_the_first_demo_loads_and_builds(stack: Stack, platforms: list[Lab]) -> None:
-    done = demo(stack)
+@pytest.fixture(scope="module")
+def first_demo(stack: Stack, platforms: list[Lab]) -> subprocess.CompletedProcess[str]:
+    """Every source's first request fails, so that what a failure tells is told."""
+    for lab in platforms:
+        lab.control("faults", [{"kind": "status", "status": 503, "times": 1}])
+    return demo(stack)
+
+
+def test_the_first_demo_loads_and_builds(
+    first_demo: subprocess.CompletedProcess[str], platforms: list[Lab]
+) -> None:
+    done = first_demo
     assert done.returncode == 0, done.stdout + done.stderr
     for lab in platforms:
         state, extracted, written, rejected, nodes, _ = table_row(done.stdout, name_of(lab))
@@ -99,13 +109,11 @@ def test_the_first_demo_loads_and_builds(stack: Stack, platforms: list[Lab]) -> 
 
 
 @pytest.fixture(scope="module")
-def second_demo(stack: Stack, platforms: list[Lab]) -> subprocess.CompletedProcess[str]:
-    """Every source's first request fails, so that what a failure tells is told."""
-    for lab in platforms:
-        lab.control("faults", [{"kind": "status", "status": 503, "times": 1}])
+def second_demo(first_demo: object, stack: Stack) -> subprocess.CompletedProcess[str]:
     return demo(stack)
 
 
+@pytest.mark.slow
 def test_the_second_demo_brings_what_changed(
     second_demo: subprocess.CompletedProcess[str], platforms: list[Lab], platform: Lab
 ) -> None:
@@ -123,11 +131,11 @@ def test_the_second_demo_brings_what_changed(
 
 
 def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
-    second_demo: subprocess.CompletedProcess[str], stack: Stack, platforms: list[Lab]
+    first_demo: subprocess.CompletedProcess[str], stack: Stack, platforms: list[Lab]
 ) -> None:
     for lab in platforms:
         assert any(entry["fault"] for entry in lab.look("control/requests"))
-    done = second_demo
+    done = first_demo
     env = stack.env()
     account = json.loads((stack.directory / "service-account.json").read_text())
     secrets = [
@@ -163,7 +171,10 @@ def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
         assert found([planted], {**told, "log": b"x" + form + b"y"}) == ["log"]
 
 
-def test_the_third_demo_finds_nothing_new(stack: Stack, platforms: list[Lab]) -> None:
+@pytest.mark.slow
+def test_the_third_demo_finds_nothing_new(
+    second_demo: object, stack: Stack, platforms: list[Lab]
+) -> None:
     """Nothing but the weather, whose stand-in's clock may have passed another ten minutes."""
     quiet = [lab for lab in platforms if lab.kit != "openweather"]
     before = [lab.rows() for lab in quiet]
@@ -178,7 +189,10 @@ def test_the_third_demo_finds_nothing_new(stack: Stack, platforms: list[Lab]) ->
     assert {line["state"] for line in added if line["source"] != "openweather"} == {"looked"}
 
 
-def test_every_deployment_runs_from_the_command_line(stack: Stack, platforms: list[Lab]) -> None:
+@pytest.mark.slow
+def test_every_deployment_runs_from_the_command_line(
+    first_demo: object, stack: Stack, platforms: list[Lab]
+) -> None:
     """Each ends Completed on the worker, as the sources' have in the demos.
 
     One after another: on SQLite the server answers 503 when all are asked for at once.
@@ -213,7 +227,7 @@ def test_every_deployment_runs_from_the_command_line(stack: Stack, platforms: li
     assert "not built yet" not in catalog["description"]
 
 
-def test_a_run_explains_itself(stack: Stack) -> None:
+def test_a_run_explains_itself(first_demo: object, stack: Stack) -> None:
     runs = ask(stack, "flow_runs", {"sort": "START_TIME_ASC"})
     names = {run["name"] for run in runs if run["state"]["name"] == "Completed"}
     assert {"elt usgs-earthquake, what changed", "usgs-earthquake, what changed"} <= names
@@ -230,8 +244,9 @@ def test_a_run_explains_itself(stack: Stack) -> None:
         assert any(part in artifact["data"] for artifact in artifacts)
 
 
+@pytest.mark.slow
 def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
-    stack: Stack, platform: Lab
+    second_demo: object, stack: Stack, platform: Lab
 ) -> None:
     id_ = min(
         id_ for (id_,), row in platform.rows().items() if row["time"] and row["time"].year < 1970
@@ -288,7 +303,7 @@ def found(secrets: list[str], told: dict[str, bytes]) -> list[str]:
 
 
 def test_registering_and_deploying_again_changes_nothing_but_what_is_not_in_the_file(
-    stack: Stack,
+    first_demo: object, stack: Stack
 ) -> None:
     """A paused schedule stays paused; a deployment and a schedule that nobody declared are gone."""
     env = {**isolated(os.environ), **stack.env()}
@@ -334,7 +349,9 @@ def test_registering_and_deploying_again_changes_nothing_but_what_is_not_in_the_
     assert paused == [False]
 
 
-def test_a_block_that_is_not_saved_is_told_from_one_that_is(stack: Stack) -> None:
+def test_a_block_that_is_not_saved_is_told_from_one_that_is(
+    first_demo: object, stack: Stack
+) -> None:
     with temporary_settings({PREFECT_API_URL: stack.env()["PREFECT_API_URL"]}):
         saved = load_if_saved(S3Bucket, LANDING_S3)
         assert saved is not None

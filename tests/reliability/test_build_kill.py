@@ -49,6 +49,7 @@ def killed(lab: Lab, point: int | Event) -> list[Event]:
     return events
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_run_that_dies_before_inside_and_after_dbt_is_made_good(loaded: Lab) -> None:
     """One after another on one ledger: every run but the last dies, each further on."""

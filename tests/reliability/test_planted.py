@@ -15,6 +15,7 @@ import pytest
 from core import merging
 from tasks import http
 from tests.lab import Lab
+from tests.reliability.matrix import or_slow
 from tests.reliability.planted import PLANTS
 from tests.reliability.test_kill import kill_and_rerun
 from tests.reliability.test_races import older_after_newer
@@ -43,7 +44,9 @@ def test_a_cleanup_before_the_ledger_is_found(make_lab: Callable[..., Lab]) -> N
         lab.assert_equals_truth()
 
 
-@pytest.mark.parametrize("kit", ["ph_news", "usgs_earthquake"])
+@pytest.mark.parametrize(
+    "kit", or_slow(lambda kit: kit == "ph_news", [("ph_news",), ("usgs_earthquake",)])
+)
 def test_a_dropped_order_rule_is_found(kit: str, make_lab: Callable[..., Lab]) -> None:
     lab = replace(make_lab(kit=kit, size=30), planted="no order")
     judged = merging.judged
@@ -56,7 +59,9 @@ def test_a_dropped_order_rule_is_found(kit: str, make_lab: Callable[..., Lab]) -
         merging.judged = judged
 
 
-@pytest.mark.parametrize("kit", ["usgs_earthquake", "finance"])
+@pytest.mark.parametrize(
+    "kit", or_slow(lambda kit: kit == "finance", [("usgs_earthquake",), ("finance",)])
+)
 def test_a_401_that_is_repeated_is_found(
     kit: str, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:

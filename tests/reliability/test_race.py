@@ -53,7 +53,9 @@ def race(lab: Lab, died: Path) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("kit", "landing"),
-    only(lambda *run: run in (("usgs_earthquake", None), ("nyc_fhv", None)), RUNS),
+    only(
+        lambda *run: run == ("nyc_fhv", None), RUNS, lambda *run: run == ("usgs_earthquake", None)
+    ),
 )
 def test_ten_loaders_on_one_batch_of_which_one_dies(
     kit: str, landing: LandingName | None, make_lab: Callable[..., Lab], tmp_path: Path

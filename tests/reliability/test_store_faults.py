@@ -14,6 +14,7 @@ from core.errors import StoreFailed
 from tasks import landing, landing_s3, warehouse
 from tasks.report import report
 from tests.lab import KITS, Lab
+from tests.reliability.matrix import or_slow
 from tests.reliability.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store
 
 SIZE = 30
@@ -103,7 +104,14 @@ ALL_AT_ONCE: list[tuple[str, Store, LandingName, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kit", "store", "landing", "fault"), ALL_AT_ONCE)
+# In `make test` one fault of each store, and an answer of BigQuery's that is lost.
+FIRST = {("bigquery", "503"), ("bigquery", "answer lost"), ("gcs", "timeout"), ("s3", "503")}
+
+
+@pytest.mark.parametrize(
+    ("kit", "store", "landing", "fault"),
+    or_slow(lambda kit, store, _, fault: kit != "nyc_fhv" and (store, fault) in FIRST, ALL_AT_ONCE),
+)
 def test_a_fault_at_every_kind_of_call_is_recovered_within_the_run(
     kit: str,
     store: Store,
@@ -160,7 +168,7 @@ def test_a_fault_at_every_call_of_every_source_is_recovered_within_the_run(
 ABORTED = [(USGS, LANDING_GCS, 0), ("ph_news", LANDING_GCS, 0), ("ph_news", LANDING_GCS, 1)]
 
 
-@pytest.mark.parametrize(("kit", "landing", "skip"), ABORTED)
+@pytest.mark.parametrize(("kit", "landing", "skip"), or_slow(lambda *case: case[2] == 0, ABORTED))
 def test_a_transaction_that_is_aborted_is_tried_again(
     kit: str,
     landing: LandingName,
@@ -222,7 +230,10 @@ def lasting(lab: Lab, through: Proxies, store: Store, call: str, fault: str) -> 
 
 @pytest.mark.parametrize(
     ("kit", "store", "landing", "call", "fault"),
-    [*LASTING, *(pytest.param(*case, marks=pytest.mark.matrix) for case in EACH_LASTING)],
+    [
+        *or_slow(lambda kit, *_: kit in ("nyc_fhv", "openweather"), LASTING),
+        *(pytest.param(*case, marks=pytest.mark.matrix) for case in EACH_LASTING),
+    ],
 )
 def test_what_stays_broken_fails_the_run_and_the_next_makes_it_good(
     kit: str,

@@ -344,7 +344,9 @@ def test_an_unknown_part_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_up_stops_what_it_started(tmp_path: Path, number: signal.Signals) -> None:
     up = subprocess.Popen(
         sandbox("up", "--state", tmp_path, "--parts", "token,gcs,prefect"),

@@ -21,7 +21,7 @@ from tasks.platform import connect
 from tasks.replay import replay
 from tasks.report import report
 from tests.lab import KITS, Event, Lab
-from tests.reliability.matrix import crossed, only, some_kits
+from tests.reliability.matrix import crossed, only, or_slow, some_kits
 from tests.reliability.test_kill import PHASES, steps_in_code
 from tests.tasks.test_load import commit_batch, quake, values
 from tests.tasks.test_undo import applied, live, take_back
@@ -264,7 +264,7 @@ POINTS: list[Event] = sorted(
 )
 
 
-@pytest.mark.parametrize("kit", KILLED)
+@pytest.mark.parametrize("kit", or_slow(lambda kit: kit == KILLED[0], crossed(KILLED)))
 def test_every_point_of_a_replay_is_reached(kit: str, stack_env: dict[str, str]) -> None:
     assert len(POINTS) > 20
     assert set(trace(kit, tuple(stack_env.items()))) == set(POINTS)

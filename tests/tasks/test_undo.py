@@ -24,7 +24,7 @@ from tasks.load import load
 from tasks.report import Outcome
 from tasks.undo import undo
 from tests.lab import KITS, Event, Lab
-from tests.reliability.matrix import crossed, only, some_kits
+from tests.reliability.matrix import crossed, only, or_slow, some_kits
 from tests.reliability.test_kill import PHASES, steps_in_code
 from tests.tasks.test_load import commit_batch, quake, values
 
@@ -94,7 +94,10 @@ def test_the_table_is_exactly_what_it_was_and_the_next_run_brings_all_again(
     assert lab.run().lines[0].state == "looked"
 
 
-@pytest.mark.parametrize("kit", ["usgs_earthquake", "finance", "nyc_fhv"])
+@pytest.mark.parametrize(
+    "kit",
+    or_slow(lambda kit: kit == "nyc_fhv", [("usgs_earthquake",), ("finance",), ("nyc_fhv",)]),
+)
 def test_every_later_batch_is_undone_too_and_looks_count_no_more(
     kit: str, make_lab: Callable[..., Lab]
 ) -> None:
@@ -175,6 +178,7 @@ def test_rejects_are_kept_and_marts_are_due(bare: Lab) -> None:
     assert len(bare.query("SELECT * FROM {raw}._rejects")) == 1
 
 
+@pytest.mark.slow
 def test_marts_that_grow_forget_what_was_undone(
     make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -349,18 +353,23 @@ POINTS: list[Event] = sorted(
 )
 
 
-@pytest.mark.parametrize("kit", KILLED)
+@pytest.mark.parametrize("kit", or_slow(lambda kit: kit == KILLED[1], crossed(KILLED)))
 def test_every_point_of_an_undo_is_reached(kit: str, stack_env: dict[str, str]) -> None:
     assert len(POINTS) > 10
     assert sorted(trace(kit, tuple(stack_env.items()))) == POINTS
 
 
 def is_quick(kit: str, point: Event) -> bool:
-    """Where something lasting has happened, or is about to."""
-    return kit == KILLED[1] and point in (("undo.apply", "before"), ("undo.wait", "before"))
+    """Where something lasting has happened."""
+    return kit == KILLED[1] and point == ("undo.wait", "before")
 
 
-@pytest.mark.parametrize(("kit", "point"), only(is_quick, crossed(KILLED, POINTS)))
+def is_slow(kit: str, point: Event) -> bool:
+    """Where it is about to."""
+    return kit == KILLED[1] and point == ("undo.apply", "before")
+
+
+@pytest.mark.parametrize(("kit", "point"), only(is_quick, crossed(KILLED, POINTS), is_slow))
 def test_an_undo_killed_anywhere_is_made_good_by_repeating_it(
     kit: str, point: Event, make_lab: Callable[..., Lab]
 ) -> None:
