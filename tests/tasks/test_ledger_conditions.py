@@ -19,6 +19,7 @@ from tasks.ledger_conditions import (
     unloaded,
 )
 from tasks.load import load
+from tasks.replay import replay
 from tasks.run_report import read_ages, read_counted
 from tests.lab import Lab
 
@@ -100,3 +101,20 @@ def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
         f"VALUES ('{batch_id}', 'ph_news', 'applied', CURRENT_TIMESTAMP())"
     )
     assert parked(lab.platform.warehouse, NOW) == []
+
+
+def test_a_parked_batch_that_was_replayed_is_parked_no_more(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="ph_news", size=20, retention_days=7)
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    (name,) = (name for name in lab.objects() if name.endswith(".parquet"))
+    batch_id, whole = name.split("/")[-2], lab.platform.landing.get(name)
+    lab.platform.landing.put(name, b"no Parquet")
+    for _ in range(3):
+        assert load(lab.platform, TABLE).failures
+    (finding,) = parked(lab.platform.warehouse, NOW)
+    assert batch_id in finding.cause
+
+    lab.platform.landing.put(name, whole)
+    replay(lab.platform, TABLE, batch_id)
+    assert parked(lab.platform.warehouse, NOW) == []
+    assert len(lab.rows()) == 20
