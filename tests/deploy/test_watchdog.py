@@ -66,7 +66,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         stack.down()
 
 
-@pytest.mark.matrix
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(
     watched: Watched, tmp_path: Path
