@@ -44,7 +44,8 @@ SEND_SECONDS = 20.0
 LOCK_SECONDS = 60.0
 # Shorter than this, a value is a word and not a secret.
 SECRET_CHARACTERS = 6
-# What is secret in a mapping that is hidden whole; its other values are names and addresses.
+# What is secret in a service account's key file, which is hidden whole; its other values are names
+# and addresses.
 SECRET_NAME = re.compile(r"(?i)key|secret|passw|token$")
 
 
@@ -226,11 +227,10 @@ def saved_secrets(client: SyncPrefectClient) -> list[str]:
 def differing(clear: Any, hidden: Any) -> set[str]:
     """The texts that stand in `clear` and are obfuscated in `hidden`."""
     if isinstance(clear, dict):
-        if not isinstance(hidden, dict):  # hidden whole, as a service account's key file is
+        if clear.get("type") == "service_account":
             hidden = {name: value for name, value in clear.items() if not SECRET_NAME.search(name)}
-        return {
-            text for name, value in clear.items() for text in differing(value, hidden.get(name))
-        }
+        inner = hidden if isinstance(hidden, dict) else {}
+        return {text for name, value in clear.items() for text in differing(value, inner.get(name))}
     if isinstance(clear, list):
         inner_list = hidden if isinstance(hidden, list) else []
         in_order = zip(clear, [*inner_list, *[None] * len(clear)], strict=False)

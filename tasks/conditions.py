@@ -118,7 +118,7 @@ def waiting_runs(
                 kind="not-started",
                 scope="prefect",
                 title=f"{name} has not started",
-                cause=f"{len(runs)} run(s) due more than {alerts.not_started_minutes:.0f} minutes "
+                cause=f"{len(runs)} run(s) due more than {alerts.not_started_minutes:g} minutes "
                 f"ago; the first is {first.state_name}",
                 at=now,
                 source=source_of(first),
@@ -133,7 +133,7 @@ def waiting_runs(
                 key=f"running-long:{run.id}",
                 kind="running-long",
                 scope="prefect",
-                title=f"{names.of(run)} has been running for over {alerts.running_hours:.0f} h",
+                title=f"{names.of(run)} has been running for over {alerts.running_hours:g} h",
                 cause=f"{run.name} is {run.state_name} since {run.start_time:%Y-%m-%d %H:%M} UTC",
                 at=now,
                 source=source_of(run),

@@ -43,18 +43,28 @@ def ledger_findings(
 
 
 def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
-    """Batches that were given up and not brought back."""
+    """Batches that were given up and not brought back, by themselves or by a replay's copy."""
     final = ", ".join(literal(state) for state in FINAL_STATES if state != "parked")
     rows = warehouse.query(
         f"""
-        SELECT
-            source, batch_id, MAX(IF(state = 'parked', message, NULL)) AS message,
-            MAX(IF(state = 'parked', applied_at, NULL)) AS parked_at
-        FROM {warehouse.names.raw("_loads")}
-        WHERE applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {PARKED_DAYS} DAY)
-        GROUP BY source, batch_id
-        HAVING COUNTIF(state = 'parked') > 0 AND COUNTIF(state IN ({final})) = 0
-        ORDER BY source, batch_id
+        WITH lines AS (
+            SELECT source, batch_id, state, message FROM {warehouse.names.raw("_loads")}
+            WHERE applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {PARKED_DAYS} DAY)
+        )
+        SELECT parked.source, parked.batch_id, MAX(parked.message) AS message
+        FROM lines AS parked
+        LEFT JOIN lines AS done
+            ON
+                done.source = parked.source
+                AND done.state IN ({final})
+                AND (
+                    done.batch_id = parked.batch_id
+                    OR STRPOS(done.message, CONCAT('replay of ', parked.batch_id)) > 0
+                )
+        WHERE parked.state = 'parked'
+        GROUP BY parked.source, parked.batch_id
+        HAVING COUNT(done.batch_id) = 0
+        ORDER BY parked.source, parked.batch_id
         """,
         source=SOURCE,
         purpose="ledger",

@@ -146,7 +146,9 @@ def report(outcome: Outcome) -> None:
         )
     extracted, rejected = outcome.total("extracted"), outcome.total("rejected_unexpected")
     if rejected > outcome.table.max_reject_share * extracted:
+        batches = ", ".join(line.batch_id for line in outcome.lines if line.rejected_unexpected)
         raise TooManyRejects(
             f"{where}, {outcome.window}: {rejected:,} of {extracted:,} rows rejected, more than "
-            f"{outcome.table.max_reject_share:.0%}; {outcome.message}; see raw._rejects"
+            f"{outcome.table.max_reject_share:.0%}; {outcome.message}; see raw._rejects of batch "
+            f"{batches}"
         )

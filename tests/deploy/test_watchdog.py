@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
@@ -61,16 +60,15 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "GCP_SERVICE_ACCOUNT_FILE": "/nonexistent/key.json",
         }
         stack = Stack(tmp_path_factory.mktemp("watched") / "state", environ)
-        stack.up(["prefect"])
+        stack.up([])  # says where all would be
         yield Watched(stack, sinks, environ)
         stack.down()
 
 
-@pytest.mark.matrix
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(
-    watched: Watched, tmp_path: Path
-) -> None:
+def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watched) -> None:
+    watched.stack.up(["prefect"])
     with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
         flow_id = client.create_flow_from_name("flow")
         ids = [

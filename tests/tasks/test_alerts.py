@@ -129,6 +129,18 @@ def test_secrets_are_found_in_blocks_and_in_what_the_server_hides() -> None:
     clear = {"key": "line one\nline two", "url": "http://a", "inner": {"list": ["x-secret", "y"]}}
     hidden = {"key": "********", "url": "http://a", "inner": {"list": ["****", "y"]}}
     assert differing(clear, hidden) == {"line one\nline two", "line one", "line two", "x-secret"}
-    account = {"project_id": "my-project", "private_key": "key-of-it", "token_uri": "http://token"}
-    assert differing({"account": account}, {"account": "********"}) == {"key-of-it"}
+    assert differing({"info": {"value": "whole-secret"}}, {"info": "****"}) == {"whole-secret"}
+    assert differing({"value": "only-secret"}, {"value": "********"}) == {"only-secret"}
     assert pieces("short") == set()
+
+
+def test_of_a_key_file_the_key_is_secret_and_the_project_is_not() -> None:
+    account = {
+        "type": "service_account",
+        "project_id": "my-project",
+        "private_key": "key-of-it",
+        "token_uri": "http://token",
+        "universe_domain": "googleapis.com",
+    }
+    for hidden in ("********", dict.fromkeys(account, "********")):
+        assert differing({"account": account}, {"account": hidden}) == {"key-of-it"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from blocks.alerts import Alerts
 from core.batch import MANIFEST, new_batch_id
-from core.digest import Age
+from core.digest import Age, Counted
 from sources.ph_news import TABLE
 from tasks.ledger_conditions import (
     ledger_age,
@@ -19,6 +21,7 @@ from tasks.ledger_conditions import (
     unloaded,
 )
 from tasks.load import load
+from tasks.replay import replay
 from tasks.run_report import read_ages, read_counted
 from tests.lab import Lab
 
@@ -100,3 +103,51 @@ def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
         f"VALUES ('{batch_id}', 'ph_news', 'applied', CURRENT_TIMESTAMP())"
     )
     assert parked(lab.platform.warehouse, NOW) == []
+
+
+def test_a_parked_batch_that_was_replayed_is_parked_no_more(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="ph_news", size=20, retention_days=7)
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    (name,) = (name for name in lab.objects() if name.endswith(".parquet"))
+    batch_id, whole = name.split("/")[-2], lab.platform.landing.get(name)
+    lab.platform.landing.put(name, b"no Parquet")
+    for _ in range(3):
+        assert load(lab.platform, TABLE).failures
+    (finding,) = parked(lab.platform.warehouse, NOW)
+    assert batch_id in finding.cause
+
+    lab.platform.landing.put(name, whole)
+    replay(lab.platform, TABLE, batch_id)
+    assert parked(lab.platform.warehouse, NOW) == []
+    assert len(lab.rows()) == 20
+
+
+def test_the_ledger_is_counted_over_1_7_and_30_days(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="ph_news", size=0)
+    warehouse = lab.platform.warehouse
+    warehouse.ensure_ledger()
+    now: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
+    for days in (0.5, 3, 20, 35):
+        at = now - timedelta(days=days)
+        line = {"source": "a", "rejected": 2, "requests": 5, "watermark": at, "applied_at": at}
+        applied = line | {"state": "applied", "inserted": 10, "updated": 1, "absent": 3}
+        for one in (applied, line | {"state": "looked", "rejected": 0}, line | {"state": "failed"}):
+            warehouse.insert_line("_loads", one, "a")
+        for table in ("_jobs", "_builds"):
+            warehouse.insert_line(table, {"source": "a", "bytes_billed": 7, "started_at": at}, "a")
+
+    counted = read_counted(warehouse)
+    for times, days in enumerate((1, 7, 30), start=1):
+        assert counted[days] == {
+            "a": Counted(
+                batches=times,
+                looks=times,
+                written=14 * times,
+                rejected=2 * times,
+                requests=15 * times,
+                bytes_billed=14 * times,
+            )
+        }
+    age = read_ages(warehouse)["a"]
+    assert age.data_hours == pytest.approx(12, abs=0.1)
+    assert age.look_hours == pytest.approx(12, abs=0.1)

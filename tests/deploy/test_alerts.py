@@ -1,0 +1,938 @@
+"""Every condition caused for real, on a real server with a real worker: what arrives, and when.
+
+One platform, broken again and again. Each incident is read on both channels when it begins; that
+it ends is read in the last test, as one thing is cured while the next is broken. The watchdog looks
+every 20 s here; with ALERTS_TICK_SECONDS=60, as often as in production. Run with -s, it prints what
+stands as measured in docs/operations.md.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    DeploymentFilter,
+    DeploymentFilterId,
+)
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitStrategy,
+    ConcurrencyOptions,
+    FlowRun,
+    StateType,
+)
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.states import Pending
+
+from core.alerts import Kind
+from sandbox import processes
+from sandbox.parts import POOL, isolated
+from sandbox.processes import marked
+from sandbox.stack import NAMES, ROOT, Stack
+from tasks.alerts import locked_state
+from tests.lab import Lab
+from tests.sinks import Arrived, Sinks, open_sinks
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+TICK_SECONDS = float(os.environ.get("ALERTS_TICK_SECONDS", "20"))
+# On a machine that does other things as well.
+WITHIN_SECONDS = 600.0
+ELSEWHERE = "elsewhere"
+SOURCES = ("finance", "nyc_fhv", "openweather", "ph_news")
+DOCUMENT = ROOT / "docs" / "operations.md"
+RECOVERED = "recovered: "
+# Has no end, and another batch may bring another one.
+NOTICE = "sends other fields"
+DIGEST = "[pipelines] run report: "
+WRONG_KEY = "wrong-mediastack-key"
+PLANTED = "planted-openweather-secret-7301"
+SHAPED = "planted-unknown-token-5522"
+FLOWS = f"""
+    import time
+    from pathlib import Path
+
+    from prefect import flow
+
+    HERE = Path(__file__).parent
+
+
+    @flow(flow_run_name="bad, what changed")
+    def bad(source: str) -> None:
+        if not (HERE / "cured").exists():
+            raise ValueError(
+                "GET https://api.example/v1?appid={PLANTED}&lat=1: HTTP 401\\n"
+                "Authorization: Bearer {SHAPED}\\n"
+                f"key {PLANTED} is wrong"
+            )
+
+
+    @flow(timeout_seconds=3)
+    def slow() -> None:
+        while not (HERE / "cured").exists():
+            time.sleep(0.1)
+
+
+    @flow
+    def wait(name: str) -> None:
+        while not (HERE / f"go-{{name}}").exists():
+            time.sleep(0.1)
+"""
+# Deployments of `wait`, with one slot each. The last one's runs wait in the pull step: in Pending.
+STUCK, LONE, HELD = "stuck", "lone", "held"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One incident in a message, as it arrived on both channels."""
+
+    at: float
+    subject: str
+    title: str
+    facts: dict[str, str]
+
+
+@dataclass
+class Platform:
+    """The running platform, what arrives from it, and what was measured."""
+
+    stack: Stack
+    sinks: Sinks
+    directory: Path
+    environ: dict[str, str]
+    watchdog: list[str] = field(default_factory=list)
+    is_on: threading.Event = field(default_factory=threading.Event)
+    looking: threading.Lock = field(default_factory=threading.Lock)
+    measured: list[tuple[str, float, str]] = field(default_factory=list)
+    deployments: dict[str, UUID] = field(default_factory=dict)
+    ready_at: float = 0
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self.environ, **self.stack.env()}
+
+    @property
+    def client(self) -> SyncPrefectClient:
+        return SyncPrefectClient(api=self.stack.env()["PREFECT_API_URL"])
+
+    @cached_property
+    def finance(self) -> Lab:
+        """The ledger's source in this platform's own dataset and bucket."""
+        return Lab("demo", self.env, "finance", retention_days=7, raw_dataset="raw")
+
+    @property
+    def flows(self) -> Path:
+        return self.directory / "flows"
+
+    def run(
+        self, command: str, *, fails: bool = False, env: Mapping[str, str] | None = None
+    ) -> str:
+        """A command line of the documentation, as the platform's user runs it; what it printed."""
+        words = shlex.split(command)
+        start = {"python": [], "prefect": ["-m", "prefect"]}[words[0]]
+        done = subprocess.run(
+            [sys.executable, *start, *words[1:]],
+            cwd=ROOT,
+            env={**self.env, "COLUMNS": "200", **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert bool(done.returncode) == fails, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def register(self, **changed: str) -> None:
+        """Save the blocks anew with other variables, as a person who edits .env does."""
+        self.run("python -m blocks.register", env=changed)
+
+    def control(self, source: str, path: str, body: Any) -> None:
+        base = f"{self.env['SANDBOX_SOURCES_URL']}/demo/{source}/control"
+        httpx.post(f"{base}/{path}", json=body, timeout=60).raise_for_status()
+
+    # Runs.
+
+    def start(self, name: str) -> FlowRun:
+        with self.client as client:
+            return client.create_flow_run_from_deployment(self.deployments[name])
+
+    def read(self, run: FlowRun) -> FlowRun:
+        with self.client as client:
+            return client.read_flow_run(run.id)
+
+    def end_of(self, run: FlowRun) -> FlowRun:
+        def look() -> FlowRun | None:
+            now = self.read(run)
+            return now if now.state and now.state.is_final() else None
+
+        return until(f"{run.name} has ended", look)
+
+    def completes(self, *names: str) -> None:
+        """New runs of these deployments complete, so each has got its slot."""
+        for name in names:
+            (self.flows / f"go-{name}").touch()
+        for run in [self.start(name) for name in names]:
+            ended = self.end_of(run)
+            assert ended.state_type == StateType.COMPLETED, ended.state
+
+    def enters(self, name: str) -> FlowRun:
+        """A run that stands still: Running, or Pending where it is held there."""
+        (self.flows / f"go-{name}").unlink(missing_ok=True)
+        (self.flows / f"entered-{name}").unlink(missing_ok=True)
+        run = self.start(name)
+        if name == HELD:
+            until("it is held", (self.flows / f"entered-{name}").exists)
+            assert self.read(run).state_type == StateType.PENDING
+        else:
+            until("it runs", lambda: self.read(run).state_type == StateType.RUNNING)
+        return run
+
+    def slots_taken(self, name: str) -> int:
+        with self.client as client:
+            limit = client.read_deployment(self.deployments[name]).global_concurrency_limit
+        assert limit is not None
+        return limit.active_slots
+
+    def process_of(self, run: FlowRun) -> psutil.Process:
+        for process in marked(f"worker@{self.stack.directory}"):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id):
+                return process
+        raise AssertionError(f"{run.name} has no process")
+
+    def pid(self, part: str) -> int:
+        pid = next(line.pid for line in self.stack.status() if line.name == part)
+        assert pid is not None
+        return pid
+
+    # Messages.
+
+    def arrives(
+        self,
+        condition: str,
+        title: str,
+        since: float,
+        kind: Kind,
+        *,
+        cause: str,
+        run: FlowRun | None = None,
+        source: str = "",
+        window: str = "",
+    ) -> Told:
+        """The incident is told on both channels: what of, why, and where to read on."""
+
+        def look() -> Told | None:
+            for one in both(self.sinks):
+                if one.at > since and not is_recovery(one):
+                    for told in incidents_in(one):
+                        if told.title == title:
+                            return told
+            return None
+
+        told = until(f"{condition}: {title}", look)
+        self.measured.append((condition, told.at - since, told.subject))
+        assert cause in told.facts["cause"]
+        assert told.facts.get("source", "") == source
+        assert window in told.facts.get("window", "")
+        if run is None:
+            assert "run" not in told.facts
+        else:
+            base = self.env["PREFECT_API_URL"].removesuffix("/api")
+            assert told.facts["run"] == f"{base}/runs/flow-run/{run.id}"
+        assert told.facts["what now"] == f"docs/operations.md#{kind}"
+        assert f"\n### {kind}\n" in DOCUMENT.read_text()
+        return told
+
+    def switch_timer_off(self) -> None:
+        """The watchdog looks no more, and its last look has ended."""
+        self.is_on.clear()
+        with self.looking:
+            pass
+
+    def hurry(self, **ages: timedelta) -> None:
+        """Let what is known of the last looks be so much older than it is."""
+        with locked_state(self.incidents) as (state, keep):
+            for looker, age in ages.items():
+                state.looked[looker.replace("_", "-")] -= age
+            keep(state)
+
+    @property
+    def incidents(self) -> Path:
+        return self.stack.directory / "incidents" / "data-pipelines" / "alerts.json"
+
+
+def until(what: str, look: Callable[[], T | None], seconds: float = WITHIN_SECONDS) -> T:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def both(sinks: Sinks, *, digests: bool = False) -> list[Arrived]:
+    """The messages that have arrived on both channels, in the order in which they came: those about
+    incidents, or the digests."""
+    of_email = {(one.subject, one.text): one.at for one in sinks.email}
+    found = []
+    for one in sinks.slack:
+        text = html.unescape(one.text)  # as Slack shows it
+        if (DIGEST in one.subject) == digests and (
+            at := of_email.get((html.unescape(one.subject), text))
+        ):
+            found.append(Arrived(max(at, one.at), one.subject, text))
+    return found
+
+
+def is_recovery(message: Arrived) -> bool:
+    return RECOVERED in message.subject
+
+
+def incidents_in(message: Arrived) -> list[Told]:
+    found = []
+    for paragraph in message.text.split("\n\n"):
+        title, *lines = paragraph.splitlines()
+        facts: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.partition(": ")
+            if colon and name in ("since", "source", "window", "cause", "run", "what now"):
+                facts[name] = value
+            else:  # further lines of the cause
+                facts["cause"] += f"\n{line}"
+        found.append(Told(message.at, message.subject, title, facts))
+    return found
+
+
+def paragraph(kind: Kind) -> str:
+    """What docs/operations.md says under this heading, as one line."""
+    _, text = DOCUMENT.read_text().split(f"\n### {kind}\n")
+    return " ".join(re.split(r"\n##", text)[0].split())
+
+
+def command(kind: Kind, start: str, **given: str) -> str:
+    """The command of this paragraph that begins so, with its places filled in."""
+    written: list[str] = re.findall("`([^`]+)`", paragraph(kind))
+    (found,) = (one for one in written if one.startswith(start))
+    for place, value in given.items():
+        assert f"<{place}>" in found
+        found = found.replace(f"<{place}>", value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    directory = tmp_path_factory.mktemp("alerts")
+    with open_sinks() as sinks:
+        environ = {
+            **isolated(os.environ),
+            **sinks.env,
+            "OPENWEATHER_API_KEY": PLANTED,
+            # Limits are shorter than in production, timers are not.
+            "ALERT_NOT_STARTED_MINUTES": "2",
+            "ALERT_RUNNING_HOURS": "0.1",
+            "ALERT_UNLOADED_HOURS": "0.005",
+        }
+        stack = Stack(directory / "state", environ, say=print)
+        before = dict(os.environ)
+        platform = Platform(stack, sinks, directory, environ)
+        timer = threading.Thread(target=tick, args=(platform,), daemon=True)
+        try:
+            stack.up()
+            os.environ.update(stack.env())
+            prepare(platform)
+            platform.ready_at = time.time()
+            platform.is_on.set()
+            timer.start()
+            yield platform
+        finally:
+            platform.switch_timer_off()
+            stack.down()
+            processes.stop(None, f"{ELSEWHERE}@{stack.directory}", children_first=True)
+            os.environ.clear()
+            os.environ.update(before)
+            for condition, seconds, subject in platform.measured:
+                print(f"| {condition} | {seconds:.0f} s | {subject} |")
+
+
+def tick(platform: Platform) -> None:
+    """The systemd timer, as long as the machine is on."""
+    while True:
+        platform.is_on.wait()
+        began = time.monotonic()
+        with platform.looking:
+            if platform.is_on.is_set():
+                done = subprocess.run(
+                    [sys.executable, "-m", "deploy.watchdog"],
+                    cwd=ROOT,
+                    env=platform.env,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                platform.watchdog.append(f"{done.returncode} {done.stdout}{done.stderr}")
+        time.sleep(max(0.0, TICK_SECONDS - (time.monotonic() - began)))
+
+
+def prepare(platform: Platform) -> None:
+    """Blocks, deployments and automations stand; no schedule disturbs."""
+    platform.register()
+    platform.control("openweather", "settings", {"keys": [PLANTED]})
+    platform.run("prefect --no-prompt deploy --all")
+    assert platform.run("python -m blocks.automations").count("created") == 2
+    assert platform.run("python -m blocks.automations").count("unchanged") == 2
+    platform.finance.platform.warehouse.ensure_ledger()
+    platform.flows.mkdir()
+    (platform.flows / "flows.py").write_text(textwrap.dedent(FLOWS))
+    with platform.client as client:
+        for deployment in client.read_deployments():
+            client.pause_deployment(deployment.id)
+            flow = client.read_flow(deployment.flow_id).name
+            name = flow if deployment.name in ("hourly", "daily", "weekly") else deployment.name
+            platform.deployments[name] = deployment.id
+        for run in client.read_flow_runs():
+            client.delete_flow_run(run.id)
+        client.create_work_pool(WorkPoolCreate(name=ELSEWHERE, type="process"))
+    deploy(platform, "bad", "bad", {"source": "nowhere"})
+    deploy(platform, "slow", "slow")
+    deploy(platform, "wait", STUCK)
+    deploy(platform, "wait", LONE, pool=ELSEWHERE)
+    deploy(platform, "wait", HELD)
+    # So far away that the server makes no run of it yet.
+    far = datetime.now(UTC) + timedelta(days=200)
+    with platform.client as client:
+        client.create_deployment(
+            client.create_flow_from_name("wait"),
+            "unscheduled",
+            work_pool_name=POOL,
+            schedules=[
+                DeploymentScheduleCreate(
+                    schedule=CronSchedule(cron=f"0 0 {far.day} {far.month} *"), active=True
+                )
+            ],
+        )
+
+
+def deploy(
+    platform: Platform,
+    flow: str,
+    name: str,
+    parameters: dict[str, Any] | None = None,
+    pool: str = POOL,
+) -> None:
+    """A deployment with one slot."""
+    steps: list[dict[str, object]] = [
+        {"prefect.deployments.steps.set_working_directory": {"directory": str(platform.flows)}}
+    ]
+    if name == HELD:
+        held = f"touch entered-{name}; until [ -e go-{name} ]; do sleep .1; done"
+        script = {"script": f"bash -c '{held}'", "directory": str(platform.flows)}
+        steps.append({"prefect.deployments.steps.run_shell_script": script})
+    with platform.client as client:
+        platform.deployments[name] = client.create_deployment(
+            flow_id=client.create_flow_from_name(flow),
+            name=name,
+            entrypoint=f"flows.py:{flow}",
+            work_pool_name=pool,
+            parameters=parameters or ({"name": name} if flow == "wait" else {}),
+            pull_steps=steps,
+            concurrency_limit=1,
+            concurrency_options=ConcurrencyOptions(
+                collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+            ),
+        )
+
+
+@pytest.fixture(scope="module")
+def lone(platform: Platform) -> tuple[FlowRun, float]:
+    """A run that died with its worker, and when; nobody starts another worker of its pool."""
+    mark = f"{ELSEWHERE}@{platform.stack.directory}"
+    worker = "-m prefect worker start --type process --install-policy never --pool"
+    port = {"PREFECT_WORKER_WEBSERVER_PORT": "0"}
+    processes.start(
+        [sys.executable, *worker.split(), ELSEWHERE],
+        platform.env | port,
+        ROOT,
+        platform.directory / "elsewhere.log",
+        mark,
+    )
+    run = platform.enters(LONE)
+    time.sleep(5)  # its first heartbeat is on its way
+    victims = marked(mark)
+    assert len(victims) >= 2
+    for process in victims:
+        process.kill()
+    return run, time.time()
+
+
+@pytest.mark.usefixtures("lone")  # ten minutes pass until it is missed
+def test_runs_that_end_badly(platform: Platform) -> None:
+    began = time.time()
+    bad, slow = platform.start("bad"), platform.start("slow")
+    stuck, held = platform.enters(STUCK), platform.enters(HELD)
+    killed_at = time.time()
+    for run in (stuck, held):
+        platform.process_of(run).send_signal(signal.SIGKILL)
+    for run in (stuck, held):
+        assert platform.end_of(run).state_type == StateType.CRASHED
+    assert platform.slots_taken(STUCK) == platform.slots_taken(HELD) == 0
+
+    told = platform.arrives(
+        "a run failed",
+        "bad/bad failed",
+        began,
+        "failed",
+        cause="HTTP 401",
+        run=bad,
+        source="nowhere",
+        window="what changed",
+    )
+    assert told.facts["cause"].endswith("\n***\nkey *** is wrong")
+    platform.arrives(
+        "a run timed out", "slow/slow timed out", began, "timed-out", cause="timeout", run=slow
+    )
+    for name, run in ((STUCK, stuck), (HELD, held)):
+        platform.arrives(
+            f"kill -9 of a run, {'Pending' if run is held else 'Running'}",
+            f"wait/{name} crashed",
+            killed_at,
+            "crashed",
+            cause="-9",
+            run=run,
+        )
+
+    (platform.flows / "cured").touch()
+    platform.completes("bad", "slow")
+    platform.completes(STUCK, HELD)
+
+
+def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
+    began = time.time()
+    platform.register(MEDIASTACK_ACCESS_KEY=WRONG_KEY)
+    platform.control("socrata", "faults", [{"kind": "withhold", "path": ".csv", "times": -1}])
+    odd = [[f"odd-{number}", "some day"] for number in range(40)]
+    platform.control("sheets", "append", {"rows": odd})
+    at = platform.env["OPENWEATHER_LOCATIONS"].split(";")[0].split(":")
+    patch = {"lat": float(at[1]), "lon": float(at[2]), "patch": {"mood": "good"}}
+    platform.control("openweather", "plant", patch)
+    stopped_at = int((time.time() - 13 * 3600) * 1000)
+    platform.control("openweather", "clock", {"now_ms": stopped_at})
+    names = ("ph-news", "nyc-fhv", "finance")
+    runs = {name: platform.start(name) for name in names}
+    platform.completes("openweather")
+    stale = platform.start("dbt-freshness")
+
+    causes = {"ph-news": "invalid_access_key", "nyc-fhv": "CountMismatch: nyc_fhv, first load"}
+    conditions = {"ph-news": "wrong key", "nyc-fhv": "withheld page"}
+    for name in conditions:
+        platform.arrives(
+            conditions[name],
+            f"elt/{name} failed",
+            began,
+            "failed",
+            cause=causes[name],
+            run=runs[name],
+            source=name,
+            window="what changed",
+        )
+    told = platform.arrives(
+        "rejects over the threshold",
+        "elt/finance failed",
+        began,
+        "rejects",
+        cause="rows rejected, more than 1%",
+        run=runs["finance"],
+        source="finance",
+        window="what changed",
+    )
+    told_batch = re.search("raw._rejects of batch ([0-9A-Za-z_]+)", told.facts["cause"])
+    assert told_batch
+    why = command("rejects", "select reason").replace("'...'", f"'{told_batch[1]}'")
+    assert ["impossible date", 40] in [list(row.values()) for row in platform.finance.query(why)]
+    platform.arrives(
+        "schema change",
+        "openweather sends other fields",
+        began,
+        "schema-change",
+        cause="new field mood",
+        source="openweather",
+        window="batch ",
+    )
+    platform.arrives(
+        "stale data: a frozen clock",
+        "dbt-freshness/hourly failed",
+        began,
+        "stale-data",
+        cause="stale: openweather: newest event 13.",
+        run=stale,
+    )
+
+    platform.register()
+    platform.control("socrata", "faults", [])
+    platform.control("sheets", "delete", {"ids": [row[0] for row in odd]})
+    platform.control("openweather", "clock", {"offset_ms": 0})
+    platform.completes(*names, "openweather")
+    platform.completes("dbt-freshness")
+
+
+def test_what_the_ledger_tells(platform: Platform) -> None:
+    platform.arrives(
+        "no line in the ledger",
+        "the ledger stands still",
+        platform.ready_at,
+        "ledger",
+        cause="it has no line of the last 40 days",
+    )
+    lab = platform.finance
+    platform.control("sheets", "append", {"rows": [["new", 45316]]})
+    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    began = time.time()
+    known = {line["batch_id"] for line in lab.ledger()}
+    (name,) = (
+        one for one in lab.objects() if one.endswith(".parquet") and one.split("/")[-2] not in known
+    )
+    batch_id = name.split("/")[-2]
+    time.sleep(20)  # ALERT_UNLOADED_HOURS
+    platform.start("alerts")
+    platform.arrives(
+        "a committed batch is not loaded (18 s)",
+        "finance: 1 committed batch not loaded",
+        began,
+        "unloaded-batch",
+        cause=batch_id,
+        source="finance",
+        window=batch_id,
+    )
+
+    whole = lab.platform.landing.get(name)
+    lab.platform.landing.put(name, b"no Parquet")
+    for _ in range(2):
+        platform.run("python -m flows.finance", fails=True)
+    began = time.time()
+    run = platform.start("finance")
+    platform.arrives(
+        "a parked batch, as a failed run",
+        "elt/finance failed",
+        began,
+        "parked-batch",
+        cause=f"{batch_id}: ",
+        run=run,
+        source="finance",
+        window="what changed",
+    )
+    platform.arrives(
+        "a parked batch",
+        "finance: 1 parked batch",
+        began,
+        "parked-batch",
+        cause=batch_id,
+        source="finance",
+        window=batch_id,
+    )
+    lab.platform.landing.put(name, whole)
+    platform.run(command("parked-batch", "python -m", source="finance", batch=batch_id))
+    platform.completes("finance")
+    until("it is over", lambda: recovered_at(platform, "elt/finance failed", began))
+
+    (spent,) = lab.query("SELECT SUM(requests) AS n FROM {raw}._requests WHERE state = 'settled'")
+    lab.query(  # the emulator bills nothing
+        "INSERT INTO {raw}._jobs (job_id, source, bytes_billed, started_at) "
+        "VALUES ('j', 'finance', 7, CURRENT_TIMESTAMP())"
+    )
+    rows = lab.query("SELECT id FROM {raw}.finance__ledger WHERE NOT _is_deleted")
+    ids = [row["id"] for row in rows]
+    platform.control("sheets", "delete", {"ids": ids[: len(ids) // 2]})
+    began = time.time()
+    platform.register(MEDIASTACK_MONTHLY_REQUESTS=str(spent["n"]), ALERT_DAILY_BYTES_BILLED="0")
+    run = platform.start("finance")
+    platform.arrives(
+        "deletions held",
+        "elt/finance failed",
+        began,
+        "deletions-held",
+        cause="rows are gone from the source",
+        run=run,
+        source="finance",
+        window="what changed",
+    )
+    platform.arrives(
+        "request budget nearly spent",
+        f"ph_news: {spent['n']} of {spent['n']} requests spent",
+        began,
+        "request-budget",
+        cause="0 requests left",
+        source="ph_news",
+        window=f"{datetime.now(UTC):%Y-%m}",
+    )
+    platform.arrives(
+        "bytes billed over the budget",
+        "more bytes billed than budgeted",
+        began,
+        "bytes-billed",
+        cause="finance 7",
+        source="finance",
+        window="the last 24 hours",
+    )
+
+    platform.register()
+    platform.run(f"{command('deletions-held', 'prefect', source='finance')} --watch")
+    platform.start("alerts")
+
+
+def test_lookers_that_look_no_more(platform: Platform) -> None:
+    """Each is missed by the other; and a run is cancelled, as it is written there."""
+    run = platform.enters(STUCK)
+    began = time.time()
+    platform.switch_timer_off()
+    platform.hurry(watchdog=timedelta(minutes=15))
+    platform.start("alerts")
+    platform.arrives(
+        "the watchdog has stopped (15 min before)",
+        "watchdog has stopped looking",
+        began,
+        "watchdog",
+        cause="its last look was at",
+    )
+    platform.hurry(watch=timedelta(minutes=45))
+    began = time.time()
+    platform.is_on.set()
+    platform.arrives(
+        "watch has stopped (45 min before)",
+        "watch has stopped looking",
+        began,
+        "watchdog",
+        cause="its last look was at",
+    )
+    platform.run(command("running-long", "prefect", id=str(run.id)))
+    assert platform.end_of(run).state_type == StateType.CANCELLED
+    platform.completes(STUCK, "alerts")
+
+
+def test_a_worker_that_dies_alone_and_a_ledger_that_is_gone(platform: Platform) -> None:
+    """SIGTERM of the worker: it kills its runs and tells nobody."""
+    stuck, held = platform.enters(STUCK), platform.enters(HELD)
+    with platform.client as client:
+        unborn = client.create_flow_run_from_deployment(platform.deployments["slow"])
+        client.set_flow_run_state(unborn.id, Pending())
+    began = time.time()
+    os.kill(platform.pid("worker"), signal.SIGTERM)
+    late = platform.start("bad")
+    platform.arrives(
+        "SIGTERM of the worker",
+        "the worker does not answer",
+        began,
+        "worker",
+        cause="/health: ConnectError",
+    )
+    for run, left in ((stuck, StateType.RUNNING), (held, StateType.PENDING)):
+        assert platform.read(run).state_type == left
+    gone_at = time.time()
+    os.kill(platform.pid("bigquery"), signal.SIGKILL)
+    platform.hurry(ledger_age=timedelta(minutes=10))
+    platform.arrives(
+        "BigQuery does not answer", "the ledger cannot be read", gone_at, "ledger", cause="Error"
+    )
+    for name, run, source in (
+        ("bad/bad", late, "nowhere"),
+        ("slow/slow", unborn, ""),
+        (f"wait/{HELD}", held, ""),
+    ):
+        platform.arrives(
+            f"not started for 2 min: {platform.read(run).state_name}",
+            f"{name} has not started",
+            began,
+            "not-started",
+            cause="1 run(s) due more than 2 minutes ago",
+            run=run,
+            source=source,
+            window="due ",
+        )
+
+    assert POOL in platform.run(command("not-started", "prefect work-pool"))
+    assert STUCK in platform.run(command("stale-data", "prefect deployment"))
+    reaped_at = time.time()
+    printed = platform.run(command("crashed", "python -m deploy.reap"))
+    assert printed.count("reaped") >= 3
+    for name, run in ((STUCK, stuck), (HELD, held), ("slow", unborn)):
+        assert platform.end_of(run).state_type == StateType.CRASHED
+        assert platform.slots_taken(name) == 0
+        flow = "slow" if name == "slow" else "wait"
+        platform.arrives(
+            f"the same, reaped: {name}",
+            f"{flow}/{name} crashed",
+            reaped_at,
+            "crashed",
+            cause="nobody executes this run",
+            run=run,
+        )
+
+    platform.stack.up()
+    platform.hurry(ledger_age=timedelta(minutes=10))
+    crashed = ["slow/slow crashed", f"wait/{STUCK} crashed", f"wait/{HELD} crashed"]
+    platform.completes("slow", STUCK, HELD)
+    for title in crashed:
+        until("it is over", partial(recovered_at, platform, title, reaped_at))
+
+
+def test_a_run_that_dies_with_its_worker_and_is_not_restarted(
+    platform: Platform, lone: tuple[FlowRun, float]
+) -> None:
+    """Only its missing heartbeat tells."""
+    run, killed_at = lone
+    platform.arrives(
+        "a run is Running for long (6 min)",
+        f"wait/{LONE} has been running for over 0.1 h",
+        killed_at,
+        "running-long",
+        cause="is Running since",
+        run=run,
+    )
+    platform.arrives(
+        "kill -9 of worker and run",
+        f"wait/{LONE} crashed",
+        killed_at,
+        "crashed",
+        cause="no heartbeat for 10 minutes",
+        run=run,
+    )
+    assert platform.slots_taken(LONE) == 0
+    deploy(platform, "wait", LONE)  # on the pool that has a worker
+    platform.completes(LONE)
+    platform.arrives(
+        "no run is planned",
+        "wait/unscheduled has a schedule and no run to come",
+        platform.ready_at,
+        "unscheduled",
+        cause="the server's scheduler makes no runs",
+    )
+    with platform.client as client:
+        client.pause_deployment(client.read_deployment_by_name("wait/unscheduled").id)
+
+
+def test_a_server_that_dies_and_then_the_whole_machine(platform: Platform) -> None:
+    stuck, held = platform.enters(STUCK), platform.enters(HELD)
+    began = time.time()
+    os.kill(platform.pid("prefect"), signal.SIGKILL)
+    platform.arrives(
+        "the server was killed",
+        "the Prefect server does not answer",
+        began,
+        "server",
+        cause="/api/health: ConnectError",
+    )
+
+    platform.switch_timer_off()
+    victims = [one for part in NAMES for one in marked(f"{part}@{platform.stack.directory}")]
+    assert len(victims) >= 8
+    for process in victims:
+        process.kill()
+    psutil.wait_procs(victims, timeout=30)  # their ports are free
+    platform.stack.up()
+    back_at = time.time()
+    platform.is_on.set()
+    for name, run in ((STUCK, stuck), (HELD, held)):
+        assert platform.end_of(run).state_type == StateType.CRASHED
+        assert platform.slots_taken(name) == 0
+        platform.arrives(
+            f"the machine went and is back: {name}",
+            f"wait/{name} crashed",
+            back_at,
+            "crashed",
+            cause="worker restarted; nobody executes this run",
+            run=run,
+        )
+    platform.completes(STUCK, HELD)
+
+
+def test_the_run_report(platform: Platform) -> None:
+    platform.completes("run-report")
+    (digest,) = both(platform.sinks, digests=True)
+    with platform.client as client:
+        of_report = ArtifactFilter(key=ArtifactFilterKey(any_=["run-report"]))
+        (artifact,) = client.read_artifacts(artifact_filter=of_report)
+        of_finance = DeploymentFilter(id=DeploymentFilterId(any_=[platform.deployments["finance"]]))
+        runs = client.read_flow_runs(deployment_filter=of_finance)
+    page, counts = str(artifact.data), Counter(run.state_type for run in runs)
+    bad, total = counts[StateType.FAILED], counts.total()
+    assert bad >= 3
+    for number, days in enumerate(("1 day", "7 days", "30 days")):
+        section = page.split(f"## {days}\n")[1].split("\n## ")[0]
+        assert f"| elt/finance | {total} | {bad} | 0 | 0 |" in section
+        for source in SOURCES:
+            assert f"\n| {source} | " in section
+        (row,) = (row for row in section.splitlines() if row.startswith("| finance | "))
+        _, _, _, rows, rejected, _, billed = (cell.strip() for cell in row.split("|")[1:-1])
+        assert int(rejected) >= 40
+        assert billed == "7 B"
+        told = re.search(r"\nfinance: (.*); [0-9.]+ h", digest.text)
+        assert told
+        assert told[1].split(", ")[number] == f"{rows} / {rejected} / {billed}"
+    ages = page.split("## Data age\n")[1]
+    for source in SOURCES:
+        assert re.search(rf"\n\| {source} \| [0-9.]+ \| [0-9.]+ \|", ages)
+    three = ", ".join([f"{total} ({bad})"] * 3)
+    assert re.search(rf"\nelt/finance: {re.escape(three)}; [0-9.]+ / [0-9.]+ s", digest.text)
+    assert "\nrun: http" in digest.text
+
+
+def test_each_was_told_once_and_is_over_and_no_secret_has_arrived(platform: Platform) -> None:
+    assert platform.measured
+    until("all is over", lambda: not standing(platform.sinks))
+    platform.switch_timer_off()
+    read = len(both(platform.sinks)) + len(both(platform.sinks, digests=True))
+    assert read == len(platform.sinks.slack) == len(platform.sinks.email)
+
+    kept = "".join(path.read_text() for path in platform.incidents.parent.iterdir())
+    for secret in (PLANTED, SHAPED, WRONG_KEY):
+        assert secret not in platform.sinks.everything()
+        assert secret not in kept
+    assert platform.watchdog
+    assert {one[0] for one in platform.watchdog} == {"0"}, platform.watchdog
+
+
+def standing(sinks: Sinks) -> set[str]:
+    """What has begun and is not over; each begins once before it ends."""
+    found: set[str] = set()
+    for message in both(sinks):
+        if is_recovery(message):
+            for line in message.text.splitlines():
+                found.remove(line.split(": over since")[0])
+        else:
+            titles = {told.title for told in incidents_in(message) if NOTICE not in told.title}
+            assert found.isdisjoint(titles), titles
+            found |= titles
+    return found
+
+
+def recovered_at(platform: Platform, title: str, since: float) -> float | None:
+    """When the end of the incident was told."""
+    for one in both(platform.sinks):
+        lines = one.text.splitlines()
+        if (
+            one.at > since
+            and is_recovery(one)
+            and any(line.startswith(f"{title}: over since") for line in lines)
+        ):
+            return one.at
+    return None
