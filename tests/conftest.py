@@ -24,7 +24,7 @@ STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 # The longest, and what the others are done beside, in this order.
 FIRST = (
-    *("deploy/test_alerts_matrix", "flows/test_end_to_end", "dbt_project/test_bigquery"),
+    *("deploy/test_alerts", "flows/test_end_to_end", "dbt_project/test_bigquery"),
     *("dbt_project/test_incremental", "deploy/test_reap", "tasks/test_load", "tasks/test_undo"),
     *("dbt_project/", "reliability/test_kill"),
 )
