@@ -3,12 +3,16 @@
 bqemulator keeps earlier versions of a table (its ADR 0016) after each statement that stands alone,
 not after a script, so that `FOR SYSTEM_TIME AS OF` would miss every batch that a script applied.
 Here each table that a script changes has a version from before its first change and one after each.
+
+It also reads a statement about ten times on its way to DuckDB, in pure Python, which is most of
+what it does. Here what was read once is remembered.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import bqemulator.cli as emulator
@@ -18,9 +22,11 @@ from bqemulator.domain.errors import OutOfRangeError
 from bqemulator.jobs import executor
 from bqemulator.scripting.ast import IfStmt, SqlStmt, Statement
 from bqemulator.scripting.parser import parse_script
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError
 
 _run_script = executor._run_script
+_parse = Dialect.parse
 
 
 def changed_tables(sql: str, project: str) -> set[tuple[str, str, str]]:
@@ -58,10 +64,23 @@ async def run_script(interpreter: Any, source: str, ctx: Any) -> Any:
     return result
 
 
+@lru_cache(512)
+def _parsed(dialect: Dialect, sql: str) -> list[Any]:
+    return _parse(dialect, sql)
+
+
+def parse(dialect: Dialect, sql: str, **options: Any) -> list[Any]:
+    """As sqlglot's own; the trees are the caller's to change."""
+    if any(value is not None for value in options.values()):
+        return _parse(dialect, sql, **options)
+    return [tree and tree.copy() for tree in _parsed(dialect, sql)]
+
+
 def main() -> None:
     # The spatial extension is installed from its wheel; DuckDB itself would download it.
     duckdb_extensions.import_extension("spatial")
     executor._run_script = run_script
+    Dialect.parse = parse  # type: ignore[method-assign, assignment]
     # "Invalid snapshot time" is an invalid query on BigQuery, not an error of the server.
     OutOfRangeError.bq_reason = "invalid"
     emulator.main()
