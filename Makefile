@@ -12,7 +12,7 @@ help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
 	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
 	@echo "make down        stop everything that demo started"
-	@echo "make test        lint, types and the suite, on two cores in a quarter of an hour"
+	@echo "make test        lint, types and the suite"
 	@echo "make test-slow   the same for more sources, places and orders (.ci/run runs both)"
 	@echo "make matrix      every fault at every place of every source (docs/reliability.md)"
 	@echo "make soak        random changes, runs, kills and faults: SEEDS=20 MINUTES=20"

@@ -257,6 +257,7 @@ def test_an_unknown_pool_is_an_error(stack: Stack, client: SyncPrefectClient) ->
     assert (done.returncode, done.stderr) == (1, "there is no work pool 'no-such-pool'\n")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_flow_runs_worker_and_server_killed_together(
     stack: Stack, client: SyncPrefectClient, tmp_path: Path
@@ -302,7 +303,6 @@ def test_flow_runs_worker_and_server_killed_together(
         until("its task run", partial(client.read_task_runs, flow_run_filter=of_called))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_run_that_outlived_its_killed_worker_is_stopped_before_it_is_reaped(
     stack: Stack, client: SyncPrefectClient, tmp_path: Path
