@@ -66,7 +66,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watched) -> None:
     watched.stack.up(["prefect"])
     with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
