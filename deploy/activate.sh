@@ -13,15 +13,16 @@ mv -T "$CURRENT.new" "$CURRENT"
 for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
     install -m 0644 "$name" /etc/systemd/system/
 done
-# What a unit may do is settled when it starts: a reload is not enough.
-hardening=/etc/systemd/system/nginx.service.d/data-pipelines.conf
-nginx_needs=reload-or-restart
-if ! cmp --silent "$CURRENT/deploy/systemd/nginx.conf" "$hardening"; then
-    install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" "$hardening"
-    nginx_needs=restart
-fi
-install -D -m 0644 "$CURRENT/deploy/systemd/postgresql.conf" \
-    /etc/systemd/system/postgresql@15-main.service.d/data-pipelines.conf
+# What Debian's own units may do and take. That is settled when one starts: a reload is not enough.
+restarts=()
+for pair in nginx:nginx postgresql:postgresql@15-main; do
+    ours=$CURRENT/deploy/systemd/${pair%%:*}.conf unit=${pair#*:}
+    theirs=/etc/systemd/system/$unit.service.d/data-pipelines.conf
+    if ! cmp --silent "$ours" "$theirs"; then
+        install -D -m 0644 "$ours" "$theirs"
+        restarts+=("$unit")
+    fi
+done
 sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
     -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
     -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
@@ -34,7 +35,8 @@ systemctl daemon-reload
 systemctl --quiet enable data-pipelines-server data-pipelines-worker \
     data-pipelines-backup.timer data-pipelines-watchdog.timer nginx
 systemctl start data-pipelines-backup.timer
-systemctl "$nginx_needs" nginx
+for unit in "${restarts[@]}"; do systemctl restart "$unit"; done
+systemctl reload-or-restart nginx
 
 say "starting the server of release $version ..."
 systemctl restart data-pipelines-server

@@ -65,6 +65,8 @@ if [ ! -e "$ETC/server.env" ]; then
     put_setting worker.env PREFECT_API_URL "http://127.0.0.1:${PREFECT_PORT:-4200}/api"
     put_setting worker.env PREFECT_API_AUTH_STRING "$password"
     put_setting worker.env PREFECT_WORKER_WEBSERVER_PORT "${HEALTH_PORT:-8080}"
+    # The watchdog looks there.
+    put_setting worker.env WORKER_HEALTH_URL "http://127.0.0.1:${HEALTH_PORT:-8080}/health"
 fi
 listen=$(setting server.env DATA_PIPELINES_LISTEN)
 port=${listen##*:}
