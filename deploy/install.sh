@@ -57,13 +57,11 @@ fi
 # Settings of this host; secrets are made once.
 if [ ! -e "$ETC/server.env" ]; then
     say "making the API's password and the key that blocks are encrypted with"
-    password=admin:$(random_text)
     put_setting server.env PREFECT_SERVER_API_PORT "${PREFECT_PORT:-4200}"
-    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "$password"
+    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "admin:$(random_text)"
     put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(random_key)"
     put_setting server.env DATA_PIPELINES_LISTEN "${HTTPS_LISTEN:-443}"
     put_setting worker.env PREFECT_API_URL "http://127.0.0.1:${PREFECT_PORT:-4200}/api"
-    put_setting worker.env PREFECT_API_AUTH_STRING "$password"
     put_setting worker.env PREFECT_WORKER_WEBSERVER_PORT "${HEALTH_PORT:-8080}"
     # The watchdog looks there.
     put_setting worker.env WORKER_HEALTH_URL "http://127.0.0.1:${HEALTH_PORT:-8080}/health"

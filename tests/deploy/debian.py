@@ -27,6 +27,8 @@ NEEDS = ("debootstrap", "systemd-nspawn", "nsenter", "setpriv", "unshare")
 PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3"]
 PACKAGES += ["python3-venv"]
 BOOT_SECONDS = 60
+# Where control groups are on a machine that was not itself booted with systemd.
+HIERARCHIES = (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
 
 
 def missing() -> str:
@@ -105,14 +107,21 @@ class Debian:
         self._source = source
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        # Of its own: two machines would share one, and one would be left.
+        name = f"debian-{os.getpid()}"
+        self._groups = [each / name for each in HIERARCHIES if (each / "cgroup.procs").exists()]
 
     def make(self) -> None:
         run("cp", "-a", "--reflink=auto", base_tree(), self.tree)
 
     def boot(self) -> None:
         """systemd runs and is through with booting."""
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+        join = "".join(f"echo $$ >{group}/cgroup.procs && " for group in self._groups)
         # It is shut down when this process dies, however that comes.
-        command = ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-D", str(self.tree)]
+        command = ["sh", "-c", f'{join}exec "$@"', "sh"]
+        command += ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-D", str(self.tree)]
         command += ["--boot", "--register=no", "--keep-unit", "--console=passive", "--quiet"]
         command += [f"--bind-ro={wheels()}:/wheels", f"--bind-ro={self._source}:/src"]
         # Its own session: what ends the tests' group lets it shut down in order.
@@ -175,6 +184,11 @@ class Debian:
         left = [process for process in psutil.process_iter(["name"]) if self._has(process)]
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if self._in(line)]
         assert not left and not mounts, f"left behind: {left} {mounts}"
+        for group in self._groups:
+            # One that has a process cannot be removed.
+            inner = [path for path in group.rglob("*") if path.is_dir()]
+            for each in [*sorted(inner, reverse=True), group]:
+                each.rmdir()
         shutil.rmtree(self.tree, ignore_errors=True)
         assert not self.tree.exists()
 

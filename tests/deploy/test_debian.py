@@ -353,6 +353,7 @@ def test_applying_again_changes_nothing(installed: Debian, page: Page) -> None:
 def test_the_catalog_is_served_to_whoever_has_the_password(
     installed: Debian, ports: dict[str, int]
 ) -> None:
+    is_well(installed, "data-catalog/hourly")
     assert browse(installed, ports, "/catalog/").status_code == 401
     assert browse(installed, ports, "/catalog/", "admin:wrong").status_code == 401
     page = browse(installed, ports, "/catalog/", password_of(installed))
@@ -447,29 +448,18 @@ def test_a_batch_is_told_of_undone_and_replayed(
     lab.assert_equals_truth()
 
 
-def test_a_database_that_was_lost_comes_back(installed: Debian, page: Page) -> None:
-    page.follow(installed, "sudo systemctl start data-pipelines-backup")
-    dump = sorted(page.follow(installed, f"sudo ls {BACKUPS}").split())[-1]
-    before = runs_in(installed, "COMPLETED")
-    assert before > 0
-    ask(installed, "DELETE FROM flow_run")
-    restore = f"{SCRIPTS}/restore.sh {BACKUPS}/prefect-....dump"
-    began = time.monotonic()
-    page.follow(installed, restore, {"prefect-....dump": dump})
-    measured("restore", time.monotonic() - began)
-    assert runs_in(installed, "COMPLETED") >= before
-    bad = installed.attempt(
-        *page.command(restore, {f"{BACKUPS}/prefect-....dump": "/etc/hostname"})
-    )
-    assert bad.returncode == 1
-    assert "the database is as it was" in bad.stdout
-    assert runs_in(installed, "COMPLETED") >= before
+@pytest.fixture(scope="module")
+def kept(installed: Debian, page: Page) -> tuple[str, str]:
+    """A dump, and the server.env of its time, as kept in a safe place."""
     is_well(installed)
+    page.follow(installed, "sudo systemctl start data-pipelines-backup")
+    dumps = page.follow(installed, f"sudo ls {BACKUPS}").split()
+    return sorted(dumps)[-1], installed.read(f"{ETC}/server.env")
 
 
 @pytest.mark.parametrize("what", ["api", "encryption"])
 def test_a_secret_is_rotated_by_one_command(
-    installed: Debian, stack: Stack, page: Page, what: str
+    installed: Debian, stack: Stack, page: Page, kept: tuple[str, str], what: str
 ) -> None:
     before = secrets_of(installed, stack)
     began = time.monotonic()
@@ -480,6 +470,34 @@ def test_a_secret_is_rotated_by_one_command(
     for secret in {*before, *after}:
         assert secret not in told
     # Blocks are still readable, and clients still welcome.
+    is_well(installed)
+
+
+def test_a_database_that_was_lost_comes_back_with_the_keys_of_its_time(
+    installed: Debian, page: Page, kept: tuple[str, str]
+) -> None:
+    """As on a new machine, whose password and key are others: those that were rotated meanwhile."""
+    dump, server_env = kept
+    restore = f"{SCRIPTS}/restore.sh {BACKUPS}/prefect-....dump"
+    before = runs_in(installed, "COMPLETED")
+    bad = installed.attempt(
+        *page.command(restore, {f"{BACKUPS}/prefect-....dump": "/etc/hostname"})
+    )
+    assert bad.returncode == 1
+    assert "nothing was changed" in bad.stdout
+    installed.run("sh", "-c", f"head -c -5000 {BACKUPS}/{dump} >{BACKUPS}/prefect-0.dump")
+    bad = installed.attempt(*page.command(restore, {"prefect-....dump": "prefect-0.dump"}))
+    assert bad.returncode == 1
+    assert "the database is as it was" in bad.stdout
+    assert runs_in(installed, "COMPLETED") >= before > 0
+
+    ask(installed, "DELETE FROM flow_run")
+    installed.run("tee", f"{ETC}/server.env", stdin=server_env)
+    began = time.monotonic()
+    page.follow(installed, restore, {"prefect-....dump": dump})
+    measured("restore", time.monotonic() - began)
+    assert runs_in(installed, "COMPLETED") > 0
+    assert f"PREFECT_SERVER_API_AUTH_STRING={password_of(installed)}\n" in server_env
     is_well(installed)
 
 
