@@ -9,6 +9,9 @@ version=${1:?usage: activate.sh VERSION}
 ln -sfn "releases/$version" "$CURRENT.new"
 mv -T "$CURRENT.new" "$CURRENT"
 
+# Flow runs write what nobody else may read; nginx reads here.
+install -d -m 0755 -o pipelines -g pipelines "$WEB" "$WEB/catalog"
+
 # systemd and nginx have what this release says.
 for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
     install -m 0644 "$name" /etc/systemd/system/

@@ -49,7 +49,6 @@ id pipelines >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipeli
 install -d -m 0755 "$BASE" "$RELEASES" "$ENVIRONMENTS"
 install -d -m 0750 -o root -g pipelines "$ETC"
 install -d -m 0700 -o postgres -g postgres "$BACKUPS"
-install -d -m 0755 -o pipelines -g pipelines "$WEB"
 if [ ! -e "$ETC/.env" ]; then
     install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
 fi
