@@ -49,6 +49,6 @@ in_release python -m blocks.automations
 in_release python -m deploy.drain vm --resume
 say "starting the worker ..."
 systemctl restart data-pipelines-worker
-in_release python -m deploy.verify vm
+in_release python -m deploy.verify vm --seconds 180
 "$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10
 systemctl start data-pipelines-watchdog.timer
