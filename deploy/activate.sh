@@ -9,32 +9,37 @@ version=${1:?usage: activate.sh VERSION}
 ln -sfn "releases/$version" "$CURRENT.new"
 mv -T "$CURRENT.new" "$CURRENT"
 
+# Flow runs write what nobody else may read; nginx reads here.
+install -d -m 0755 -o pipelines -g pipelines "$WEB" "$WEB/catalog"
+
 # systemd and nginx have what this release says.
 for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
     install -m 0644 "$name" /etc/systemd/system/
 done
-# What a unit may do is settled when it starts: a reload is not enough.
-hardening=/etc/systemd/system/nginx.service.d/data-pipelines.conf
-nginx_needs=reload-or-restart
-if ! cmp --silent "$CURRENT/deploy/systemd/nginx.conf" "$hardening"; then
-    install -D -m 0644 "$CURRENT/deploy/systemd/nginx.conf" "$hardening"
-    nginx_needs=restart
-fi
-install -D -m 0644 "$CURRENT/deploy/systemd/postgresql.conf" \
-    /etc/systemd/system/postgresql@15-main.service.d/data-pipelines.conf
+# What Debian's own units may do and take. That is settled when one starts: a reload is not enough.
+restarts=()
+for pair in nginx:nginx postgresql:postgresql@15-main; do
+    ours=$CURRENT/deploy/systemd/${pair%%:*}.conf unit=${pair#*:}
+    theirs=/etc/systemd/system/$unit.service.d/data-pipelines.conf
+    if ! cmp --silent "$ours" "$theirs"; then
+        install -D -m 0644 "$ours" "$theirs"
+        restarts+=("$unit")
+    fi
+done
 sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
     -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
     -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
     "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
 ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
 install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
-write_web_users
+give_password
 nginx -t -q
 systemctl daemon-reload
 systemctl --quiet enable data-pipelines-server data-pipelines-worker \
     data-pipelines-backup.timer data-pipelines-watchdog.timer nginx
 systemctl start data-pipelines-backup.timer
-systemctl "$nginx_needs" nginx
+for unit in "${restarts[@]}"; do systemctl restart "$unit"; done
+systemctl reload-or-restart nginx
 
 say "starting the server of release $version ..."
 systemctl restart data-pipelines-server
@@ -44,6 +49,6 @@ in_release python -m blocks.automations
 in_release python -m deploy.drain vm --resume
 say "starting the worker ..."
 systemctl restart data-pipelines-worker
-in_release python -m deploy.verify vm
+in_release python -m deploy.verify vm --seconds 180
 "$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10
 systemctl start data-pipelines-watchdog.timer

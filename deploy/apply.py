@@ -25,6 +25,7 @@ import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 
 from blocks.server import every, server_url
@@ -44,11 +45,17 @@ class Declared:
 
 
 def declared(file: Path = FILE) -> list[Declared]:
-    """Every deployment of the file. Imports the flows, whose names stand in their code."""
+    """Every deployment of the file. Imports the flows, whose names stand in their code.
+
+    Raises ScriptError or MissingFlowError for one that cannot be imported, which `prefect deploy`
+    by itself would deploy all the same, read from its text: each of its runs would fail.
+    """
     found = []
     for one in yaml.safe_load(file.read_text())["deployments"]:
         path, _, function = one["entrypoint"].rpartition(":")
-        flow: Flow[..., Any] = load_flow_from_entrypoint(f"{file.parent / path}:{function}")
+        flow: Flow[..., Any] = load_flow_from_entrypoint(
+            f"{file.parent / path}:{function}", use_placeholder_flow=False
+        )
         slugs = frozenset(schedule["slug"] for schedule in one.get("schedules", []))
         found.append(Declared(f"{flow.name}/{one['name']}", one["work_pool"]["name"], slugs))
     return found
@@ -94,7 +101,7 @@ def main() -> int:
         deploy(os.environ)
         with get_client(sync_client=True) as client:
             removed = prune(client, wanted)
-    except PoolError as error:
+    except (PoolError, ScriptError, MissingFlowError) as error:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

@@ -49,7 +49,6 @@ id pipelines >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipeli
 install -d -m 0755 "$BASE" "$RELEASES" "$ENVIRONMENTS"
 install -d -m 0750 -o root -g pipelines "$ETC"
 install -d -m 0700 -o postgres -g postgres "$BACKUPS"
-install -d -m 0755 -o pipelines -g pipelines "$WEB"
 if [ ! -e "$ETC/.env" ]; then
     install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
 fi
@@ -57,14 +56,14 @@ fi
 # Settings of this host; secrets are made once.
 if [ ! -e "$ETC/server.env" ]; then
     say "making the API's password and the key that blocks are encrypted with"
-    password=admin:$(random_text)
     put_setting server.env PREFECT_SERVER_API_PORT "${PREFECT_PORT:-4200}"
-    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "$password"
+    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "admin:$(random_text)"
     put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(random_key)"
     put_setting server.env DATA_PIPELINES_LISTEN "${HTTPS_LISTEN:-443}"
     put_setting worker.env PREFECT_API_URL "http://127.0.0.1:${PREFECT_PORT:-4200}/api"
-    put_setting worker.env PREFECT_API_AUTH_STRING "$password"
     put_setting worker.env PREFECT_WORKER_WEBSERVER_PORT "${HEALTH_PORT:-8080}"
+    # The watchdog looks there.
+    put_setting worker.env WORKER_HEALTH_URL "http://127.0.0.1:${HEALTH_PORT:-8080}/health"
 fi
 listen=$(setting server.env DATA_PIPELINES_LISTEN)
 port=${listen##*:}

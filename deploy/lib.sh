@@ -116,10 +116,12 @@ register_blocks() {
     in_release python -m blocks.register
 }
 
-# write_web_users: nginx asks for the API's user and password where it serves files by itself.
-write_web_users() {
+# give_password: flow runs know the API's user and password, and nginx asks for them where it serves
+# files by itself. They stand in server.env, also in one that was put back from another machine.
+give_password() {
     local auth
     auth=$(setting server.env PREFECT_SERVER_API_AUTH_STRING)
+    put_setting worker.env PREFECT_API_AUTH_STRING "$auth"
     (umask 027 && printf '%s:%s\n' "${auth%%:*}" "$(printf '%s' "${auth#*:}" | openssl passwd -apr1 -stdin)" \
         >/etc/nginx/data-pipelines/users)
     chown root:www-data /etc/nginx/data-pipelines/users

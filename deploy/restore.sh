@@ -10,6 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 (($# == 1)) || die "usage: restore.sh DUMP; they are in $BACKUPS"
 [ -r "$1" ] || die "$1 is not there"
 begin
+as_postgres pg_restore --list <"$1" >/dev/null || die "$1 is not a dump; nothing was changed"
 stop_worker
 standing=$(as_postgres "$CURRENT/deploy/backup.sh")
 say "the database as it stands: $standing"

@@ -12,9 +12,7 @@ begin
 case ${1:-} in
 api)
     stop_worker
-    password=admin:$(random_text)
-    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "$password"
-    put_setting worker.env PREFECT_API_AUTH_STRING "$password"
+    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "admin:$(random_text)"
     run_release "$(current_release)"
     say "the new password is PREFECT_API_AUTH_STRING in $ETC/worker.env"
     ;;

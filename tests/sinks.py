@@ -54,12 +54,17 @@ def open_sinks() -> Iterator[Sinks]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert self.path == f"/services/{WEBHOOK_SECRET}"
-            if not sinks.refuse:
+            if sinks.refuse:
+                status, answer = 500, b"no_service"
+            elif "text" not in body:  # what `blocks.register --check` sends
+                status, answer = 400, b"no_text"
+            else:
+                status, answer = 200, b"ok"
                 subject, _, text = body["text"].partition("\n\n")
                 sinks.slack.append(Arrived(time.time(), subject, text))
-            self.send_response(500 if sinks.refuse else 200)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"no_service" if sinks.refuse else b"ok")
+            self.wfile.write(answer)
 
         def log_message(self, format: str, *args: Any) -> None: ...
 

@@ -10,23 +10,25 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".sandbox-debian"
 MIRROR = "http://deb.debian.org/debian"
-NEEDS = ("debootstrap", "systemd-nspawn", "nsenter")
+NEEDS = ("debootstrap", "systemd-nspawn", "nsenter", "setpriv", "unshare")
 # install.sh would install them all the same; here once for all trees.
 PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3"]
 PACKAGES += ["python3-venv"]
-BOOT_SECONDS = 60
+BOOT_SECONDS = 300
+# Where control groups are on a machine that was not itself booted with systemd.
+HIERARCHIES = (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
 
 
 def missing() -> str:
@@ -37,20 +39,27 @@ def missing() -> str:
     return f"needs {', '.join(absent)}" if absent else ""
 
 
+def impossible() -> str:
+    """The same, for what takes a moment to find out."""
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
+        return "may not make namespaces: a container without the rights for a machine of its own"
+    if not (CACHE / "base" / ".complete").exists():
+        try:
+            httpx.head(f"{MIRROR}/dists/bookworm/Release", timeout=30).raise_for_status()
+        except httpx.HTTPError as error:
+            return f"needs Debian's mirror for a new tree: {error}"
+    return ""
+
+
 def base_tree() -> Path:
     """A tree of Debian 12 with the packages, made when it is not there."""
     tree = CACHE / "base"
     if not (tree / ".complete").exists():
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(exist_ok=True)
-        run(
-            "debootstrap",
-            "--variant=minbase",
-            "--include=systemd-sysv,dbus",
-            "bookworm",
-            tree,
-            MIRROR,
-        )
+        # Whatever it mounts is gone with it, also when it is killed.
+        private = ("unshare", "--mount", "debootstrap", "--variant=minbase")
+        run(*private, "--include=systemd-sysv,dbus", "bookworm", tree, MIRROR)
         nspawn = ("systemd-nspawn", "-D", tree, "--pipe", "--register=no", "--keep-unit")
         install = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq"
         run(
@@ -90,12 +99,6 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-4000:]}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Debian:
     """A machine in `tree`, which is copied from the base. `/src` in it is `source`, read-only."""
 
@@ -104,14 +107,22 @@ class Debian:
         self._source = source
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        # Of its own: two machines would share one, and one would be left.
+        name = f"debian-{os.getpid()}"
+        self._groups = [each / name for each in HIERARCHIES if (each / "cgroup.procs").exists()]
 
     def make(self) -> None:
         run("cp", "-a", "--reflink=auto", base_tree(), self.tree)
 
     def boot(self) -> None:
         """systemd runs and is through with booting."""
-        command = ["systemd-nspawn", "-D", str(self.tree), "--boot", "--register=no"]
-        command += ["--keep-unit", "--console=passive", "--quiet"]
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+        join = "".join(f"echo $$ >{group}/cgroup.procs && " for group in self._groups)
+        # It is shut down when this process dies, however that comes.
+        command = ["sh", "-c", f'{join}exec "$@"', "sh"]
+        command += ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-D", str(self.tree)]
+        command += ["--boot", "--register=no", "--keep-unit", "--console=passive", "--quiet"]
         command += [f"--bind-ro={wheels()}:/wheels", f"--bind-ro={self._source}:/src"]
         # Its own session: what ends the tests' group lets it shut down in order.
         self._nspawn = subprocess.Popen(
@@ -119,6 +130,7 @@ class Debian:
         )
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline:
+            assert self._nspawn.poll() is None, f"systemd-nspawn ended: {self._nspawn.returncode}"
             children = psutil.Process(self._nspawn.pid).children()
             if children:
                 self._leader = children[0].pid
@@ -165,3 +177,25 @@ class Debian:
             self._nspawn.kill()
             self._nspawn.wait(10)
         self._nspawn = None
+
+    def remove(self) -> None:
+        """The machine and its tree are gone. Raises AssertionError for what it left behind."""
+        self.power_off()
+        left = [process for process in psutil.process_iter(["name"]) if self._has(process)]
+        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if self._in(line)]
+        assert not left and not mounts, f"left behind: {left} {mounts}"
+        for group in self._groups:
+            # One that has a process cannot be removed.
+            inner = [path for path in group.rglob("*") if path.is_dir()]
+            for each in [*sorted(inner, reverse=True), group]:
+                each.rmdir()
+        run("rm", "-rf", "--one-file-system", self.tree)
+
+    def _has(self, process: psutil.Process) -> bool:
+        try:
+            return Path(f"/proc/{process.pid}/root").readlink() == self.tree
+        except OSError:  # it has just ended
+            return False
+
+    def _in(self, mount: str) -> bool:
+        return mount.split()[1].startswith(str(self.tree))

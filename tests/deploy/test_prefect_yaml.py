@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from prefect.cli.deploy._models import (
     RawScheduleConfig,
     WorkPoolConfig,
 )
+from prefect.exceptions import ScriptError
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import BaseModel
 
@@ -27,7 +29,7 @@ BY_NAME = {f"{one['entrypoint']} {one['name']}": one for one in DEPLOYMENTS}
 
 def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     path, _, function = deployment["entrypoint"].rpartition(":")
-    return load_flow_from_entrypoint(f"{ROOT / path}:{function}")
+    return load_flow_from_entrypoint(f"{ROOT / path}:{function}", use_placeholder_flow=False)
 
 
 def test_every_key_is_one_that_prefect_knows() -> None:
@@ -49,6 +51,16 @@ def test_no_secret_can_be_in_it() -> None:
     assert "{{ prefect.blocks" not in TEXT
     assert "job_variables" not in TEXT
     assert TEXT.count("{{") == TEXT.count("{{ $PIPELINES_HOME }}") == 1
+
+
+def test_a_flow_that_cannot_be_imported_is_not_deployed(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from prefect import flow\n@flow\ndef bad(): ...\nraise RuntimeError('not well')\n"
+    )
+    file = tmp_path / "prefect.yaml"
+    file.write_text("deployments: [{name: it, entrypoint: 'bad.py:bad', work_pool: {name: vm}}]")
+    with pytest.raises(ScriptError, match="not well"):
+        declared(file)
 
 
 def test_names_are_unique_and_of_their_flows() -> None:

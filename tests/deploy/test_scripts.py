@@ -143,6 +143,114 @@ def dry_run(**variables: str) -> list[list[str]]:
     return [line for line in lines if line]
 
 
+STAND_IN = """#!/bin/bash
+printf '%q ' "${0##*/}" "$@" >>"$CALLS"
+echo >>"$CALLS"
+case "$*" in
+*"projects describe"*) echo 42 ;;
+*"disks describe"*) ((MISSING)) || echo data-pipelines-daily ;;
+*describe* | *show*) exit "$MISSING" ;;
+esac
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A directory for stand-ins of commands that are not here."""
+    (tmp_path / "bin").mkdir()
+    return tmp_path / "bin"
+
+
+def put(path: Path, name: str, text: str) -> None:
+    (path / name).write_text(text)
+    (path / name).chmod(0o755)
+
+
+def told_to_google(path: Path, missing: int) -> list[str]:
+    """What gcloud and bq are called with, when all that is looked for is missing, or there."""
+    calls = path.parent / f"calls-{missing}"
+    for name in ("gcloud", "bq"):
+        put(path, name, STAND_IN)
+    done = subprocess.run(
+        [DEPLOY / "gcloud.sh"],
+        env={
+            "GCP_PROJECT": "p",
+            "GCS_BUCKET": "p-landing",
+            "GITHUB_REPOSITORY": "me/it",
+            "PATH": f"{path}:/usr/bin:/bin",
+            "CALLS": str(calls),
+            "MISSING": str(missing),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return calls.read_text().splitlines()
+
+
+def test_what_the_dry_run_prints_is_what_is_done(path: Path) -> None:
+    def same(lines: list[str]) -> list[str]:
+        return [re.sub(r"--lifecycle-file=\S+", "", line).strip() for line in lines]
+
+    done = [line for line in told_to_google(path, 1) if not re.search(" describe | show ", line)]
+    printed = [shlex.join(command) for command in dry_run(GITHUB_REPOSITORY="me/it")]
+    commands = [line for line in printed if line.startswith(("gcloud ", "bq "))]
+    assert len(commands) > 30
+    expected = [line.replace("PROJECT_NUMBER", "42") for line in commands]
+    assert same([shlex.join(shlex.split(line)) for line in done]) == same(expected)
+
+
+def test_what_stands_in_google_cloud_is_not_made_again(path: Path) -> None:
+    words = [set(shlex.split(line)) for line in told_to_google(path, 0)]
+    assert len(words) > 30
+    made = {"create", "create-oidc", "snapshot-schedule", "mk", "add-resource-policies"}
+    assert not [each & made for each in words if each & made]
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_push_hands_the_commit_to_its_own_update(path: Path, exit_code: int) -> None:
+    """The VM is this machine, and gcloud's two commands are cp and bash."""
+    put(
+        path,
+        "gcloud",
+        """#!/bin/bash
+case "$*" in
+*" scp "*) cp "${@: -2:1}" "$(cut -d: -f2 <<<"${@: -1}")" ;;
+*) exec bash -c "$(sed 's/^--command=//' <<<"${@: -1}")" ;;
+esac
+""",
+    )
+    called = path.parent / "called"
+    put(
+        path,
+        "sudo",
+        f"""#!/bin/bash
+test -x "$1" && tar --list --file="$2" | grep -x prefect.yaml >/dev/null && echo "$@" >{called}
+exit {exit_code}
+""",
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    done = subprocess.run(
+        [DEPLOY / "push.sh", commit],
+        env={
+            "PATH": f"{path}:{os.environ['PATH']}",
+            "GCP_PROJECT": "p",
+            "GCP_ZONE": "z",
+            "GCP_VM": "vm",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    there = f"/tmp/data-pipelines-{commit}"  # noqa: S108  # where push.sh puts it
+    assert done.returncode == exit_code, done.stderr
+    assert called.read_text() == f"{there}/deploy/update.sh {there}.tar {commit}\n"
+    assert not Path(there).exists() and not Path(f"{there}.tar").exists()
+
+
 def options(command: list[str]) -> dict[str, str]:
     pairs = [word[2:].partition("=") for word in command if word.startswith("--")]
     return {name: value for name, _, value in pairs}
@@ -208,5 +316,9 @@ def test_the_image_holds_the_code_and_does_not_run_as_root() -> None:
             assert (ROOT / name).exists()
             assert f"!{name}\n" in ignored
     assert {"blocks", "core", "dbt", "flows", "sources", "tasks", "requirements.lock"} <= copied
+    installs = [line for line in lines if "install" in line]
+    assert [line[-4:] for line in installs] == [
+        ["--no-deps", "--require-hashes", "-r", "requirements.lock"]
+    ]
     users = [line[1] for line in lines if line[:1] == ["USER"]]
     assert users == ["pipelines"]

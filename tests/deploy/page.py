@@ -1,0 +1,59 @@
+"""docs/operations.md, followed: its commands, run as they stand there, and which were never run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tests.deploy.debian import Debian
+
+FILE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+# What a person does by command on the machine.
+SECTIONS = ("Install", "Deploy", "Roll back", "Rotate", "Back up and restore", "Backfill", "Replay")
+
+
+def commands_of(text: str, sections: Iterable[str] = SECTIONS) -> set[str]:
+    """Every line of these sections' blocks, and each `sudo ...` in their text, without remarks.
+
+    Raises KeyError for a section that is not there.
+    """
+    parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    bodies = dict(zip(parts[1::2], parts[2::2], strict=True))
+    found: set[str] = set()
+    for section in sections:
+        blocks = re.findall(r"^```\n(.*?)^```$", bodies[section], re.MULTILINE | re.DOTALL)
+        lines = [line for block in blocks for line in block.splitlines()]
+        lines += re.findall(r"`(sudo [^`]+)`", bodies[section])
+        found |= {line.split(" #")[0].strip() for line in lines}
+    return found - {""}
+
+
+class Page:
+    """The page's commands, which are run in `/src` of a machine by root."""
+
+    def __init__(self) -> None:
+        self.commands = commands_of(FILE.read_text())
+        self.followed: set[str] = set()
+
+    def command(self, text: str, fill: Mapping[str, str] | None = None) -> list[str]:
+        """A command that stands on the page, its examples replaced, ready to be run."""
+        assert text in self.commands, f"{text!r} does not stand in {FILE.name}"
+        self.followed.add(text)
+        for example, value in (fill or {}).items():
+            assert example in text
+            text = text.replace(example, value)
+        # Root needs no sudo, and the smallest Debian has none.
+        words = [word for word in shlex.split(text) if word != "sudo"]
+        return ["env", "--chdir=/src", *words]
+
+    def follow(
+        self,
+        machine: Debian,
+        text: str,
+        fill: Mapping[str, str] | None = None,
+        env: Sequence[str] = (),
+    ) -> str:
+        """What the command says. Raises AssertionError when it fails."""
+        return machine.run(*self.command(text, fill), env=env)
