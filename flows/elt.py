@@ -10,7 +10,6 @@ from typing import Literal, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.states import Completed, get_state_exception
 
 from blocks.platform import load_blocks
@@ -22,7 +21,7 @@ from flows.usgs_earthquake import usgs_earthquake
 from tasks.build import BuildFailed, describe
 from tasks.due import due_build, run_build
 from tasks.platform import connect
-from tasks.report import run_name
+from tasks.report import is_on_schedule, run_name
 
 Source = Literal["usgs-earthquake", "openweather", "ph-news", "nyc-fhv", "finance"]
 
@@ -66,12 +65,6 @@ def elt(
         causes = [f"{type(failure).__name__}: {failure}" for failure in failures]
         raise EltFailed("; ".join(causes)) from failures[0]
     return Completed(message=f"{loaded.message}; {built}")
-
-
-def is_on_schedule() -> bool:
-    """Whether a schedule started this run; if not, somebody waits for the marts."""
-    context = FlowRunContext.get()
-    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
 
 
 def load_source(

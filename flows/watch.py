@@ -1,8 +1,9 @@
 """Looks for what is wrong and tells it: what the deployment `watch/alerts` runs.
 
-Its cron looks every quarter of an hour, and the server starts it whenever a run ends badly
-(`python -m blocks.automations`). What this worker cannot see, its own death and the server's, is
-seen by the timer `deploy.watchdog`. Both keep the same incidents, so neither repeats the other.
+Its cron looks every quarter of an hour, at the ledger every third hour, and the server starts it
+whenever a run ends badly (`python -m blocks.automations`). What this worker cannot see, its own
+death and the server's, is seen by the timer `deploy.watchdog`. Both keep the same incidents, so
+neither repeats the other.
 
 Requires: block alerts/alerts, the platform's blocks and those of the sources
 (`python -m blocks.register`).
@@ -32,8 +33,12 @@ from tasks.conditions import ended_runs, read_names, silence, waiting_runs
 from tasks.landing import LandingError
 from tasks.ledger_conditions import SOURCE, ledger_findings, new_fields
 from tasks.platform import connect
+from tasks.report import is_on_schedule
 
 TABLES = [source.TABLE for source in (usgs_earthquake, openweather, ph_news, nyc_fhv, finance)]
+# A look at the ledger bills 60 MiB, and what only it tells is no matter of minutes. A run that no
+# schedule started looks all the same.
+LEDGER_EVERY = timedelta(hours=3)
 # The timer looks every minute.
 WATCHDOG_WITHIN = timedelta(minutes=15)
 
@@ -49,7 +54,7 @@ def watch() -> State:
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
         look = look_at_runs(client, alerts)
-        unread = look_at_ledger(look, alerts)
+        unread = look_at_ledger(look, alerts) if is_ledger_due(look, alerts) else None
         told = tell(alerts, look, secrets)
         sent = told.sent
         # What fails together is told together.
@@ -80,6 +85,13 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
         ],
         covered={"prefect", "watchdog"},
     )
+
+
+def is_ledger_due(look: Look, alerts: Alerts) -> bool:
+    last = read_state(alerts.state_path).looked.get("ledger")
+    # Crons of the same hour must not miss each other by seconds.
+    a_while_ago = last is None or look.at - last >= LEDGER_EVERY - timedelta(minutes=5)
+    return a_while_ago or not is_on_schedule()
 
 
 def look_at_ledger(look: Look, alerts: Alerts) -> str | None:

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.cloud import bigquery
+
 from blocks.alerts import Alerts
 from core.alerts import Finding
 from core.batch import MANIFEST, batch_of
 from core.ledger import FINAL_STATES
 from core.schema import Table
 from core.sql import literal
-from tasks.ledger import read_known
 from tasks.platform import Platform
-from tasks.warehouse import Warehouse
+from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY, Warehouse
 
 PARKED_DAYS = 90
 SOURCE = "operations"
@@ -34,11 +35,7 @@ def ledger_findings(
         *parked(warehouse, now),
         *nearly_spent(warehouse, budgets, alerts.request_share, now),
         *over_budget(warehouse, alerts.daily_bytes_billed, now),
-        *(
-            finding
-            for table in tables
-            for finding in unloaded(platform, table, timedelta(hours=alerts.unloaded_hours), now)
-        ),
+        *unloaded(platform, tables, timedelta(hours=alerts.unloaded_hours), now),
     ]
 
 
@@ -165,37 +162,48 @@ def over_budget(warehouse: Warehouse, limit: int, now: datetime) -> list[Finding
     ]
 
 
-def unloaded(platform: Platform, table: Table, age: timedelta, now: datetime) -> list[Finding]:
-    """A source's committed batches that the ledger does not know although they are old."""
-    prefix = platform.prefix(table.source)
-    committed = {
-        batch_id: stored.created_at
-        for _, stored in platform.stored(table.source)[0]
-        if stored.name.endswith(f"/{MANIFEST}") and (batch_id := batch_of(stored.name, prefix))
-    }
+def unloaded(
+    platform: Platform, tables: Iterable[Table], age: timedelta, now: datetime
+) -> list[Finding]:
+    """Committed batches that the ledger does not know although they are old."""
+    committed: dict[str, tuple[str, datetime]] = {}
+    for table in tables:
+        prefix = platform.prefix(table.source)
+        for _, stored in platform.stored(table.source)[0]:
+            batch_id = batch_of(stored.name, prefix)
+            if batch_id and stored.name.endswith(f"/{MANIFEST}"):
+                committed[batch_id] = (table.source, stored.created_at)
     if not committed:
         return []
-    known = read_known(platform.warehouse, table.source, committed)
-    waiting = sorted(
-        batch_id
-        for batch_id, created_at in committed.items()
-        if batch_id not in known.final and known.now - created_at > age
+    rows = platform.warehouse.query(
+        f"""
+        SELECT clock.now, l.batch_id
+        FROM (SELECT CURRENT_TIMESTAMP() AS now) AS clock
+        LEFT JOIN {platform.warehouse.names.raw("_loads")} AS l
+            ON l.batch_id IN UNNEST(@ids) AND l.state IN ({", ".join(map(literal, FINAL_STATES))})
+        """,
+        source=SOURCE,
+        purpose="ledger",
+        parameters=[bigquery.ArrayQueryParameter("ids", "STRING", sorted(committed))],
     )
-    if not waiting:
-        return []
+    known = {row["batch_id"] for row in rows}
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for batch_id, (source, created_at) in sorted(committed.items()):
+        if batch_id not in known and rows[0]["now"] - created_at > age:
+            waiting[source].append(batch_id)
     hours = age.total_seconds() / 3600
     return [
         Finding(
-            key=f"unloaded-batch:{table.source}",
+            key=f"unloaded-batch:{source}",
             kind="unloaded-batch",
             scope="ledger",
-            title=f"{table.source}: {len(waiting)} committed batch{'es' * (len(waiting) > 1)} "
-            "not loaded",
-            cause=f"committed over {hours:g} h ago and not in the ledger: {', '.join(waiting)}",
+            title=f"{source}: {len(batches)} committed batch{'es' * (len(batches) > 1)} not loaded",
+            cause=f"committed over {hours:g} h ago and not in the ledger: {', '.join(batches)}",
             at=now,
-            source=table.source,
-            window=f"batch {waiting[0]}",
+            source=source,
+            window=f"batch {batches[0]}",
         )
+        for source, batches in waiting.items()
     ]
 
 
@@ -235,7 +243,17 @@ def new_fields(
 
 
 def ledger_age(warehouse: Warehouse, hours: float, now: datetime) -> list[Finding]:
-    """A ledger into which nothing has been written for so long: no source was even looked at."""
+    """A ledger into which nothing has been written for so long: no source was even looked at.
+
+    When the table was last written to is free to ask; its lines are asked when that is long ago.
+    """
+    written_at = warehouse.client.get_table(
+        f"{warehouse.project}.{warehouse.raw_dataset}._loads",
+        retry=RETRY,
+        timeout=CALL_TIMEOUT_SECONDS,
+    ).modified
+    if written_at and now - written_at <= timedelta(hours=hours):
+        return []
     rows = warehouse.query(
         f"""
         SELECT CURRENT_TIMESTAMP() AS now, MAX(applied_at) AS last_at

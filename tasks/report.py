@@ -113,6 +113,12 @@ def run_name() -> str:
     )
 
 
+def is_on_schedule() -> bool:
+    """Whether a schedule started this run; if not, somebody waits for what it does."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
+
+
 def report(outcome: Outcome) -> None:
     """Log the outcome and, inside a flow run, leave it as an artifact.
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from blocks.alerts import Alerts
 from core import ledger
 from core.schema import META, REJECTS, STAGED, Column, Table
 from tasks.build import PROJECT_DIR, environment
+from tasks.catalog import fingerprint
 from tasks.due import BuildWindow, dbt_environment, due_build, window_environment
+from tasks.freshness import read_freshness
+from tasks.ledger_conditions import ledger_findings, new_fields
+from tasks.run_report import read_ages, read_counted
 from tests.googlesql import Analyser, Refused, Statement, created_name, type_name
 from tests.lab import KITS, Lab
 
@@ -53,15 +59,16 @@ class Job:
 class Recording:
     """What was sent.
 
-    `loads`: source to the jobs of a load of news; `looks`: of one that found none. `changes`: node
-    to the statements by which a second build adds to it. `manifest` is dbt's, all nodes compiled as
-    for a full refresh.
+    `loads`: source to the jobs of a load of news; `looks`: of one that found none. `lookers`: flow
+    that only looks at the ledger to its jobs. `changes`: node to the statements by which a second
+    build adds to it. `manifest` is dbt's, all nodes compiled as for a full refresh.
     """
 
     project: str
     tables: dict[str, Table]
     loads: dict[str, list[Job]] = field(default_factory=dict)
     looks: dict[str, list[Job]] = field(default_factory=dict)
+    lookers: dict[str, list[Job]] = field(default_factory=dict)
     changes: dict[str, list[str]] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
     widths: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -146,6 +153,7 @@ def record(env: dict[str, str], directory: Path) -> Recording:
         found.looks[kit] = jobs_of(lab)
     # As a build of the platform does it. Constants bound what is read, whatever their values.
     window = BuildWindow(built_at, last_applied_at(labs["finance"]), *EVERY_TIME)
+    found.lookers = lookers_of(labs["finance"], found.tables)
     found.changes = dbt.invoke(
         *("build", *REMEMBERING, "--exclude-resource-type", "test", "unit_test", "seed"),
         env=window_environment(window),
@@ -178,17 +186,49 @@ class Listening:
         return self._client.query(sql, job_config=job_config, **options)
 
 
-def jobs_of(lab: Lab) -> list[Job]:
-    """Run the source once and ask for its due build: every query that was sent."""
+@contextmanager
+def listening(lab: Lab) -> Iterator[list[Job]]:
+    """Every query that is sent meanwhile."""
     warehouse = lab.platform.warehouse
-    listening = warehouse.client = Listening(warehouse.client)
+    client = warehouse.client = Listening(warehouse.client)
     try:
+        yield client.jobs
+    finally:
+        warehouse.client = client._client
+
+
+def jobs_of(lab: Lab) -> list[Job]:
+    """Run the source once and ask for its due build."""
+    with listening(lab) as jobs:
         lab.run()
         due_build(lab.platform, lab.source.TABLE.source)
-        warehouse.flush_jobs(lab.source.TABLE.source)
-    finally:
-        warehouse.client = listening._client
-    return listening.jobs
+        lab.platform.warehouse.flush_jobs(lab.source.TABLE.source)
+    return jobs
+
+
+def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
+    """What each flow that loads nothing asks the ledger."""
+    platform, now = lab.platform, datetime.now(UTC)
+
+    def watch() -> None:
+        ledger_findings(platform, tables.values(), {"ph_news": 100}, Alerts(), now)
+        new_fields(platform.warehouse, None, now)
+
+    def report() -> None:
+        read_counted(platform.warehouse)
+        read_ages(platform.warehouse)
+
+    looks: dict[str, Callable[[], object]] = {
+        "watch": watch,
+        "dbt-freshness": lambda: read_freshness(platform, list(tables)),
+        "data-catalog": lambda: fingerprint(platform),
+        "run-report": report,
+    }
+    found = {}
+    for flow, look in looks.items():
+        with listening(lab) as found[flow]:
+            look()
+    return found
 
 
 def widths(lab: Lab, table: str, columns: Iterable[Column]) -> dict[str, float]:
@@ -288,6 +328,12 @@ def analyse(recording: Recording) -> Analysis:
                 found.statements[job.sql] = catalog(recording).run(job.sql)
             except Refused as refused:
                 found.refused.append(f"{job.purpose} of {source}: {refused}")
+    for flow, jobs in recording.lookers.items():
+        for job in jobs:
+            try:
+                catalog(recording).output(job.sql)
+            except Refused as refused:
+                found.refused.append(f"{flow}: {refused}")
     return found
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tasks.due import declared
-from tests.cost.month import BATCH_ROWS, BRANCHES, BUDGET, NEWS, ROWS, TOUCHED_MONTHS, Line, Model
+from tests.cost.month import (
+    BATCH_ROWS,
+    BRANCHES,
+    BUDGET,
+    NEWS,
+    ROWS,
+    TOUCHED_MONTHS,
+    WITH_REJECTS,
+    Line,
+    Model,
+)
 from tests.cost.pricing import FLOOR, GIB, MIB
 from tests.recording import Analysis, Recording
 
@@ -36,17 +46,17 @@ partitioned by month all partitions, or {TOUCHED_MONTHS} where constants bound t
 {FLOOR // MIB} MiB per table and statement, also in a script, also for its temporary tables; every
 column of the target of UPDATE, DELETE and MERGE, nothing of that of an INSERT, and nothing for what
 can never be true. A table that a statement names twice counts once. Load jobs, views and metadata
-are free.
-How often: the schedules of `prefect.yaml` in a month of 30 days.
+are free, so catalog and watchdog cost no more than stands here. How often: the schedules of
+`prefect.yaml` in a month of 30 days.
 
 **Assumed**: rows after a year ({_listed(ROWS)}); rows of a batch ({_listed(BATCH_ROWS)}, else the
 whole list); the share of runs that find news ({news}); the share of
-batches that take a rare branch of their script ({_branches()}); one build per
-load of news, or as seldom as the dbt source says ({_intervals()}), told by the
-ledger where the rows lie, one a day with every test; rows of a model as many as its grain allows,
-else as its largest parent has; texts as long as the stand-ins'. A backfill, a full refresh, a
-failed run and a person's own queries come on top, and so do flows that read the ledger or the
-catalog.
+batches that take a rare branch of their script ({_branches()}) or bring
+rejects ({WITH_REJECTS:g}); one build per load of news,
+or as seldom as the dbt source says ({_intervals()}), told by the ledger
+where the rows lie, one a day with every test; rows of a model as many as its grain allows, else as
+its largest parent has; texts as long as the stand-ins'. A backfill, a full refresh, a failed run, a
+look of `watch` at the ledger after it and a person's own queries come on top.
 
 {_month(lines[1])}
 

@@ -17,6 +17,7 @@ import yaml
 from prefect.server.schemas.schedules import CronSchedule
 
 from core import ledger
+from flows.watch import LEDGER_EVERY
 from tasks.build import EVERY_BUILD
 from tasks.due import declared
 from tests.cost.pricing import Sized, Warehouse, width_of
@@ -57,6 +58,16 @@ NEWS = {
 # The share of batches for which a branch of the loader's script is taken, by its condition: a few
 # events a day get another id, rows are deleted from the sheet on some days. Others count as taken.
 BRANCHES = {"n_superseded_ids > 0": 0.2, "n_absent > 0": 0.2}
+# The share of batches that bring rejects.
+WITH_REJECTS = 0.1
+# Looks a month at the ledger by flows that load nothing: of `watch` those that it does not leave
+# out, of the others their crons. The watchdog asks when the table was written to, which is free.
+LOOKS = {
+    "watch": DAYS * 24 / (LEDGER_EVERY.total_seconds() / 3600),
+    "dbt-freshness": DAYS * 24,
+    "data-catalog": DAYS * 24,
+    "run-report": DAYS,
+}
 # Characters of a text where the recorded tables tell none.
 CHARACTERS = 20
 # Values of a column that stands in a model's grain, after a year; what is not named here has as
@@ -189,6 +200,13 @@ class Model:
         # A calendar has days without rows.
         return product if any(column in DATES for column in grain) else min(product, max(parents))
 
+    def looks(self, flow: str) -> tuple[int, float]:
+        """Queries of a flow that looks at the ledger, and the bytes billed for them."""
+        billed = [
+            sum(self.warehouse.bill(job.sql).values()) for job in self.recording.lookers[flow]
+        ]
+        return len(billed), sum(billed)
+
     def jobs(self, source: str, jobs: Iterable[Job]) -> tuple[int, float]:
         """Statements that name a table, and the bytes billed for them, as often as they are run."""
         table = self.recording.tables[source]
@@ -204,7 +222,13 @@ class Model:
             for statement in self.analysis.statements[job.sql]:
                 if found := self.warehouse.bill(statement.sql, variables):
                     share = math.prod(BRANCHES.get(condition, 1) for condition in statement.within)
-                    billed.append(share * sum(found.values()))
+                    billed.append(
+                        share
+                        * sum(
+                            cost * (WITH_REJECTS if name.endswith("__rejects") else 1)
+                            for name, cost in found.items()
+                        )
+                    )
                 if statement.creates and statement.creates not in self.warehouse.tables:
                     made = {name: type_name(type_) for name, type_ in statement.output}
                     self.warehouse.tables[statement.creates] = self._sized(
@@ -271,6 +295,8 @@ class Model:
                 source, "build, tests of keys", *self.build(source, whole=False), builds - DAYS
             )
             yield Line(source, "build, every test", *self.build(source, whole=True), DAYS)
+        for flow, times in LOOKS.items():
+            yield Line(flow, "look at the ledger", *self.looks(flow), times)
 
 
 def is_daily(node: dict[str, Any]) -> bool:

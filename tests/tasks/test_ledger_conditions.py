@@ -88,13 +88,13 @@ def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
     poison = f"{lab.platform.prefix('ph_news')}{batch_id}/{MANIFEST}"
     lab.platform.landing.put(poison, b"{}")
 
-    assert unloaded(lab.platform, TABLE, timedelta(days=1), NOW) == []
-    (finding,) = unloaded(lab.platform, TABLE, timedelta(0), NOW)
+    assert unloaded(lab.platform, [TABLE], timedelta(days=1), NOW) == []
+    (finding,) = unloaded(lab.platform, [TABLE], timedelta(0), NOW)
     assert batch_id in finding.cause
     assert parked(lab.platform.warehouse, NOW) == []
     for _ in range(3):
         assert load(lab.platform, TABLE).failures
-    assert unloaded(lab.platform, TABLE, timedelta(0), NOW) == []
+    assert unloaded(lab.platform, [TABLE], timedelta(0), NOW) == []
     (finding,) = parked(lab.platform.warehouse, NOW)
     assert finding.title == "ph_news: 1 parked batch"
     assert batch_id in finding.cause and "missing required field" in finding.cause
