@@ -54,7 +54,9 @@ def watch() -> State:
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
         look = look_at_runs(client, alerts)
-        unread = look_at_ledger(look, alerts) if is_ledger_due(look, alerts) else None
+        last = read_state(alerts.state_path).looked.get("ledger")
+        is_due = is_ledger_due(last, look.at, on_schedule=is_on_schedule())
+        unread = look_at_ledger(look, alerts) if is_due else None
         told = tell(alerts, look, secrets)
         sent = told.sent
         # What fails together is told together.
@@ -87,11 +89,10 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
     )
 
 
-def is_ledger_due(look: Look, alerts: Alerts) -> bool:
-    last = read_state(alerts.state_path).looked.get("ledger")
-    # Crons of the same hour must not miss each other by seconds.
-    a_while_ago = last is None or look.at - last >= LEDGER_EVERY - timedelta(minutes=5)
-    return a_while_ago or not is_on_schedule()
+def is_ledger_due(last: datetime | None, now: datetime, *, on_schedule: bool) -> bool:
+    """Whether to look at the ledger, after the last look at it. Of a cron's hour seconds may lack."""
+    is_old = last is None or now - last >= LEDGER_EVERY - timedelta(minutes=5)
+    return is_old or not on_schedule
 
 
 def look_at_ledger(look: Look, alerts: Alerts) -> str | None:
