@@ -90,7 +90,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
 
 
 def is_ledger_due(last: datetime | None, now: datetime, *, on_schedule: bool) -> bool:
-    """Whether to look at the ledger, after the last look at it. A cron may come early by seconds."""
+    """Whether to look at the ledger, after the last look at it: a cron may be seconds early."""
     is_old = last is None or now - last >= LEDGER_EVERY - timedelta(minutes=5)
     return is_old or not on_schedule
 
