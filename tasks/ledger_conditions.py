@@ -245,14 +245,16 @@ def new_fields(
 def ledger_age(warehouse: Warehouse, hours: float, now: datetime) -> list[Finding]:
     """A ledger into which nothing has been written for so long: no source was even looked at.
 
-    When the table was last written to is free to ask; its lines are asked when that is long ago.
+    When the table was last written to and what time it is are free to ask; the lines are asked when
+    the one is long ago.
     """
     written_at = warehouse.client.get_table(
         f"{warehouse.project}.{warehouse.raw_dataset}._loads",
         retry=RETRY,
         timeout=CALL_TIMEOUT_SECONDS,
     ).modified
-    if written_at and now - written_at <= timedelta(hours=hours):
+    asked = warehouse.query("SELECT CURRENT_TIMESTAMP() AS now", source=SOURCE, purpose="ledger")
+    if written_at and asked[0]["now"] - written_at <= timedelta(hours=hours):
         return []
     rows = warehouse.query(
         f"""

@@ -26,12 +26,7 @@ from google.cloud import bigquery
 from tasks.build import PROJECT_DIR, environment, one_login
 
 PROJECT = "dbt-tests"
-# The spatial extension comes from its wheel; DuckDB itself would download it.
-EMULATOR = (
-    "import duckdb_extensions, bqemulator.cli as emulator; "
-    "duckdb_extensions.import_extension('spatial'); emulator.main()"
-)
-
+ROOT = PROJECT_DIR.parent
 Query = Callable[[str], list[dict[str, Any]]]
 
 
@@ -45,9 +40,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     arguments = ["start", "--rest-port", str(port), "--grpc-port", "0", "--ephemeral"]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", EMULATOR, *arguments],
+            [sys.executable, "-m", "sandbox.bigquery", *arguments],
             cwd=log.parent,
-            env=os.environ | {"BQEMU_ENABLE_FORMAT_EXTENSIONS": "false"},
+            env=os.environ | {"BQEMU_ENABLE_FORMAT_EXTENSIONS": "false", "PYTHONPATH": str(ROOT)},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

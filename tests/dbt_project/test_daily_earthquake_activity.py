@@ -128,7 +128,7 @@ def test_a_build_writes_to_its_target_path_only_(
 ) -> None:
     written = {path.name for path in PROJECT_DIR.iterdir()}
     assert written == {
-        *("dbt_project.yml", "profiles.yml"),
+        *("dbt_project.yml", "profiles.yml", ".sqlfluffignore"),
         *("macros", "models", "seeds", "snapshots", "tests"),
     }
     assert not list(PROJECT_DIR.rglob("__init__.py"))  # it would shadow the installed dbt
