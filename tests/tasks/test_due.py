@@ -14,7 +14,6 @@ from prefect.context import FlowRunContext
 
 from core.sql import literal
 from core.version import code_version
-from flows.elt import is_on_schedule
 from sources.finance import TABLE
 from tasks import due
 from tasks.build import BuildResult, NodeFailure
@@ -30,6 +29,7 @@ from tasks.due import (
     run_build,
     window_environment,
 )
+from tasks.report import is_on_schedule
 from tests.lab import Lab
 
 MANILA = timedelta(hours=8)
