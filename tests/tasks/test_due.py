@@ -253,7 +253,7 @@ def test_the_sources_say_how_often_they_are_built() -> None:
     said = {
         name: declared(name).get("build_every_hours") for name in ("usgs_earthquake", "finance")
     }
-    assert said == {"usgs_earthquake": 2, "finance": None}
+    assert said == {"usgs_earthquake": 3, "finance": None}
     assert declared("no_such_source") == {}
 
 
