@@ -146,21 +146,29 @@ def read_announced(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) 
     return tuple(f"{row['change']} field {row['field']}" for row in rows)
 
 
-def line_of_load(manifest: Manifest, found: Mapping[str, Any]) -> Line:
-    """The ledger's line of a batch, by its manifest and what its script came to."""
-    counts = {name: int(found[name]) for name in (*VERDICTS, *MARKS)}
+def line_of_batch(manifest: Manifest) -> Line:
+    """What a batch's line says before it is loaded."""
     return Line(
         manifest.batch_id,
-        found["state"],
+        "applied",
         extracted=manifest.extracted,
         met_again=manifest.met_again,
-        **counts,
         rejected=manifest.rejected,
         rejected_unexpected=manifest.rejected_unexpected,
         odd=manifest.odd,
         source_count=manifest.source_count,
         requests=manifest.requests,
         size_bytes=manifest.size_bytes,
+    )
+
+
+def line_of_load(manifest: Manifest, found: Mapping[str, Any]) -> Line:
+    """The ledger's line of a batch, by its manifest and what its script came to."""
+    counts: dict[str, Any] = {name: int(found[name]) for name in (*VERDICTS, *MARKS)}
+    return replace(
+        line_of_batch(manifest),
+        state=found["state"],
+        **counts,
         message=manifest.note,
         applied_at=found["applied_at"],
     )

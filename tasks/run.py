@@ -18,7 +18,7 @@ from core.steps import timings
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
 from tasks.landing import LandingError
-from tasks.ledger import line_of, record_look, record_mismatch
+from tasks.ledger import line_of, line_of_batch, record_look, record_mismatch
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.report import Outcome
@@ -119,19 +119,5 @@ def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) 
     if isinstance(extracted.batch, Look):
         lines = [line_of(extracted.batch)]
     elif extracted.batch:
-        manifest = extracted.batch
-        lines = [
-            Line(
-                manifest.batch_id,
-                "applied",
-                extracted=manifest.extracted,
-                met_again=manifest.met_again,
-                rejected=manifest.rejected,
-                rejected_unexpected=manifest.rejected_unexpected,
-                odd=manifest.odd,
-                source_count=manifest.source_count,
-                requests=manifest.requests,
-                size_bytes=manifest.size_bytes,
-            )
-        ]
+        lines = [line_of_batch(extracted.batch)]
     return Outcome(table, mode, window, lines, not_had=extracted.failures, note=extracted.note)
