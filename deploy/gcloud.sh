@@ -8,6 +8,7 @@
 # of the project. Environment:
 #   GCP_PROJECT GCS_BUCKET           required
 #   GCP_REGION (us-central1) GCP_ZONE (us-central1-a) GCP_VM (data-pipelines)
+#   GCP_MACHINE_TYPE (e2-medium)
 #   BIGQUERY_LOCATION (US) RAW_DATASET (raw)
 #   GITHUB_REPOSITORY                owner/name; empty: no federation
 set -euo pipefail
@@ -17,7 +18,7 @@ case ${1:-} in
 --dry-run) dry_run=1 ;;
 '') ;;
 *)
-    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -25,6 +26,7 @@ esac
 region=${GCP_REGION:-us-central1}
 zone=${GCP_ZONE:-us-central1-a}
 vm=${GCP_VM:-data-pipelines}
+machine=${GCP_MACHINE_TYPE:-e2-medium}
 location=${BIGQUERY_LOCATION:-US}
 raw=${RAW_DATASET:-raw}
 repository=${GITHUB_REPOSITORY:-}
@@ -108,12 +110,19 @@ there compute networks describe "$NETWORK" ||
 there compute networks subnets describe "$NETWORK" --region="$region" ||
     g compute networks subnets create "$NETWORK" --network="$NETWORK" --region="$region" \
         --range=10.10.0.0/24 --enable-private-ip-google-access
-there compute firewall-rules describe data-pipelines-https ||
-    g compute firewall-rules create data-pipelines-https --network="$NETWORK" \
-        --allow=tcp:443 --source-ranges=0.0.0.0/0 --target-service-accounts="$RUNNER"
-there compute firewall-rules describe data-pipelines-iap ||
-    g compute firewall-rules create data-pipelines-iap --network="$NETWORK" \
-        --allow=tcp:22 --source-ranges=35.235.240.0/20 --target-service-accounts="$RUNNER"
+# rule NAME OPTIONS...: the rule says this, also where it stood and somebody had changed it.
+rule() {
+    local name=$1
+    shift
+    if there compute firewall-rules describe "$name"; then
+        g compute firewall-rules update "$name" "$@"
+    else
+        g compute firewall-rules create "$name" --network="$NETWORK" "$@"
+    fi
+}
+rule data-pipelines-https --allow=tcp:443 --source-ranges=0.0.0.0/0 --target-service-accounts="$RUNNER"
+rule data-pipelines-iap --allow=tcp:22 --source-ranges=35.235.240.0/20 \
+    --target-service-accounts="$RUNNER"
 
 part "Address, disk with daily snapshots for 14 days, VM"
 there compute addresses describe "$vm" --region="$region" ||
@@ -122,14 +131,25 @@ there compute resource-policies describe data-pipelines-daily --region="$region"
     g compute resource-policies create snapshot-schedule data-pipelines-daily --region="$region" \
         --daily-schedule --start-time=20:00 --max-retention-days=14 \
         --on-source-disk-delete=keep-auto-snapshots
-there compute instances describe "$vm" --zone="$zone" ||
-    g compute instances create "$vm" --zone="$zone" --machine-type=e2-medium \
+if there compute instances describe "$vm" --zone="$zone"; then
+    stands=$(gcloud --project="$GCP_PROJECT" compute instances describe "$vm" --zone="$zone" \
+        --format='value(machineType.basename())')
+    if [ "$stands" != "$machine" ]; then
+        # Only a person knows when the machine may stand still for some minutes.
+        part "$vm is an $stands. To make it an $machine:"
+        echo "gcloud --project=$GCP_PROJECT compute instances stop $vm --zone=$zone"
+        echo "gcloud --project=$GCP_PROJECT compute instances set-machine-type $vm --zone=$zone --machine-type=$machine"
+        echo "gcloud --project=$GCP_PROJECT compute instances start $vm --zone=$zone"
+    fi
+else
+    g compute instances create "$vm" --zone="$zone" --machine-type="$machine" \
         --image-family=debian-12 --image-project=debian-cloud \
         --boot-disk-size=30GB --boot-disk-type=pd-balanced --boot-disk-device-name="$vm" \
         --network-interface="subnet=$NETWORK,address=$vm" \
         --service-account="$RUNNER" --scopes=cloud-platform,https://www.googleapis.com/auth/spreadsheets.readonly \
         --shielded-secure-boot --shielded-vtpm --shielded-integrity-monitoring \
         --metadata=enable-oslogin=TRUE --deletion-protection
+fi
 if [ -n "$dry_run" ] || ! gcloud --project="$GCP_PROJECT" compute disks describe "$vm" --zone="$zone" \
     --format='value(resourcePolicies)' | grep -q data-pipelines-daily; then
     g compute disks add-resource-policies "$vm" --zone="$zone" --resource-policies=data-pipelines-daily

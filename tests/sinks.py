@@ -75,7 +75,9 @@ def open_sinks() -> Iterator[Sinks]:
             assert body is not None
             # Long lines travel encoded; what a reader sees is what counts.
             text = body.get_content().replace("\r\n", "\n").rstrip("\n")
-            sinks.email.append(Arrived(time.time(), str(message["Subject"]), text))
+            # One that was folded before its first word begins with the fold's space.
+            subject = str(message["Subject"]).lstrip()
+            sinks.email.append(Arrived(time.time(), subject, text))
             return "250 OK"
 
     slack = ThreadingHTTPServer(("127.0.0.1", 0), Slack)

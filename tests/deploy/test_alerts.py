@@ -597,13 +597,18 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
 
 
 def test_what_the_ledger_tells(platform: Platform) -> None:
+    began = time.time()
+    platform.environ["ALERT_LEDGER_HOURS"] = "0.001"
+    platform.hurry(ledger_age=timedelta(minutes=10))
     platform.arrives(
-        "no line in the ledger",
+        "no line in the ledger (3.6 s)",
         "the ledger stands still",
-        platform.ready_at,
+        began,
         "ledger",
-        cause="it has no line of the last 40 days",
+        cause="its last line is of",
     )
+    del platform.environ["ALERT_LEDGER_HOURS"]
+    platform.hurry(ledger_age=timedelta(minutes=10))
     lab = platform.finance
     platform.control("sheets", "append", {"rows": [["new", 45316]]})
     lab.run_in_child(kill_at=("commit.manifest", "after"))

@@ -149,6 +149,7 @@ echo >>"$CALLS"
 case "$*" in
 *"projects describe"*) echo 42 ;;
 *"disks describe"*) ((MISSING)) || echo data-pipelines-daily ;;
+*"instances describe"*machineType*) echo e2-medium ;;
 *describe* | *show*) exit "$MISSING" ;;
 esac
 """
@@ -166,9 +167,11 @@ def put(path: Path, name: str, text: str) -> None:
     (path / name).chmod(0o755)
 
 
-def told_to_google(path: Path, missing: int) -> list[str]:
-    """What gcloud and bq are called with, when all that is looked for is missing, or there."""
+def told_to_google(path: Path, missing: int, **variables: str) -> tuple[list[str], str]:
+    """What gcloud and bq are called with, when all that is looked for is missing, or there; and
+    what is printed."""
     calls = path.parent / f"calls-{missing}"
+    calls.unlink(missing_ok=True)
     for name in ("gcloud", "bq"):
         put(path, name, STAND_IN)
     done = subprocess.run(
@@ -180,20 +183,22 @@ def told_to_google(path: Path, missing: int) -> list[str]:
             "PATH": f"{path}:/usr/bin:/bin",
             "CALLS": str(calls),
             "MISSING": str(missing),
+            **variables,
         },
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return calls.read_text().splitlines()
+    return calls.read_text().splitlines(), done.stdout
 
 
 def test_what_the_dry_run_prints_is_what_is_done(path: Path) -> None:
     def same(lines: list[str]) -> list[str]:
         return [re.sub(r"--lifecycle-file=\S+", "", line).strip() for line in lines]
 
-    done = [line for line in told_to_google(path, 1) if not re.search(" describe | show ", line)]
+    told, _ = told_to_google(path, 1)
+    done = [line for line in told if not re.search(" describe | show ", line)]
     printed = [shlex.join(command) for command in dry_run(GITHUB_REPOSITORY="me/it")]
     commands = [line for line in printed if line.startswith(("gcloud ", "bq "))]
     assert len(commands) > 30
@@ -202,10 +207,21 @@ def test_what_the_dry_run_prints_is_what_is_done(path: Path) -> None:
 
 
 def test_what_stands_in_google_cloud_is_not_made_again(path: Path) -> None:
-    words = [set(shlex.split(line)) for line in told_to_google(path, 0)]
+    told, _ = told_to_google(path, 0)
+    words = [set(shlex.split(line)) for line in told]
     assert len(words) > 30
     made = {"create", "create-oidc", "snapshot-schedule", "mk", "add-resource-policies"}
     assert not [each & made for each in words if each & made]
+
+
+def test_what_was_changed_by_hand_is_set_right_and_a_machine_is_not_stopped(path: Path) -> None:
+    told, printed = told_to_google(path, 0)
+    rules = [line for line in told if "firewall-rules update" in line]
+    assert ["--allow=tcp:443" in line for line in rules] == [True, False]
+    assert "set-machine-type" not in printed
+    told, printed = told_to_google(path, 0, GCP_MACHINE_TYPE="e2-standard-2")
+    assert "set-machine-type data-pipelines --zone=us-central1-a --machine-type=e2-st" in printed
+    assert not [line for line in told if re.search("set-machine-type|instances stop", line)]
 
 
 @pytest.mark.parametrize("exit_code", [0, 1])
