@@ -44,7 +44,8 @@ def lab(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         settings = lab.blocks.warehouse.model_copy(update={"catalog_directory": str(folder)})
         lab.__dict__["blocks"] = replace(lab.blocks, warehouse=settings)
         options = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-        options += ["--target-path", str(target_path(lab.blocks, "ph_news")), "--quiet"]
+        target = target_path(lab.blocks, "ph_news")
+        options += ["--target-path", str(target), "--log-path", str(target / "logs"), "--quiet"]
         with dbt_environment(lab.blocks) as env, environment(env):
             assert dbtRunner().invoke(["run", "--select", "source:ph_news+", *options]).success
         yield lab
