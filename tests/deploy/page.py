@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from core.alerts import Kind
 from tests.deploy.debian import Debian
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
@@ -28,6 +29,22 @@ def commands_of(text: str, sections: Iterable[str] = SECTIONS) -> set[str]:
         lines += re.findall(r"`(sudo [^`]+)`", bodies[section])
         found |= {line.split(" #")[0].strip() for line in lines}
     return found - {""}
+
+
+def paragraph(kind: Kind) -> str:
+    """What docs/operations.md says under this heading, as one line."""
+    _, text = FILE.read_text().split(f"\n### {kind}\n")
+    return " ".join(re.split(r"\n##", text)[0].split())
+
+
+def command(kind: Kind, start: str, **given: str) -> str:
+    """The command of this paragraph that begins so, with its places filled in."""
+    written: list[str] = re.findall("`([^`]+)`", paragraph(kind))
+    (found,) = (one for one in written if one.startswith(start))
+    for place, value in given.items():
+        assert f"<{place}>" in found
+        found = found.replace(f"<{place}>", value)
+    return found
 
 
 class Page:

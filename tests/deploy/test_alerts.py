@@ -8,30 +8,19 @@ stands as measured in docs/operations.md.
 
 from __future__ import annotations
 
-import html
 import os
 import re
-import shlex
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
+from functools import partial
 
-import httpx
 import psutil
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterKey,
@@ -39,306 +28,36 @@ from prefect.client.schemas.filters import (
     DeploymentFilterId,
 )
 from prefect.client.schemas.objects import (
-    ConcurrencyLimitStrategy,
-    ConcurrencyOptions,
     FlowRun,
     StateType,
 )
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Pending
 
-from core.alerts import Kind
 from sandbox import processes
 from sandbox.parts import POOL, isolated
 from sandbox.processes import marked
 from sandbox.stack import NAMES, ROOT, Stack
-from tasks.alerts import locked_state
-from tests.lab import Lab
-from tests.sinks import Arrived, Sinks, open_sinks
+from tests.deploy.breakable import (
+    ELSEWHERE,
+    HELD,
+    LONE,
+    PLANTED,
+    SHAPED,
+    STUCK,
+    Platform,
+    deploy,
+    prepare,
+    tick,
+    until,
+)
+from tests.deploy.messages import both, recovered_at, standing
+from tests.deploy.page import command
+from tests.sinks import open_sinks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-TICK_SECONDS = float(os.environ.get("ALERTS_TICK_SECONDS", "20"))
-# On a machine that does other things as well.
-WITHIN_SECONDS = 600.0
-ELSEWHERE = "elsewhere"
 SOURCES = ("finance", "nyc_fhv", "openweather", "ph_news")
-DOCUMENT = ROOT / "docs" / "operations.md"
-RECOVERED = "recovered: "
-# Has no end, and another batch may bring another one.
-NOTICE = "sends other fields"
-DIGEST = "[pipelines] run report: "
 WRONG_KEY = "wrong-mediastack-key"
-PLANTED = "planted-openweather-secret-7301"
-SHAPED = "planted-unknown-token-5522"
-FLOWS = f"""
-    import time
-    from pathlib import Path
-
-    from prefect import flow
-
-    HERE = Path(__file__).parent
-
-
-    @flow(flow_run_name="bad, what changed")
-    def bad(source: str) -> None:
-        if not (HERE / "cured").exists():
-            raise ValueError(
-                "GET https://api.example/v1?appid={PLANTED}&lat=1: HTTP 401\\n"
-                "Authorization: Bearer {SHAPED}\\n"
-                f"key {PLANTED} is wrong"
-            )
-
-
-    @flow(timeout_seconds=3)
-    def slow() -> None:
-        while not (HERE / "cured").exists():
-            time.sleep(0.1)
-
-
-    @flow
-    def wait(name: str) -> None:
-        while not (HERE / f"go-{{name}}").exists():
-            time.sleep(0.1)
-"""
-# Deployments of `wait`, with one slot each. The last one's runs wait in the pull step: in Pending.
-STUCK, LONE, HELD = "stuck", "lone", "held"
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Told:
-    """One incident in a message, as it arrived on both channels."""
-
-    at: float
-    subject: str
-    title: str
-    facts: dict[str, str]
-
-
-@dataclass
-class Platform:
-    """The running platform, what arrives from it, and what was measured."""
-
-    stack: Stack
-    sinks: Sinks
-    directory: Path
-    environ: dict[str, str]
-    watchdog: list[str] = field(default_factory=list)
-    is_on: threading.Event = field(default_factory=threading.Event)
-    looking: threading.Lock = field(default_factory=threading.Lock)
-    measured: list[tuple[str, float, str]] = field(default_factory=list)
-    deployments: dict[str, UUID] = field(default_factory=dict)
-    ready_at: float = 0
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {**self.environ, **self.stack.env()}
-
-    @property
-    def client(self) -> SyncPrefectClient:
-        return SyncPrefectClient(api=self.stack.env()["PREFECT_API_URL"])
-
-    @cached_property
-    def finance(self) -> Lab:
-        """The ledger's source in this platform's own dataset and bucket."""
-        return Lab("demo", self.env, "finance", retention_days=7, raw_dataset="raw")
-
-    @property
-    def flows(self) -> Path:
-        return self.directory / "flows"
-
-    def run(
-        self, command: str, *, fails: bool = False, env: Mapping[str, str] | None = None
-    ) -> str:
-        """A command line of the documentation, as the platform's user runs it; what it printed."""
-        words = shlex.split(command)
-        start = {"python": [], "prefect": ["-m", "prefect"]}[words[0]]
-        done = subprocess.run(
-            [sys.executable, *start, *words[1:]],
-            cwd=ROOT,
-            env={**self.env, "COLUMNS": "200", **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert bool(done.returncode) == fails, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    def register(self, **changed: str) -> None:
-        """Save the blocks anew with other variables, as a person who edits .env does."""
-        self.run("python -m blocks.register", env=changed)
-
-    def control(self, source: str, path: str, body: Any) -> None:
-        base = f"{self.env['SANDBOX_SOURCES_URL']}/demo/{source}/control"
-        httpx.post(f"{base}/{path}", json=body, timeout=60).raise_for_status()
-
-    # Runs.
-
-    def start(self, name: str) -> FlowRun:
-        with self.client as client:
-            return client.create_flow_run_from_deployment(self.deployments[name])
-
-    def read(self, run: FlowRun) -> FlowRun:
-        with self.client as client:
-            return client.read_flow_run(run.id)
-
-    def end_of(self, run: FlowRun) -> FlowRun:
-        def look() -> FlowRun | None:
-            now = self.read(run)
-            return now if now.state and now.state.is_final() else None
-
-        return until(f"{run.name} has ended", look)
-
-    def completes(self, *names: str) -> None:
-        """New runs of these deployments complete, so each has got its slot."""
-        for name in names:
-            (self.flows / f"go-{name}").touch()
-        for run in [self.start(name) for name in names]:
-            ended = self.end_of(run)
-            assert ended.state_type == StateType.COMPLETED, ended.state
-
-    def enters(self, name: str) -> FlowRun:
-        """A run that stands still: Running, or Pending where it is held there."""
-        (self.flows / f"go-{name}").unlink(missing_ok=True)
-        (self.flows / f"entered-{name}").unlink(missing_ok=True)
-        run = self.start(name)
-        if name == HELD:
-            until("it is held", (self.flows / f"entered-{name}").exists)
-            assert self.read(run).state_type == StateType.PENDING
-        else:
-            until("it runs", lambda: self.read(run).state_type == StateType.RUNNING)
-        return run
-
-    def slots_taken(self, name: str) -> int:
-        with self.client as client:
-            limit = client.read_deployment(self.deployments[name]).global_concurrency_limit
-        assert limit is not None
-        return limit.active_slots
-
-    def process_of(self, run: FlowRun) -> psutil.Process:
-        for process in marked(f"worker@{self.stack.directory}"):
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run.id):
-                return process
-        raise AssertionError(f"{run.name} has no process")
-
-    def pid(self, part: str) -> int:
-        pid = next(line.pid for line in self.stack.status() if line.name == part)
-        assert pid is not None
-        return pid
-
-    # Messages.
-
-    def arrives(
-        self,
-        condition: str,
-        title: str,
-        since: float,
-        kind: Kind,
-        *,
-        cause: str,
-        run: FlowRun | None = None,
-        source: str = "",
-        window: str = "",
-    ) -> Told:
-        """The incident is told on both channels: what of, why, and where to read on."""
-
-        def look() -> Told | None:
-            for one in both(self.sinks):
-                if one.at > since and not is_recovery(one):
-                    for told in incidents_in(one):
-                        if told.title == title:
-                            return told
-            return None
-
-        told = until(f"{condition}: {title}", look)
-        self.measured.append((condition, told.at - since, told.subject))
-        assert cause in told.facts["cause"]
-        assert told.facts.get("source", "") == source
-        assert window in told.facts.get("window", "")
-        if run is None:
-            assert "run" not in told.facts
-        else:
-            base = self.env["PREFECT_API_URL"].removesuffix("/api")
-            assert told.facts["run"] == f"{base}/runs/flow-run/{run.id}"
-        assert told.facts["what now"] == f"docs/operations.md#{kind}"
-        assert f"\n### {kind}\n" in DOCUMENT.read_text()
-        return told
-
-    def switch_timer_off(self) -> None:
-        """The watchdog looks no more, and its last look has ended."""
-        self.is_on.clear()
-        with self.looking:
-            pass
-
-    def hurry(self, **ages: timedelta) -> None:
-        """Let what is known of the last looks be so much older than it is."""
-        with locked_state(self.incidents) as (state, keep):
-            for looker, age in ages.items():
-                state.looked[looker.replace("_", "-")] -= age
-            keep(state)
-
-    @property
-    def incidents(self) -> Path:
-        return self.stack.directory / "incidents" / "data-pipelines" / "alerts.json"
-
-
-def until(what: str, look: Callable[[], T | None], seconds: float = WITHIN_SECONDS) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def both(sinks: Sinks, *, digests: bool = False) -> list[Arrived]:
-    """The messages that have arrived on both channels, in the order in which they came: those about
-    incidents, or the digests."""
-    of_email = {(one.subject, one.text): one.at for one in sinks.email}
-    found = []
-    for one in sinks.slack:
-        text = html.unescape(one.text)  # as Slack shows it
-        if (DIGEST in one.subject) == digests and (
-            at := of_email.get((html.unescape(one.subject), text))
-        ):
-            found.append(Arrived(max(at, one.at), one.subject, text))
-    return found
-
-
-def is_recovery(message: Arrived) -> bool:
-    return RECOVERED in message.subject
-
-
-def incidents_in(message: Arrived) -> list[Told]:
-    found = []
-    for paragraph in message.text.split("\n\n"):
-        title, *lines = paragraph.splitlines()
-        facts: dict[str, str] = {}
-        for line in lines:
-            name, colon, value = line.partition(": ")
-            if colon and name in ("since", "source", "window", "cause", "run", "what now"):
-                facts[name] = value
-            else:  # further lines of the cause
-                facts["cause"] += f"\n{line}"
-        found.append(Told(message.at, message.subject, title, facts))
-    return found
-
-
-def paragraph(kind: Kind) -> str:
-    """What docs/operations.md says under this heading, as one line."""
-    _, text = DOCUMENT.read_text().split(f"\n### {kind}\n")
-    return " ".join(re.split(r"\n##", text)[0].split())
-
-
-def command(kind: Kind, start: str, **given: str) -> str:
-    """The command of this paragraph that begins so, with its places filled in."""
-    written: list[str] = re.findall("`([^`]+)`", paragraph(kind))
-    (found,) = (one for one in written if one.startswith(start))
-    for place, value in given.items():
-        assert f"<{place}>" in found
-        found = found.replace(f"<{place}>", value)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -374,94 +93,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             os.environ.update(before)
             for condition, seconds, subject in platform.measured:
                 print(f"| {condition} | {seconds:.0f} s | {subject} |")
-
-
-def tick(platform: Platform) -> None:
-    """The systemd timer, as long as the machine is on."""
-    while True:
-        platform.is_on.wait()
-        began = time.monotonic()
-        with platform.looking:
-            if platform.is_on.is_set():
-                done = subprocess.run(
-                    [sys.executable, "-m", "deploy.watchdog"],
-                    cwd=ROOT,
-                    env=platform.env,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                platform.watchdog.append(f"{done.returncode} {done.stdout}{done.stderr}")
-        time.sleep(max(0.0, TICK_SECONDS - (time.monotonic() - began)))
-
-
-def prepare(platform: Platform) -> None:
-    """Blocks, deployments and automations stand; no schedule disturbs."""
-    platform.register()
-    platform.control("openweather", "settings", {"keys": [PLANTED]})
-    platform.run("prefect --no-prompt deploy --all")
-    assert platform.run("python -m blocks.automations").count("created") == 2
-    assert platform.run("python -m blocks.automations").count("unchanged") == 2
-    platform.finance.platform.warehouse.ensure_ledger()
-    platform.flows.mkdir()
-    (platform.flows / "flows.py").write_text(textwrap.dedent(FLOWS))
-    with platform.client as client:
-        for deployment in client.read_deployments():
-            client.pause_deployment(deployment.id)
-            flow = client.read_flow(deployment.flow_id).name
-            name = flow if deployment.name in ("hourly", "daily", "weekly") else deployment.name
-            platform.deployments[name] = deployment.id
-        for run in client.read_flow_runs():
-            client.delete_flow_run(run.id)
-        client.create_work_pool(WorkPoolCreate(name=ELSEWHERE, type="process"))
-    deploy(platform, "bad", "bad", {"source": "nowhere"})
-    deploy(platform, "slow", "slow")
-    deploy(platform, "wait", STUCK)
-    deploy(platform, "wait", LONE, pool=ELSEWHERE)
-    deploy(platform, "wait", HELD)
-    # So far away that the server makes no run of it yet.
-    far = datetime.now(UTC) + timedelta(days=200)
-    with platform.client as client:
-        client.create_deployment(
-            client.create_flow_from_name("wait"),
-            "unscheduled",
-            work_pool_name=POOL,
-            schedules=[
-                DeploymentScheduleCreate(
-                    schedule=CronSchedule(cron=f"0 0 {far.day} {far.month} *"), active=True
-                )
-            ],
-        )
-
-
-def deploy(
-    platform: Platform,
-    flow: str,
-    name: str,
-    parameters: dict[str, Any] | None = None,
-    pool: str = POOL,
-) -> None:
-    """A deployment with one slot."""
-    steps: list[dict[str, object]] = [
-        {"prefect.deployments.steps.set_working_directory": {"directory": str(platform.flows)}}
-    ]
-    if name == HELD:
-        held = f"touch entered-{name}; until [ -e go-{name} ]; do sleep .1; done"
-        script = {"script": f"bash -c '{held}'", "directory": str(platform.flows)}
-        steps.append({"prefect.deployments.steps.run_shell_script": script})
-    with platform.client as client:
-        platform.deployments[name] = client.create_deployment(
-            flow_id=client.create_flow_from_name(flow),
-            name=name,
-            entrypoint=f"flows.py:{flow}",
-            work_pool_name=pool,
-            parameters=parameters or ({"name": name} if flow == "wait" else {}),
-            pull_steps=steps,
-            concurrency_limit=1,
-            concurrency_options=ConcurrencyOptions(
-                collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
-            ),
-        )
 
 
 @pytest.fixture(scope="module")
@@ -658,7 +289,7 @@ def test_what_the_ledger_tells(platform: Platform) -> None:
     lab.platform.landing.put(name, whole)
     platform.run(command("parked-batch", "python -m", source="finance", batch=batch_id))
     platform.completes("finance")
-    until("it is over", lambda: recovered_at(platform, "elt/finance failed", began))
+    until("it is over", lambda: recovered_at(platform.sinks, "elt/finance failed", began))
 
     (spent,) = lab.query("SELECT SUM(requests) AS n FROM {raw}._requests WHERE state = 'settled'")
     lab.query(  # the emulator bills nothing
@@ -797,7 +428,7 @@ def test_a_worker_that_dies_alone_and_a_ledger_that_is_gone(platform: Platform) 
     crashed = ["slow/slow crashed", f"wait/{STUCK} crashed", f"wait/{HELD} crashed"]
     platform.completes("slow", STUCK, HELD)
     for title in crashed:
-        until("it is over", partial(recovered_at, platform, title, reaped_at))
+        until("it is over", partial(recovered_at, platform.sinks, title, reaped_at))
 
 
 def test_a_run_that_dies_with_its_worker_and_is_not_restarted(
@@ -914,30 +545,3 @@ def test_each_was_told_once_and_is_over_and_no_secret_has_arrived(platform: Plat
         assert secret not in kept
     assert platform.watchdog
     assert {one[0] for one in platform.watchdog} == {"0"}, platform.watchdog
-
-
-def standing(sinks: Sinks) -> set[str]:
-    """What has begun and is not over; each begins once before it ends."""
-    found: set[str] = set()
-    for message in both(sinks):
-        if is_recovery(message):
-            for line in message.text.splitlines():
-                found.remove(line.split(": over since")[0])
-        else:
-            titles = {told.title for told in incidents_in(message) if NOTICE not in told.title}
-            assert found.isdisjoint(titles), titles
-            found |= titles
-    return found
-
-
-def recovered_at(platform: Platform, title: str, since: float) -> float | None:
-    """When the end of the incident was told."""
-    for one in both(platform.sinks):
-        lines = one.text.splitlines()
-        if (
-            one.at > since
-            and is_recovery(one)
-            and any(line.startswith(f"{title}: over since") for line in lines)
-        ):
-            return one.at
-    return None
