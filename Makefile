@@ -13,7 +13,7 @@ help:
 	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
 	@echo "make down        stop everything that demo started"
 	@echo "make test        lint, types and the suite"
-	@echo "make test-slow   the same for more sources, places and orders"
+	@echo "make test-slow   end to end, every alert, and more sources, places and orders"
 	@echo "make matrix      every fault at every place of every source (docs/reliability.md)"
 	@echo "make soak        random changes, runs, kills and faults: SEEDS=20 MINUTES=20"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"

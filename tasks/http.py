@@ -246,5 +246,7 @@ def open_http(
     """An Http for one source, closed at the end; `headers` go with every request."""
     timeout = httpx.Timeout(read_timeout_seconds, connect=10.0)
     own = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
-    with httpx.Client(timeout=timeout, headers=own, follow_redirects=True) as client:
+    # Once for the client and its proxies, each of which would read all certificates anew.
+    tls = httpx.create_ssl_context()
+    with httpx.Client(timeout=timeout, headers=own, follow_redirects=True, verify=tls) as client:
         yield Http(source, client, secrets, judge=judge, admit=admit)

@@ -30,7 +30,7 @@ from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tests.lab import KITS, Lab
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,6 @@ def second_demo(first_demo: object, stack: Stack) -> subprocess.CompletedProcess
     return demo(stack)
 
 
-@pytest.mark.slow
 def test_the_second_demo_brings_what_changed(
     second_demo: subprocess.CompletedProcess[str], platforms: list[Lab], platform: Lab
 ) -> None:
@@ -171,7 +170,6 @@ def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
         assert found([planted], {**told, "log": b"x" + form + b"y"}) == ["log"]
 
 
-@pytest.mark.slow
 def test_the_third_demo_finds_nothing_new(
     second_demo: object, stack: Stack, platforms: list[Lab]
 ) -> None:
@@ -191,7 +189,6 @@ def test_the_third_demo_finds_nothing_new(
     assert len(ask(stack, "artifacts", {})) >= 3 * len(KITS)
 
 
-@pytest.mark.slow
 def test_every_deployment_runs_from_the_command_line(
     first_demo: object, stack: Stack, platforms: list[Lab]
 ) -> None:
@@ -246,7 +243,6 @@ def test_a_run_explains_itself(first_demo: object, stack: Stack) -> None:
         assert any(part in artifact["data"] for artifact in artifacts)
 
 
-@pytest.mark.slow
 def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
     second_demo: object, stack: Stack, platform: Lab
 ) -> None:
