@@ -10,6 +10,18 @@ from core.schema import META, Table
 from tests.dbt_project.conftest import Query
 
 Row = Mapping[str, Any]
+# One of ph_news, with all that staging wants.
+ARTICLE: Row = {
+    "article_id": "a1",
+    "url": "https://outlet.example/1",
+    "source": "outlet",
+    "category": "general",
+    "published_at": "2026-03-01 12:00:00+00",
+    "_first_seen_at": "2026-03-01 13:00:00+00",
+    "_last_seen_at": "2026-03-01 13:00:00+00",
+    "_batch_id": "b1",
+    "_inserted_at": "2026-03-01 13:00:00+00",
+}
 
 
 def create(query: Query, table: Table, dataset: str = "raw") -> None:

@@ -13,17 +13,6 @@ from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query
 
 SELECT = ["source:ph_news", "stg_ph_news__articles"]
-ROW = {
-    "article_id": "a1",
-    "url": "https://outlet.example/1",
-    "source": "outlet",
-    "category": "general",
-    "published_at": "2026-03-01 12:00:00+00",
-    "_first_seen_at": "2026-03-01 13:00:00+00",
-    "_last_seen_at": "2026-03-01 13:00:00+00",
-    "_batch_id": "b1",
-    "_inserted_at": "2026-03-01 13:00:00+00",
-}
 
 
 def statuses(target_path: Path) -> dict[str, str]:
@@ -32,13 +21,12 @@ def statuses(target_path: Path) -> dict[str, str]:
     return {result["unique_id"]: result["status"] for result in results}
 
 
-@pytest.mark.matrix
 def test_only_what_failed_or_was_skipped_is_run_again(
     dbt_env: dict[str, str], query: Query, target_path: Path
 ) -> None:
     env = dbt_env | {"RAW_DATASET": "raw_continues", "DBT_DATASET_PREFIX": "continues_"}
     raw.create(query, TABLE, "raw_continues")
-    raw.insert(query, TABLE, [ROW, ROW], "raw_continues")
+    raw.insert(query, TABLE, [raw.ARTICLE, raw.ARTICLE], "raw_continues")
     with pytest.raises(BuildFailed) as failed:
         build(SELECT, target_path, env, query)
     first = statuses(target_path)
@@ -55,7 +43,7 @@ def test_only_what_failed_or_was_skipped_is_run_again(
     assert again.value.result.build_id != failed_id
 
     query("delete from raw_continues.ph_news__articles where true")
-    raw.insert(query, TABLE, [ROW], "raw_continues")
+    raw.insert(query, TABLE, [raw.ARTICLE], "raw_continues")
     result = build(SELECT, target_path, env, query, continues=again.value.result.build_id)
     assert statuses(target_path).keys() == undone
     assert (result.nodes_passed, result.nodes_skipped) == (len(undone), 0)

@@ -11,29 +11,14 @@ from tasks.build import BuildFailed, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query
 
-ROW: dict[str, object] = {
-    "article_id": "a1",
-    "url": "https://outlet.example/1",
-    "source": "outlet",
-    "category": "general",
-    "published_at": "2026-03-01 12:00:00+00",
-    "_first_seen_at": "2026-03-01 13:00:00+00",
-    "_last_seen_at": "2026-03-01 13:00:00+00",
-    "_batch_id": "b1",
-    "_inserted_at": "2026-03-01 13:00:00+00",
-}
-
 
 def test_a_failing_test_of_several_columns_names_column_and_key(
     dbt_env: dict[str, str], query: Query, target_path: Path
 ) -> None:
     env = dbt_env | {"RAW_DATASET": "raw_null", "DBT_DATASET_PREFIX": "null_"}
     raw.create(query, TABLE, "raw_null")
-    rows: list[dict[str, object]] = [
-        ROW,
-        {**ROW, "article_id": "a2", "url": None, "_last_seen_at": None},
-    ]
-    raw.insert(query, TABLE, rows, "raw_null")
+    second = {**raw.ARTICLE, "article_id": "a2", "url": None, "_last_seen_at": None}
+    raw.insert(query, TABLE, [raw.ARTICLE, second], "raw_null")
     with pytest.raises(BuildFailed) as failed:
         build("stg_ph_news__articles", target_path, env, query)
     (failure,) = failed.value.result.failures
