@@ -21,6 +21,13 @@ import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import (
     ConcurrencyLimitStrategy,
     ConcurrencyOptions,
@@ -174,6 +181,18 @@ class Platform:
             until("it runs", lambda: self.read(run).state_type == StateType.RUNNING)
         return run
 
+    def is_idle(self, name: str) -> bool:
+        """Whether no run of this deployment is at work or waits."""
+        states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
+        deployments = DeploymentFilterId(any_=[self.deployments[name]])
+        with self.client as client:
+            return not client.read_flow_runs(
+                deployment_filter=DeploymentFilter(id=deployments),
+                flow_run_filter=FlowRunFilter(
+                    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
+                ),
+            )
+
     def slots_taken(self, name: str) -> int:
         with self.client as client:
             limit = client.read_deployment(self.deployments[name]).global_concurrency_limit
@@ -272,7 +291,9 @@ def tick(platform: Platform) -> None:
                     check=False,
                 )
                 platform.watchdog.append(f"{done.returncode} {done.stdout}{done.stderr}")
-        time.sleep(max(0.0, TICK_SECONDS - (time.monotonic() - began)))
+        # Switched on again, it looks at once.
+        while platform.is_on.is_set() and time.monotonic() - began < TICK_SECONDS:
+            time.sleep(0.2)
 
 
 def prepare(platform: Platform) -> None:
