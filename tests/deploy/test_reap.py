@@ -258,7 +258,7 @@ def test_an_unknown_pool_is_an_error(stack: Stack, client: SyncPrefectClient) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_flow_runs_worker_and_server_killed_together(
     stack: Stack, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
@@ -303,7 +303,7 @@ def test_flow_runs_worker_and_server_killed_together(
         until("its task run", partial(client.read_task_runs, flow_run_filter=of_called))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_run_that_outlived_its_killed_worker_is_stopped_before_it_is_reaped(
     stack: Stack, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
@@ -326,7 +326,7 @@ def test_a_run_that_outlived_its_killed_worker_is_stopped_before_it_is_reaped(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_worker_is_restarted_when_the_variables_it_hands_on_have_changed(stack: Stack) -> None:
     stack.up(["prefect", "worker"])
     before = {line.name: line.pid for line in stack.status()}
