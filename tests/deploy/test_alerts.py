@@ -172,6 +172,8 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
     names = ("ph-news", "nyc-fhv", "finance")
     runs = {name: platform.start(name) for name in names}
     platform.completes("openweather")
+    # A run that failed starts one, but not so soon after another.
+    platform.start("alerts")
     stale = platform.start("dbt-freshness")
 
     causes = {"ph-news": "invalid_access_key", "nyc-fhv": "CountMismatch: nyc_fhv, first load"}
@@ -277,6 +279,7 @@ def test_what_the_ledger_tells(platform: Platform) -> None:
         source="finance",
         window="what changed",
     )
+    platform.start("alerts")
     platform.arrives(
         "a parked batch",
         "finance: 1 parked batch",
@@ -312,6 +315,7 @@ def test_what_the_ledger_tells(platform: Platform) -> None:
         source="finance",
         window="what changed",
     )
+    platform.start("alerts")
     platform.arrives(
         "request budget nearly spent",
         f"ph_news: {spent['n']} of {spent['n']} requests spent",
