@@ -104,8 +104,8 @@ class Letter(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """What outlives a look. `over` are incidents whose end is to be told; `looked` maps a looker or
-    a scope to its last look.
+    """What outlives a look. `over` are incidents whose end is to be told; `looked` maps a looker to
+    its last look, `covered` a scope to the last look at it, whoever looked.
     """
 
     incidents: dict[str, Incident] = {}
@@ -115,6 +115,7 @@ class State(msgspec.Struct):
     runs_seen: dict[str, datetime] = {}
     fields_until: datetime | None = None
     looked: dict[str, datetime] = {}
+    covered: dict[Scope, datetime] = {}
 
 
 class Look(msgspec.Struct):
@@ -144,8 +145,7 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
                 state.over.append(ended(incident, look.at))
             del state.incidents[key]
     state.looked[look.by] = look.at
-    for scope in look.covered:
-        state.looked[scope] = look.at
+    state.covered |= dict.fromkeys(look.covered, look.at)
 
 
 def remember(state: State, look: Look) -> None:

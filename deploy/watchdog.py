@@ -54,7 +54,7 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
     seen.findings += server
-    last = state.looked.get("ledger-age")
+    last = state.covered.get("ledger-age")
     if last is None or now - last >= LEDGER_EVERY:
         seen.findings += age_of_ledger(settings, alerts, now)
         seen.covered.add("ledger-age")

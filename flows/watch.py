@@ -54,7 +54,7 @@ def watch() -> State:
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
         look = look_at_runs(client, alerts)
-        last = read_state(alerts.state_path).looked.get("ledger")
+        last = read_state(alerts.state_path).covered.get("ledger")
         is_due = is_ledger_due(last, look.at, on_schedule=is_on_schedule())
         unread = look_at_ledger(look, alerts) if is_due else None
         told = tell(alerts, look, secrets)

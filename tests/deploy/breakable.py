@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import httpx
@@ -254,11 +254,13 @@ class Platform:
         with self.looking:
             pass
 
-    def hurry(self, **ages: timedelta) -> None:
-        """Let what is known of the last looks be so much older than it is."""
+    def hurry(self, what: Literal["watch", "watchdog", "ledger-age"], age: timedelta) -> None:
+        """Let a looker's last look, or the last one at a scope, be so much older than it is."""
         with locked_state(self.incidents) as (state, keep):
-            for looker, age in ages.items():
-                state.looked[looker.replace("_", "-")] -= age
+            if what == "ledger-age":
+                state.covered[what] -= age
+            else:
+                state.looked[what] -= age
             keep(state)
 
     @property

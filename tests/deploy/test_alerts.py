@@ -232,7 +232,7 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
 def test_what_the_ledger_tells(platform: Platform) -> None:
     began = time.time()
     platform.environ["ALERT_LEDGER_HOURS"] = "0.001"
-    platform.hurry(ledger_age=timedelta(minutes=10))
+    platform.hurry("ledger-age", timedelta(minutes=10))
     platform.arrives(
         "no line in the ledger (3.6 s)",
         "the ledger stands still",
@@ -241,7 +241,7 @@ def test_what_the_ledger_tells(platform: Platform) -> None:
         cause="its last line is of",
     )
     del platform.environ["ALERT_LEDGER_HOURS"]
-    platform.hurry(ledger_age=timedelta(minutes=10))
+    platform.hurry("ledger-age", timedelta(minutes=10))
     lab = platform.finance
     platform.control("sheets", "append", {"rows": [["new", 45316]]})
     lab.run_in_child(kill_at=("commit.manifest", "after"))
@@ -345,7 +345,7 @@ def test_lookers_that_look_no_more(platform: Platform) -> None:
     run = platform.enters(STUCK)
     began = time.time()
     platform.switch_timer_off()
-    platform.hurry(watchdog=timedelta(minutes=15))
+    platform.hurry("watchdog", timedelta(minutes=15))
     platform.start("alerts")
     platform.arrives(
         "the watchdog has stopped (15 min before)",
@@ -356,7 +356,7 @@ def test_lookers_that_look_no_more(platform: Platform) -> None:
     )
     # One that a failed run has started may still look.
     until("watch does not look", lambda: platform.is_idle("alerts"))
-    platform.hurry(watch=timedelta(minutes=45))
+    platform.hurry("watch", timedelta(minutes=45))
     began = time.time()
     platform.is_on.set()
     platform.arrives(
@@ -391,7 +391,7 @@ def test_a_worker_that_dies_alone_and_a_ledger_that_is_gone(platform: Platform) 
         assert platform.read(run).state_type == left
     gone_at = time.time()
     os.kill(platform.pid("bigquery"), signal.SIGKILL)
-    platform.hurry(ledger_age=timedelta(minutes=10))
+    platform.hurry("ledger-age", timedelta(minutes=10))
     platform.arrives(
         "BigQuery does not answer", "the ledger cannot be read", gone_at, "ledger", cause="Error"
     )
@@ -430,7 +430,7 @@ def test_a_worker_that_dies_alone_and_a_ledger_that_is_gone(platform: Platform) 
         )
 
     platform.stack.up()
-    platform.hurry(ledger_age=timedelta(minutes=10))
+    platform.hurry("ledger-age", timedelta(minutes=10))
     crashed = ["slow/slow crashed", f"wait/{STUCK} crashed", f"wait/{HELD} crashed"]
     platform.completes("slow", STUCK, HELD)
     for title in crashed:

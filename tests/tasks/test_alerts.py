@@ -11,8 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.alerts import Alerts
-from core.alerts import Look, Run
+from core.alerts import Look, Run, State, advance, without_shapes
 from tasks.alerts import NotTold, Told, differing, pieces, read_state, secrets_of, send_text, tell
+from tasks.conditions import silence
 from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -101,6 +102,20 @@ def test_two_lookers_at_once_tell_once(alerts: Alerts, sinks: Sinks) -> None:
     look(alerts, 130)
     assert sum(one.text.count("elt/0 failed") for one in sinks.email) == 1
     assert len(read_state(alerts.state_path).incidents) == 50
+
+
+def test_to_look_whether_another_looks_is_not_a_look_of_that_other() -> None:
+    """Else the flow that misses the watchdog would keep it young for ever."""
+    state, quarter = State(), timedelta(minutes=15)
+    advance(state, Look("watchdog", T0, covered={"health"}), without_shapes)
+    for number in range(1, 4):
+        at = T0 + number * quarter
+        found = silence(state, "watchdog", quarter, "watchdog", at)
+        assert bool(found) == (number > 1)
+        seen = Look("watch", at, findings=found, covered={"prefect", "watchdog"})
+        advance(state, seen, without_shapes)
+    assert state.looked == {"watchdog": T0, "watch": at}
+    assert state.covered == {"health": T0, "prefect": at, "watchdog": at}
 
 
 def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
