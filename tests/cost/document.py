@@ -12,6 +12,7 @@ from tests.cost.month import (
     NEWS,
     ROWS,
     TOUCHED_MONTHS,
+    WITH_NEW_FIELDS,
     WITH_REJECTS,
     Line,
     Model,
@@ -51,8 +52,8 @@ are free, so catalog and watchdog cost no more than stands here. How often: the 
 
 **Assumed**: rows after a year ({_listed(ROWS)}); rows of a batch ({_listed(BATCH_ROWS)}, else the
 whole list); the share of runs that find news ({news}); the share of
-batches that take a rare branch of their script ({_branches()}) or bring
-rejects ({WITH_REJECTS:g}); one build per load of news,
+batches that take a rare branch of their script ({_branches()}), bring
+rejects ({WITH_REJECTS:g}) or a new field ({WITH_NEW_FIELDS:g}); one build per load of news,
 or as seldom as the dbt source says ({_intervals()}), told by the ledger
 where the rows lie, one a day with every test; rows of a model as many as its grain allows, else as
 its largest parent has; texts as long as the stand-ins'. A backfill, a full refresh, a failed run, a

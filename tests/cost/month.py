@@ -58,8 +58,9 @@ NEWS = {
 # The share of batches for which a branch of the loader's script is taken, by its condition: a few
 # events a day get another id, rows are deleted from the sheet on some days. Others count as taken.
 BRANCHES = {"n_superseded_ids > 0": 0.2, "n_absent > 0": 0.2}
-# The share of batches that bring rejects.
-WITH_REJECTS = 0.1
+# The share of batches that bring rejects, and of those that bring a field that was not known: the
+# recorded one may, since the weather of the stand-in is that of the hour.
+WITH_REJECTS, WITH_NEW_FIELDS = 0.1, 0.01
 # Looks a month at the ledger by flows that load nothing: of `watch` those that it does not leave
 # out, of the others their crons. The watchdog asks when the table was written to, which is free.
 LOOKS = {
@@ -223,11 +224,7 @@ class Model:
                 if found := self.warehouse.bill(statement.sql, variables):
                     share = math.prod(BRANCHES.get(condition, 1) for condition in statement.within)
                     billed.append(
-                        share
-                        * sum(
-                            cost * (WITH_REJECTS if name.endswith("__rejects") else 1)
-                            for name, cost in found.items()
-                        )
+                        share * sum(cost * share_of_batches(name) for name, cost in found.items())
                     )
                 if statement.creates and statement.creates not in self.warehouse.tables:
                     made = {name: type_name(type_) for name, type_ in statement.output}
@@ -297,6 +294,13 @@ class Model:
             yield Line(source, "build, every test", *self.build(source, whole=True), DAYS)
         for flow, times in LOOKS.items():
             yield Line(flow, "look at the ledger", *self.looks(flow), times)
+
+
+def share_of_batches(table: str) -> float:
+    """How many of a source's batches make a load's statements name this table."""
+    if table.endswith("__rejects"):
+        return WITH_REJECTS
+    return WITH_NEW_FIELDS if table.endswith("._fields") else 1
 
 
 def is_daily(node: dict[str, Any]) -> bool:
