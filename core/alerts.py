@@ -36,9 +36,11 @@ Kind = Literal[
     "worker",
     "watchdog",
 ]
+Looker = Literal["watch", "watchdog"]
 # run: how a flow run ended; the incident is over when a later run of its deployment completes.
-# notice: told once, never over. The others last as long as looks at that scope find them.
-Scope = Literal["run", "notice", "prefect", "ledger", "health", "ledger-age", "watchdog"]
+# notice: told once, never over. The others last as long as looks at that scope find them. A looker
+# as a scope: whether it looks, which the other one sees.
+Scope = Literal["run", "notice", "prefect", "ledger", "health", "ledger-age", "watch", "watchdog"]
 
 # A run that fails is rarely alone: so long after the last one, and not longer after the first.
 SETTLE = timedelta(seconds=30)
@@ -114,14 +116,14 @@ class State(msgspec.Struct):
     runs_until: datetime | None = None
     runs_seen: dict[str, datetime] = {}
     fields_until: datetime | None = None
-    looked: dict[str, datetime] = {}
+    looked: dict[Looker, datetime] = {}
     covered: dict[Scope, datetime] = {}
 
 
 class Look(msgspec.Struct):
     """One look. `covered` are the scopes that were looked at whole."""
 
-    by: str
+    by: Looker
     at: datetime
     runs: list[Run] = []
     findings: list[Finding] = []

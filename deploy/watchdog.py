@@ -41,7 +41,9 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
     secrets = known_secrets(settings)
     seen.findings += health("worker", "the worker", str(settings.worker_health_url), now)
     if not seen.findings:
-        seen.findings += silence(state, "watch", WATCH_WITHIN, "health", now)
+        # A dead worker is why it is silent, and no reason to say that it is not any more.
+        seen.findings += silence(state, "watch", WATCH_WITHIN, now)
+        seen.covered.add("watch")
     server = health("server", "the Prefect server", f"{api}/health", now)
     if not server:
         try:

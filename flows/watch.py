@@ -83,7 +83,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
         runs=ended_runs(client, state, names, now),
         findings=[
             *waiting_runs(client, names, alerts, now),
-            *silence(state, "watchdog", WATCHDOG_WITHIN, "watchdog", now),
+            *silence(state, "watchdog", WATCHDOG_WITHIN, now),
         ],
         covered={"prefect", "watchdog"},
     )

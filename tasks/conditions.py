@@ -24,7 +24,7 @@ from prefect.utilities.urls import url_for
 
 from blocks.alerts import Alerts
 from blocks.server import every
-from core.alerts import OVERLAP, Finding, Run, Scope, State
+from core.alerts import OVERLAP, Finding, Looker, Run, State
 
 # The first look ever goes back so far.
 FIRST_LOOK = timedelta(hours=1)
@@ -170,9 +170,7 @@ def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any)
     )
 
 
-def silence(
-    state: State, looker: str, within: timedelta, scope: Scope, now: datetime
-) -> list[Finding]:
+def silence(state: State, looker: Looker, within: timedelta, now: datetime) -> list[Finding]:
     """A looker that has looked once and does no more."""
     last = state.looked.get(looker)
     if last is None or now - last <= within:
@@ -181,7 +179,7 @@ def silence(
         Finding(
             key=f"silent:{looker}",
             kind="watchdog",
-            scope=scope,
+            scope=looker,
             title=f"{looker} has stopped looking",
             cause=f"its last look was at {last:%Y-%m-%d %H:%M} UTC",
             at=now,

@@ -9,13 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Completed, Crashed, Failed, Pending, Running
 
+from core.alerts import Look, State, advance, write_letters
+from deploy.watchdog import WATCH_WITHIN
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
+from tasks.alerts import locked_state
+from tasks.conditions import silence
 from tests.sinks import Sinks, open_sinks
 
 SECRET = "planted-secret-of-a-block"
@@ -121,6 +126,20 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
     for _ in range(2):
         assert "stands: the Prefect server does not answer" in watched.look()
     assert len(watched.alerts_of("the Prefect server does not answer")) == 1
+
+
+def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -> None:
+    now = datetime.now(UTC)
+    silent = silence(State(looked={"watch": now - timedelta(hours=1)}), "watch", WATCH_WITHIN, now)
+    path = watched.stack.directory / "incidents" / "data-pipelines" / "alerts.json"
+    with locked_state(path) as (state, keep):
+        advance(state, Look("watchdog", now, findings=silent, covered={"watch"}), str)
+        write_letters(state, now, ["email"], "docs")
+        state.outbox.clear()
+        keep(state)
+    assert "stands: watch has stopped looking" in watched.look()
+    assert "watch has stopped looking: over" not in watched.sinks.everything()
+    path.unlink()
 
 
 def last_end(client: SyncPrefectClient) -> float:

@@ -110,7 +110,7 @@ def test_to_look_whether_another_looks_is_not_a_look_of_that_other() -> None:
     advance(state, Look("watchdog", T0, covered={"health"}), without_shapes)
     for number in range(1, 4):
         at = T0 + number * quarter
-        found = silence(state, "watchdog", quarter, "watchdog", at)
+        found = silence(state, "watchdog", quarter, at)
         assert bool(found) == (number > 1)
         seen = Look("watch", at, findings=found, covered={"prefect", "watchdog"})
         advance(state, seen, without_shapes)
