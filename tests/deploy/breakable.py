@@ -255,8 +255,11 @@ class Platform:
             pass
 
     def hurry(self, what: Literal["watch", "watchdog", "ledger-age"], age: timedelta) -> None:
-        """Let a looker's last look, or the last one at a scope, be so much older than it is."""
-        with locked_state(self.incidents) as (state, keep):
+        """Let a looker's last look, or the last one at a scope, be so much older than it is.
+
+        A look of the watchdog that has begun, with the environment of before, is waited for.
+        """
+        with self.looking, locked_state(self.incidents) as (state, keep):
             if what == "ledger-age":
                 state.covered[what] -= age
             else:
