@@ -55,6 +55,7 @@ DETAILED = 10
 NAMED = 100
 CAUSE_LINES = 5
 LINE_CHARACTERS = 400
+# No look takes so long, so what one may not have seen is not older.
 OVERLAP = timedelta(minutes=10)
 LOCAL = ZoneInfo("Asia/Manila")
 
@@ -132,22 +133,30 @@ class Look(msgspec.Struct):
 
 
 def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
-    """Bring the incidents up to the look. Nothing that `scrub` cuts out is kept."""
+    """Bring the incidents up to the look. Nothing that `scrub` cuts out is kept.
+
+    Of a scope that another looker has looked at since this look began, it says nothing.
+    """
     for run in sorted(look.runs, key=lambda run: run.ended_at):
         if run.id not in state.runs_seen:
             end_of_run(state, run, scrub)
     remember(state, look)
-    for finding in look.findings:
+    # What is later was written by a clock that has been set right since.
+    until = look.at + OVERLAP
+    outdated = {one for one in look.covered if look.at < state.covered.get(one, look.at) <= until}
+    covered = look.covered - outdated
+    findings = [finding for finding in look.findings if finding.scope not in outdated]
+    for finding in findings:
         begin(state, finding, scrub)
-    standing = {finding.key for finding in look.findings}
+    standing = {finding.key for finding in findings}
     for key, incident in list(state.incidents.items()):
-        if incident.finding.scope in look.covered and key not in standing:
+        if incident.finding.scope in covered and key not in standing:
             # What was not told yet was over before it was worth a word.
             if incident.told_at:
                 state.over.append(ended(incident, look.at))
             del state.incidents[key]
     state.looked[look.by] = look.at
-    state.covered |= dict.fromkeys(look.covered, look.at)
+    state.covered |= dict.fromkeys(covered, look.at)
 
 
 def remember(state: State, look: Look) -> None:

@@ -147,6 +147,19 @@ def test_a_condition_lasts_as_long_as_it_is_found() -> None:
     assert letter.subject == "[pipelines] recovered: a: 1 parked batch"
 
 
+def test_a_look_that_began_before_the_last_one_says_nothing_of_what_that_one_saw() -> None:
+    """`watch` looks at the ledger for seconds between reading the runs and telling."""
+    state = State()
+    assert len(look(state, 10, findings=(condition(10),), ledger=True)) == 1
+    assert look(state, 5, ledger=True) == []
+    assert len(look(state, 20, ledger=True)) == 1
+    assert look(state, 15, findings=(condition(15),), ledger=True) == []
+    assert state.covered == {"ledger": T0 + timedelta(seconds=20)}
+    # The clock had been wrong.
+    state.covered["ledger"] += timedelta(days=365)
+    assert len(look(state, 30, findings=(condition(30),), ledger=True)) == 1
+
+
 def test_a_restart_is_told_to_nobody() -> None:
     state = State()
     down = {"kind": "server", "key": "health:server", "title": "the server does not answer"}
