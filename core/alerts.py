@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from core.freshness import stale_sources
+
 # Each is a heading in docs/operations.md, which tells what to do.
 Kind = Literal[
     "failed",
@@ -138,7 +140,8 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
     Of a scope that another looker has looked at since this look began, it says nothing.
     """
     for run in sorted(look.runs, key=lambda run: run.ended_at):
-        if run.id not in state.runs_seen:
+        # A run that is tried again by hand ends again.
+        if state.runs_seen.get(run.id) != run.ended_at:
             end_of_run(state, run, scrub)
     remember(state, look)
     # What is later was written by a clock that has been set right since.
@@ -170,18 +173,26 @@ def remember(state: State, look: Look) -> None:
 
 
 def end_of_run(state: State, run: Run, scrub: Callable[[str], str]) -> None:
-    """A run that failed begins an incident or counts in it; one that completed ends it."""
-    if run.state_type in ("FAILED", "CRASHED"):
-        begin(state, finding_of(run), scrub)
-    elif run.state_type == "COMPLETED":
-        incident = state.incidents.get(f"run:{run.name}")
-        if incident and run.ended_at < incident.last_at:
-            return  # seen late: it ended before the last one that failed
-        if incident and incident.told_at:
-            state.over.append(ended(incident, run.ended_at))
-            del state.incidents[incident.finding.key]
-        elif incident:
-            ended(incident, run.ended_at)  # a failure is told although it has passed
+    """A run that failed begins an incident or counts in it; one that completed ends all of its
+    deployment. One that found sources stale ends the incidents of those that are stale no more.
+    """
+    found = findings_of(run) if run.state_type in ("FAILED", "CRASHED") else []
+    for finding in found:
+        begin(state, finding, scrub)
+    of_sources = any(finding.kind == "stale-data" for finding in found)
+    if run.state_type != "COMPLETED" and not of_sources:
+        return
+    standing = {finding.key for finding in found}
+    passed = f"{run_key(run)}:stale-data" if of_sources else run_key(run)
+    for key, incident in list(state.incidents.items()):
+        if key in standing or not f"{key}:".startswith(f"{passed}:"):
+            continue
+        if run.ended_at < incident.last_at:
+            continue  # seen late: it ended before the last one that failed
+        ended(incident, run.ended_at)
+        if incident.told_at:  # else it is told although it has passed
+            state.over.append(incident)
+            del state.incidents[key]
 
 
 def ended(incident: Incident, at: datetime) -> Incident:
@@ -256,10 +267,19 @@ def seconds_to_wait(state: State, now: datetime) -> float:
     return max(0.0, (min(settled, at_most) - now).total_seconds())
 
 
-def finding_of(run: Run) -> Finding:
-    return Finding(
-        key=f"run:{run.name}",
-        kind=kind_of(run),
+def run_key(run: Run) -> str:
+    return f"run:{run.name}"
+
+
+def findings_of(run: Run) -> list[Finding]:
+    """What a run that ended badly says: one thing, or which sources are stale.
+
+    Another kind of failure of the same deployment is another incident: the first may stand for days.
+    """
+    kind = kind_of(run)
+    found = Finding(
+        key=f"{run_key(run)}:{kind}",
+        kind=kind,
         scope="run",
         title=f"{run.name} {'crashed' if run.state_type == 'CRASHED' else state_word(run)}",
         cause=run.message or f"ended {run.state_name} without a message",
@@ -268,6 +288,18 @@ def finding_of(run: Run) -> Finding:
         window=run.window,
         link=run.link,
     )
+    if kind != "stale-data":
+        return [found]
+    return [
+        msgspec.structs.replace(
+            found,
+            key=f"{found.key}:{source}",
+            title=f"{source} is stale",
+            cause=cause,
+            source=source,
+        )
+        for source, cause in stale_sources(run.message).items()
+    ]
 
 
 def state_word(run: Run) -> str:
@@ -280,7 +312,7 @@ def kind_of(run: Run) -> Kind:
         return "crashed"
     if run.state_name == "TimedOut":
         return "timed-out"
-    if run.name.startswith("dbt-freshness"):
+    if stale_sources(run.message):
         return "stale-data"
     if "(parked)" in run.message:
         return "parked-batch"

@@ -6,6 +6,7 @@ longer runs, or runs and finds nothing for too long, stops one of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -93,6 +94,16 @@ def summary(readings: Iterable[Reading]) -> str:
         if (late := [reading for reading in listed if reading.status == status])
     ]
     return ". ".join(told) or f"{sources} sources fresh"
+
+
+def stale_sources(message: str) -> dict[str, str]:
+    """Source to what its clocks say, of the message of a run that raised StaleSource; else empty."""
+    found: dict[str, str] = {}
+    if told := re.search(rf"\b{StaleSource.__name__}: stale: (.+)", message):
+        for reading in told[1].partition(". late: ")[0].split("; "):
+            source, _, clock = reading.partition(": ")
+            found[source] = "; ".join(one for one in (found.get(source), clock) if one)
+    return found
 
 
 def in_words(span: timedelta) -> str:

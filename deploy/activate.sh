@@ -32,7 +32,7 @@ sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
     "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
 ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
 install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
-give_password
+give_access
 nginx -t -q
 systemctl daemon-reload
 systemctl --quiet enable data-pipelines-server data-pipelines-worker \

@@ -116,12 +116,14 @@ register_blocks() {
     in_release python -m blocks.register
 }
 
-# give_password: flow runs know the API's user and password, and nginx asks for them where it serves
-# files by itself. They stand in server.env, also in one that was put back from another machine.
-give_password() {
+# give_access: flow runs know the API's user and password, nginx asks for them where it serves files
+# by itself, and messages link to the address at which people read. All stand in server.env, also in
+# one that was put back from another machine.
+give_access() {
     local auth
     auth=$(setting server.env PREFECT_SERVER_API_AUTH_STRING)
     put_setting worker.env PREFECT_API_AUTH_STRING "$auth"
+    put_setting worker.env PREFECT_UI_URL "$(setting server.env PREFECT_UI_URL)"
     (umask 027 && printf '%s:%s\n' "${auth%%:*}" "$(printf '%s' "${auth#*:}" | openssl passwd -apr1 -stdin)" \
         >/etc/nginx/data-pipelines/users)
     chown root:www-data /etc/nginx/data-pipelines/users

@@ -133,8 +133,47 @@ def test_a_run_is_counted_once_whoever_looks_and_in_whatever_order() -> None:
     look(state, 60, run(1), run(2, second=50))
     look(state, 90, run(1))  # another looker, which began to read earlier
     look(state, 95, run(1), run(2, second=50), run(3, "COMPLETED", second=20))
-    assert state.incidents["run:elt/a"].count == 2
-    assert state.incidents["run:elt/a"].ended_at is None
+    assert state.incidents["run:elt/a:failed"].count == 2
+    assert state.incidents["run:elt/a:failed"].ended_at is None
+
+
+def test_another_failure_of_the_same_deployment_is_another_incident() -> None:
+    state = State()
+    held = "EltFailed: DeletionsHeld: a: 9 rows are gone"
+    assert len(look(state, 40, run(1, message=held))) == 1
+    (letter,) = look(state, 140, run(2, message=held, second=90), run(3, second=95))
+    assert "cause: boom 3" in letter.text and "DeletionsHeld" not in letter.text
+    (recovery,) = look(state, 200, run(4, "COMPLETED", second=190))
+    assert recovery.text.count("elt/a failed: over since") == 2
+    assert state.incidents == {}
+
+
+def test_each_stale_source_is_an_incident_of_its_own() -> None:
+    state, name = State(), "dbt-freshness/hourly"
+    told = "Flow run encountered an exception: StaleSource: stale: "
+    a = "a: last look 7.0 h ago, 1.0 h later than allowed"
+    b = "b: newest event 3.0 days ago, 1.0 h later than allowed"
+    late = ". late: c: last look 2.0 h ago, 5 min later than allowed"
+    (letter,) = look(state, 40, run(1, name=name, message=f"{told}{a}{late}"))
+    assert letter.subject == "[pipelines] a is stale"
+    assert "\nsource: a\n" in letter.text
+    assert "\ncause: last look 7.0 h ago, 1.0 h later than allowed\n" in letter.text
+    (letter,) = look(state, 3700, run(2, name=name, second=3600, message=f"{told}{a}; {b}{late}"))
+    assert letter.subject == "[pipelines] b is stale"
+    (letter,) = look(state, 7300, run(3, name=name, second=7200, message=f"{told}{b}"))
+    assert letter.subject == "[pipelines] recovered: a is stale"
+    # Why freshness itself cannot be read is no source's age, and ends none.
+    (letter,) = look(state, 10900, run(4, name=name, second=10800, message="Forbidden: 403"))
+    assert letter.subject == f"[pipelines] {name} failed"
+    (letter,) = look(state, 14500, run(5, "COMPLETED", name=name, second=14400))
+    assert letter.subject == f"[pipelines] recovered: 2 incidents: b is stale, {name} failed"
+
+
+def test_a_run_that_is_tried_again_by_hand_ends_again() -> None:
+    state = State()
+    assert len(look(state, 40, run(1))) == 1
+    (letter,) = look(state, 400, run(1, "COMPLETED", second=390))
+    assert letter.subject == "[pipelines] recovered: elt/a failed"
 
 
 def test_a_condition_lasts_as_long_as_it_is_found() -> None:
@@ -204,7 +243,7 @@ def test_a_state_survives_a_restart() -> None:
         ({"message": "Flow run encountered an exception: ValueError: x"}, "failed"),
         ({"state_type": "CRASHED"}, "crashed"),
         ({"state_name": "TimedOut"}, "timed-out"),
-        ({"name": "dbt-freshness/daily"}, "stale-data"),
+        ({"message": "StaleSource: stale: a: last look 7.0 h ago"}, "stale-data"),
         ({"message": "EltFailed: TooManyRejects: a: 9 of 10 rows rejected"}, "rejects"),
         ({"message": "EltFailed: DeletionsHeld: a: 9 rows are gone"}, "deletions-held"),
         ({"message": "EltFailed: LoadFailed: a: 1: bad manifest (parked)"}, "parked-batch"),
