@@ -274,7 +274,7 @@ def run_key(run: Run) -> str:
 def findings_of(run: Run) -> list[Finding]:
     """What a run that ended badly says: one thing, or which sources are stale.
 
-    Another kind of failure of the same deployment is another incident: the first may stand for days.
+    Another kind of failure of the same deployment is another incident: one may stand for days.
     """
     kind = kind_of(run)
     found = Finding(

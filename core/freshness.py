@@ -97,7 +97,7 @@ def summary(readings: Iterable[Reading]) -> str:
 
 
 def stale_sources(message: str) -> dict[str, str]:
-    """Source to what its clocks say, of the message of a run that raised StaleSource; else empty."""
+    """Source to what its clocks say, of the message of a run that raised StaleSource; else none."""
     found: dict[str, str] = {}
     if told := re.search(rf"\b{StaleSource.__name__}: stale: (.+)", message):
         for reading in told[1].partition(". late: ")[0].split("; "):

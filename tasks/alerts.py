@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -42,6 +42,10 @@ logger = logging.getLogger("pipelines.alerts")
 
 SEND_SECONDS = 20.0
 LOCK_SECONDS = 60.0
+# One that a channel refuses so long is given up, and the failure of its look has said so.
+LETTER_WAITS = timedelta(days=7)
+# The address or the password may be one that cannot even be written.
+SENDING_FAILED = (httpx.HTTPError, httpx.InvalidURL, smtplib.SMTPException, OSError, UnicodeError)
 # Shorter than this, a value is a word and not a secret.
 SECRET_CHARACTERS = 6
 # What is secret in a service account's key file, which is hidden whole; its other values are names
@@ -101,27 +105,46 @@ class Delivery:
 
 
 def deliver(state: State, alerts: Alerts, keep: Callable[[State], None]) -> Delivery:
-    """Send what waits, oldest first; a channel that fails is not tried again in this look."""
+    """Send what waits, oldest first.
+
+    A channel that cannot be reached is not tried again in this look. One that refuses a letter gets
+    the next one all the same: the letter waits, a week at most.
+    """
     done = Delivery([], [])
     down: set[str] = set()
     send = {"slack": send_slack, "email": send_email}
+    latest = max((letter.written_at for letter in state.outbox), default=None)
     for letter in list(state.outbox):
+        before = len(letter.left)
         for channel in list(letter.left):
             if channel in down:
                 continue
             if channel in alerts.channels:
                 try:
                     send[channel](alerts, letter)
-                except (httpx.HTTPError, smtplib.SMTPException, OSError) as error:
-                    down.add(channel)
+                except SENDING_FAILED as error:
                     done.causes.append(f"{channel}: {cause_of(error)}")
+                    if not is_refused(error):
+                        down.add(channel)
+                    elif latest and latest - letter.written_at > LETTER_WAITS:
+                        letter.left.remove(channel)
                     continue
                 done.sent.append(f"{channel}: {letter.subject}")
             letter.left.remove(channel)
         if not letter.left:
             state.outbox.remove(letter)
-        keep(state)
+        if len(letter.left) < before:
+            keep(state)
     return done
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether a channel took the connection and did not want this letter."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in (400, 413, 422)
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(500 <= code < 600 for code, _ in error.recipients.values())
+    return isinstance(error, smtplib.SMTPDataError) and 500 <= error.smtp_code < 600
 
 
 def cause_of(error: Exception) -> str:

@@ -29,12 +29,16 @@ class Arrived:
 
 @dataclass
 class Sinks:
-    """What arrived, and the variables that send it here. `refuse` makes Slack answer 500."""
+    """What arrived, and the variables that send it here.
+
+    `refuse` makes Slack answer 500; both refuse for good what holds `refuse_text`.
+    """
 
     env: dict[str, str] = field(default_factory=dict)
     slack: list[Arrived] = field(default_factory=list)
     email: list[Arrived] = field(default_factory=list)
     refuse: bool = False
+    refuse_text: str = ""
 
     def subjects(self) -> list[str]:
         """Of both channels, which must have got the same."""
@@ -58,6 +62,8 @@ def open_sinks() -> Iterator[Sinks]:
                 status, answer = 500, b"no_service"
             elif "text" not in body:  # what `blocks.register --check` sends
                 status, answer = 400, b"no_text"
+            elif sinks.refuse_text and sinks.refuse_text in body["text"]:
+                status, answer = 400, b"invalid_payload"
             else:
                 status, answer = 200, b"ok"
                 subject, _, text = body["text"].partition("\n\n")
@@ -75,6 +81,8 @@ def open_sinks() -> Iterator[Sinks]:
             assert body is not None
             # Long lines travel encoded; what a reader sees is what counts.
             text = body.get_content().replace("\r\n", "\n").rstrip("\n")
+            if sinks.refuse_text and sinks.refuse_text in text:
+                return "554 this looks like spam"
             # One that was folded before its first word begins with the fold's space.
             subject = str(message["Subject"]).lstrip()
             sinks.email.append(Arrived(time.time(), subject, text))

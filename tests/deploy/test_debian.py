@@ -399,7 +399,7 @@ def test_a_failed_run_and_a_stopped_worker_are_told(
         lab.control("faults", [])
     measured("a failed run is told", until("it is", lambda: arrivals(f"{USGS} failed"), 240))
     told = next(one.text for one in sinks.slack if f"{USGS} failed" in one.subject)
-    assert re.search(rf"\nrun: https://{re.escape(HOST)}(:\d+)?/runs/flow-run/[0-9a-f-]{{36}}\n", told)
+    assert re.search(rf"\nrun: https://{re.escape(HOST)}(:\d+)?/runs/flow-run/\S{{36}}\n", told)
     is_well(installed, USGS)
 
     title = "the worker does not answer"

@@ -76,6 +76,32 @@ def test_a_channel_that_is_down_gets_its_message_later_and_the_other_no_second_o
     assert read_state(alerts.state_path).outbox == []
 
 
+def test_a_letter_that_is_refused_holds_up_no_other(alerts: Alerts, sinks: Sinks) -> None:
+    sinks.refuse_text = "elt/spam"
+    with pytest.raises(NotTold, match="slack: HTTP 400: invalid_payload; email: SMTPDataError"):
+        look(alerts, 40, failed(1, "elt/spam"))
+    with pytest.raises(NotTold):
+        look(alerts, 140, failed(100))
+    assert sinks.subjects() == ["[pipelines] elt/a failed"]
+    (waiting,) = read_state(alerts.state_path).outbox
+    assert waiting.left == ["slack", "email"]
+    # It is given up when another is a week younger.
+    with pytest.raises(NotTold):
+        look(alerts, 8 * 86_400, failed(8 * 86_400 - 60, "elt/b"))
+    assert read_state(alerts.state_path).outbox == []
+    assert sinks.subjects() == ["[pipelines] elt/a failed", "[pipelines] elt/b failed"]
+
+
+def test_an_address_that_is_none_is_named_and_the_other_channel_told_once(
+    alerts: Alerts, sinks: Sinks
+) -> None:
+    no_address = alerts.model_copy(update={"slack_webhook_url": SecretStr("https://[services")})
+    for seconds in (40, 100):
+        with pytest.raises(NotTold, match="slack: InvalidURL"):
+            look(no_address, seconds, failed(1))
+    assert len(sinks.email) == 1
+
+
 def test_a_mail_server_that_is_gone_is_named(alerts: Alerts, sinks: Sinks) -> None:
     gone = alerts.model_copy(update={"email_port": 9})
     with pytest.raises(NotTold, match="email: ConnectionRefusedError"):
