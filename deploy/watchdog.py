@@ -56,11 +56,17 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
     seen.findings += server
-    last = state.covered.get("ledger-age")
-    if last is None or now - last >= LEDGER_EVERY:
-        seen.findings += age_of_ledger(settings, alerts, now)
-        seen.covered.add("ledger-age")
     return seen, secrets
+
+
+def look_at_ledger(settings: Settings, alerts: Alerts, state: State) -> Look | None:
+    """How old the ledger's last line is, now and then."""
+    now = datetime.now(UTC)
+    last = state.covered.get("ledger-age")
+    if last and abs(now - last) < LEDGER_EVERY:
+        return None
+    findings = age_of_ledger(settings, alerts, now)
+    return Look(by="watchdog", at=now, findings=findings, covered={"ledger-age"})
 
 
 def health(kind: Kind, what: str, url: str, now: datetime) -> list[Finding]:
@@ -136,18 +142,27 @@ def main() -> int:
     if not alerts.channels:
         print("nobody can be told: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST", file=sys.stderr)
         return 1
-    now = datetime.now(UTC)
-    seen, secrets = look(settings, alerts, read_state(alerts.state_path), now)
+    state = read_state(alerts.state_path)
+    seen, secrets = look(settings, alerts, state, datetime.now(UTC))
+    is_told = say(alerts, seen, secrets)
+    # Told apart: BigQuery may keep it waiting until systemd ends it.
+    if ledger := look_at_ledger(settings, alerts, state):
+        is_told &= say(alerts, ledger, secrets)
+    for incident in read_state(alerts.state_path).incidents.values():
+        print(f"stands: {incident.finding.title}")
+    return 0 if is_told else 1
+
+
+def say(alerts: Alerts, seen: Look, secrets: list[str]) -> bool:
+    """Tell, and print what was sent or why it was not."""
     try:
         told = tell(alerts, seen, secrets)
     except (NotTold, TimeoutError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return False
     for line in told.sent:
         print(f"sent to {line}")
-    for title in told.standing:
-        print(f"stands: {title}")
-    return 0
+    return True
 
 
 if __name__ == "__main__":

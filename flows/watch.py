@@ -53,10 +53,16 @@ def watch() -> State:
     alerts = load_block(Alerts, ALERTS)
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
-        look = look_at_runs(client, alerts)
+        now, unread = datetime.now(UTC), None
+        ledger = Look(by="watch", at=now)
         last = read_state(alerts.state_path).covered.get("ledger")
-        is_due = is_ledger_due(last, look.at, on_schedule=is_on_schedule())
-        unread = look_at_ledger(look, alerts) if is_due else None
+        if is_ledger_due(last, now, on_schedule=is_on_schedule()):
+            unread = look_at_ledger(ledger, alerts)
+        # Last, since the ledger may take minutes, and runs are told as they are.
+        look = look_at_runs(client, alerts)
+        look.findings += ledger.findings
+        look.covered |= ledger.covered
+        look.fields_until = ledger.fields_until
         told = tell(alerts, look, secrets)
         sent = told.sent
         # What fails together is told together.
@@ -91,7 +97,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
 
 def is_ledger_due(last: datetime | None, now: datetime, *, on_schedule: bool) -> bool:
     """Whether to look at the ledger, after the last look at it: a cron may be seconds early."""
-    is_old = last is None or now - last >= LEDGER_EVERY - timedelta(minutes=5)
+    is_old = last is None or abs(now - last) >= LEDGER_EVERY - timedelta(minutes=5)
     return is_old or not on_schedule
 
 
@@ -102,13 +108,16 @@ def look_at_ledger(look: Look, alerts: Alerts) -> str | None:
     budgets = {ph_news.SOURCE: news.monthly_requests} if news else {}
     try:
         platform.warehouse.ensure_ledger()
-        look.findings += ledger_findings(platform, TABLES, budgets, alerts, look.at)
+        found, unlisted = ledger_findings(platform, TABLES, budgets, alerts, look.at)
+        look.findings += found
         changes, look.fields_until = new_fields(
             platform.warehouse, read_state(alerts.state_path).fields_until, look.at
         )
         look.findings += changes
-        look.covered.add("ledger")
         platform.warehouse.flush_jobs(SOURCE)
     except (GoogleAPIError, GoogleAuthError, LandingError) as error:
         return f"{type(error).__name__}: {first_line(str(error), 400)}"
+    if unlisted:  # what it would tell is not over
+        return "; ".join(unlisted.values())
+    look.covered.add("ledger")
     return None

@@ -28,6 +28,8 @@ from core.alerts import OVERLAP, Finding, Looker, Run, State
 
 # The first look ever goes back so far.
 FIRST_LOOK = timedelta(hours=1)
+# The timer looks two minutes after the start of the machine, runs of a cron come within one.
+BEGIN_AGAIN = timedelta(minutes=5)
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
 WAITING = [StateType.SCHEDULED, StateType.PENDING]
 
@@ -58,7 +60,8 @@ def read_names(client: SyncPrefectClient) -> Names:
 
 def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datetime) -> list[Run]:
     """The runs at the top that ended since the last look, and some before."""
-    since = (state.runs_until or now - FIRST_LOOK) - OVERLAP
+    # A clock may have been set right since.
+    since = min(state.runs_until or now - FIRST_LOOK, now) - OVERLAP
     runs = read_runs(client, ENDED, end_time=FlowRunFilterEndTime(after_=since))
     return [
         Run(
@@ -171,9 +174,15 @@ def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any)
 
 
 def silence(state: State, looker: Looker, within: timedelta, now: datetime) -> list[Finding]:
-    """A looker that has looked once and does no more."""
+    """A looker that has looked once and does no more.
+
+    When the other one did not look either, the machine was off: both have to begin again.
+    """
     last = state.looked.get(looker)
-    if last is None or now - last <= within:
+    other: Looker = "watch" if looker == "watchdog" else "watchdog"
+    own = state.looked.get(other)
+    was_off = own is not None and now - own > within + BEGIN_AGAIN
+    if last is None or now - last <= within or was_off:
         return []
     return [
         Finding(

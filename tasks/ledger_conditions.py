@@ -28,15 +28,19 @@ def ledger_findings(
     budgets: Mapping[str, int],
     alerts: Alerts,
     now: datetime,
-) -> list[Finding]:
-    """What the ledger and the buckets tell. Raises GoogleAPIError when they do not answer."""
+) -> tuple[list[Finding], dict[str, str]]:
+    """What the ledger and the buckets tell, and by address why a bucket could not be listed.
+
+    Raises GoogleAPIError when BigQuery and LandingError when the landing bucket does not answer.
+    """
     warehouse = platform.warehouse
+    missing, unlisted = unloaded(platform, tables, timedelta(hours=alerts.unloaded_hours), now)
     return [
         *parked(warehouse, now),
         *nearly_spent(warehouse, budgets, alerts.request_share, now),
         *over_budget(warehouse, alerts.daily_bytes_billed, now),
-        *unloaded(platform, tables, timedelta(hours=alerts.unloaded_hours), now),
-    ]
+        *missing,
+    ], unlisted
 
 
 def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
@@ -164,17 +168,22 @@ def over_budget(warehouse: Warehouse, limit: int, now: datetime) -> list[Finding
 
 def unloaded(
     platform: Platform, tables: Iterable[Table], age: timedelta, now: datetime
-) -> list[Finding]:
-    """Committed batches that the ledger does not know although they are old."""
+) -> tuple[list[Finding], dict[str, str]]:
+    """Committed batches that the ledger does not know although they are old, and by address why a
+    bucket could not be listed.
+    """
     committed: dict[str, tuple[str, datetime]] = {}
+    unlisted: dict[str, str] = {}
     for table in tables:
         prefix = platform.prefix(table.source)
-        for _, stored in platform.stored(table.source)[0]:
+        found, not_found = platform.stored(table.source)
+        unlisted |= not_found
+        for _, stored in found:
             batch_id = batch_of(stored.name, prefix)
             if batch_id and stored.name.endswith(f"/{MANIFEST}"):
                 committed[batch_id] = (table.source, stored.created_at)
     if not committed:
-        return []
+        return [], unlisted
     rows = platform.warehouse.query(
         f"""
         SELECT clock.now, l.batch_id
@@ -204,7 +213,7 @@ def unloaded(
             window=f"batch {batches[0]}",
         )
         for source, batches in waiting.items()
-    ]
+    ], unlisted
 
 
 def new_fields(

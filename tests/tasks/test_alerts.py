@@ -95,7 +95,9 @@ def test_a_letter_that_is_refused_holds_up_no_other(alerts: Alerts, sinks: Sinks
 def test_an_address_that_is_none_is_named_and_the_other_channel_told_once(
     alerts: Alerts, sinks: Sinks
 ) -> None:
-    no_address = alerts.model_copy(update={"slack_webhook_url": SecretStr("https://[services")})
+    no_address = alerts.model_copy(
+        update={"slack_webhook_url": SecretStr("http://127.0.0.1:port/")}
+    )
     for seconds in (40, 100):
         with pytest.raises(NotTold, match="slack: InvalidURL"):
             look(no_address, seconds, failed(1))
@@ -142,6 +144,14 @@ def test_to_look_whether_another_looks_is_not_a_look_of_that_other() -> None:
         advance(state, seen, without_shapes)
     assert state.looked == {"watchdog": T0, "watch": at}
     assert state.covered == {"health": T0, "prefect": at, "watchdog": at}
+
+
+def test_after_the_machine_was_off_neither_misses_the_other() -> None:
+    quarter = timedelta(minutes=15)
+    state, at = State(looked={"watch": T0, "watchdog": T0}), T0 + timedelta(hours=5)
+    assert silence(state, "watchdog", quarter, at) == silence(state, "watch", quarter, at) == []
+    state.looked["watch"] = at
+    assert silence(state, "watchdog", quarter, at + quarter) != []
 
 
 def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(

@@ -34,7 +34,10 @@ def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -
     warehouse = lab.platform.warehouse
     warehouse.flush_jobs("ph_news")
     budgets = {"ph_news": 1000}
-    assert ledger_findings(lab.platform, [TABLE], budgets, Alerts(), NOW) == []
+    assert ledger_findings(lab.platform, [TABLE], budgets, Alerts(), NOW) == ([], {})
+    # A bucket that cannot be listed is not one in which nothing waits.
+    _, unlisted = ledger_findings(lab.without_s3(), [TABLE], budgets, Alerts(), NOW)
+    assert [address.partition(":")[0] for address in unlisted] == ["s3"]
     assert ledger_age(warehouse, 1, NOW) == []
     assert new_fields(warehouse, None, NOW) == ([], None)
 
@@ -88,13 +91,13 @@ def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
     poison = f"{lab.platform.prefix('ph_news')}{batch_id}/{MANIFEST}"
     lab.platform.landing.put(poison, b"{}")
 
-    assert unloaded(lab.platform, [TABLE], timedelta(days=1), NOW) == []
-    (finding,) = unloaded(lab.platform, [TABLE], timedelta(0), NOW)
+    assert unloaded(lab.platform, [TABLE], timedelta(days=1), NOW) == ([], {})
+    ((finding,), _) = unloaded(lab.platform, [TABLE], timedelta(0), NOW)
     assert batch_id in finding.cause
     assert parked(lab.platform.warehouse, NOW) == []
     for _ in range(3):
         assert load(lab.platform, TABLE).failures
-    assert unloaded(lab.platform, [TABLE], timedelta(0), NOW) == []
+    assert unloaded(lab.platform, [TABLE], timedelta(0), NOW) == ([], {})
     (finding,) = parked(lab.platform.warehouse, NOW)
     assert finding.title == "ph_news: 1 parked batch"
     assert batch_id in finding.cause and "missing required field" in finding.cause
