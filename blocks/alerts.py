@@ -46,6 +46,7 @@ class Alerts(Block):
     daily_bytes_billed: int = Field(
         default=32 * 2**30, ge=0, description="Bytes that may be billed in 24 hours."
     )
+    disk_share: float = Field(default=0.9, gt=0, le=1, description="Share of a disk that is full.")
     state_file: str = Field(default="", description="What is known of incidents; empty: by XDG.")
 
     @property
@@ -81,5 +82,6 @@ def alerts_from(settings: Settings) -> Alerts:
         ledger_hours=settings.alert_ledger_hours,
         request_share=settings.alert_request_share,
         daily_bytes_billed=settings.alert_daily_bytes_billed,
+        disk_share=settings.alert_disk_share,
         state_file=str(settings.alert_state_file or ""),
     )

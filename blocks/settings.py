@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     alert_ledger_hours: float = Field(default=3, gt=0)
     alert_request_share: float = Field(default=0.9, gt=0, le=1)
     alert_daily_bytes_billed: int = Field(default=32 * 2**30, ge=0)
+    alert_disk_share: float = Field(default=0.9, gt=0, le=1)
     alert_state_file: Path | None = None
     # Where the worker on this machine answers (prefect worker start --with-healthcheck).
     worker_health_url: HttpUrl = HttpUrl("http://127.0.0.1:8080/health")

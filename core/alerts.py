@@ -37,6 +37,7 @@ Kind = Literal[
     "server",
     "worker",
     "watchdog",
+    "disk",
 ]
 Looker = Literal["watch", "watchdog"]
 # run: how a flow run ended; the incident is over when a later run of its deployment completes.

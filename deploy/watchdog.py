@@ -2,15 +2,16 @@
 
     python -m deploy.watchdog
 
-A systemd timer runs it every minute. It asks the server's and the worker's health endpoints and,
-every ten minutes, how old the ledger's last line is; while the server answers, it looks at the runs
-as the flow `watch` does. It needs neither of them to tell: it reads the environment and `.env` as
-`python -m blocks.register` does, and sends by itself. 1 when a message could not be sent.
+A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full the
+disk is and, every ten minutes, how old the last line of the ledger is; while the server answers, it
+looks at the runs as the flow `watch` does. It needs neither of them to tell: it reads environment
+and `.env` as `python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -56,7 +57,27 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
     seen.findings += server
+    seen.findings += full_disk(alerts, now)
     return seen, secrets
+
+
+def full_disk(alerts: Alerts, now: datetime) -> list[Finding]:
+    """The disk on which incidents are kept: the database's as well, which does without less."""
+    at = next(path for path in alerts.state_path.parents if path.exists())
+    disk = shutil.disk_usage(at)
+    share = 1 - disk.free / disk.total
+    if share < alerts.disk_share:
+        return []
+    return [
+        Finding(
+            key="disk",
+            kind="disk",
+            scope="health",
+            title="the disk is nearly full",
+            cause=f"{share:.0%} of {disk.total / 2**30:.1f} GiB at {at} are in use",
+            at=now,
+        )
+    ]
 
 
 def look_at_ledger(settings: Settings, alerts: Alerts, state: State) -> Look | None:

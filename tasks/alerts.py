@@ -46,6 +46,8 @@ LOCK_SECONDS = 60.0
 LETTER_WAITS = timedelta(days=7)
 # The address or the password may be one that cannot even be written.
 SENDING_FAILED = (httpx.HTTPError, httpx.InvalidURL, smtplib.SMTPException, OSError, UnicodeError)
+# Bytes of the file grow by so many, so that it has room for incidents to come.
+ROOM = 64 * 1024
 # Shorter than this, a value is a word and not a secret.
 SECRET_CHARACTERS = 6
 # What is secret in a service account's key file, which is hidden whole; its other values are names
@@ -193,7 +195,11 @@ def send_email(alerts: Alerts, letter: Letter) -> None:
 
 @contextmanager
 def locked_state(path: Path) -> Iterator[tuple[State, Callable[[State], None]]]:
-    """The state, and how to keep it, while no other look has it. Mode 0600, replaced as a whole."""
+    """The state, and how to keep it, while no other look has it. Mode 0600, replaced as a whole.
+
+    The state of before stays, as the room that the next one is written into: a full disk, of which
+    there is something to tell, has none to give.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("w") as lock:
         deadline = time.monotonic() + LOCK_SECONDS
@@ -220,14 +226,23 @@ def read_state(path: Path) -> State:
 
 
 def _keeper(path: Path) -> Callable[[State], None]:
+    new, old = path.with_suffix(".new"), path.with_suffix(".old")
+
     def keep(state: State) -> None:
-        new = path.with_suffix(".new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        content = encode_state(state)
+        content += b"\n" * (-len(content) % ROOM)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(encode_state(state))
+            file.write(content)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
+        old.unlink(missing_ok=True)
+        if path.exists():
+            os.link(path, old)
         new.replace(path)
+        if old.exists():
+            old.replace(new)
 
     return keep
 

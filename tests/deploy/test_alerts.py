@@ -72,6 +72,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             "ALERT_NOT_STARTED_MINUTES": "2",
             "ALERT_RUNNING_HOURS": "0.1",
             "ALERT_UNLOADED_HOURS": "0.005",
+            "ALERT_DISK_SHARE": "1",
         }
         stack = Stack(directory / "state", environ, say=print)
         before = dict(os.environ)
@@ -214,11 +215,13 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
     )
     platform.arrives(
         "stale data: a frozen clock",
-        "dbt-freshness/hourly failed",
+        "openweather is stale",
         began,
         "stale-data",
-        cause="stale: openweather: newest event 13.",
+        cause="newest event 13.",
         run=stale,
+        source="openweather",
+        window="due ",
     )
 
     platform.register()
@@ -229,8 +232,13 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
     platform.completes("dbt-freshness")
 
 
-def test_what_the_ledger_tells(platform: Platform) -> None:
+def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
     began = time.time()
+    platform.environ["ALERT_DISK_SHARE"] = "0.000001"
+    platform.arrives(
+        "the disk is nearly full", "the disk is nearly full", began, "disk", cause="GiB at /"
+    )
+    platform.environ["ALERT_DISK_SHARE"] = "1"
     platform.environ["ALERT_LEDGER_HOURS"] = "0.001"
     platform.hurry("ledger-age", timedelta(minutes=10))
     platform.arrives(

@@ -62,6 +62,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             **sinks.env,
             "ALERT_NOT_STARTED_MINUTES": "0.01",
             "MEDIASTACK_ACCESS_KEY": SECRET,
+            "ALERT_DISK_SHARE": "1",
             "GCP_SERVICE_ACCOUNT_FILE": "/nonexistent/key.json",
         }
         stack = Stack(tmp_path_factory.mktemp("watched") / "state", environ)
@@ -138,6 +139,7 @@ def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -
         state.outbox.clear()
         keep(state)
     assert "stands: watch has stopped looking" in watched.look()
+    assert "stands: the disk is nearly full" in watched.look(ALERT_DISK_SHARE="0.000001")
     assert "watch has stopped looking: over" not in watched.sinks.everything()
     path.unlink()
 

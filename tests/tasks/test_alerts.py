@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from tasks.conditions import silence
 from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a/secret+that=is planted"
 
 
@@ -163,6 +166,42 @@ def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
     path.write_text('{"incidents": ')
     assert look(alerts, 100, failed(50)).sent
     assert path.with_suffix(".unreadable").exists()
+
+
+def on_a_full_disk(disk: Path) -> None:
+    with open_sinks() as sinks:
+        alerts = Alerts(
+            slack_webhook_url=SecretStr(sinks.env["SLACK_WEBHOOK_URL"]),
+            state_file=str(disk / "alerts.json"),
+        )
+        for seconds in (40, 100):
+            look(alerts, seconds, failed(1))
+        with (disk / "rest").open("wb", buffering=0) as rest, pytest.raises(OSError, match="space"):
+            while True:
+                rest.write(bytes(4096))
+        for seconds in (200, 260, 320):
+            look(alerts, seconds, *(failed(150, f"elt/{name}") for name in "bcd"))
+        assert [one.subject for one in sinks.slack] == [
+            "[pipelines] elt/a failed",
+            "[pipelines] 3 incidents: elt/b failed, elt/c failed, elt/d failed",
+        ]
+
+
+def test_on_a_full_disk_all_is_told_once(tmp_path: Path) -> None:
+    """A disk of its own: half a MiB of memory."""
+    own = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    call = f"from {__name__} import *; on_a_full_disk(Path({str(tmp_path)!r}))"
+    mount = 'mount -t tmpfs -o size=512k none "$1" && exec "$2" -c "$3"'
+    done = subprocess.run(
+        [*own, "sh", "-c", mount, "sh", tmp_path, sys.executable, call],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_digest_goes_through_the_outbox(alerts: Alerts, sinks: Sinks) -> None:
