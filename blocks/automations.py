@@ -34,8 +34,8 @@ from blocks.server import server_url
 
 PREFIX = "pipelines: "
 WATCH = "watch/alerts"
-# Runs of `watch` have this name: one that fails is left to the watchdog, not to another `watch`.
-WATCH_RUN = "watch"
+# A run of it that fails is left to the watchdog, not to another `watch`.
+WATCH_FLOW = WATCH.partition("/")[0]
 HEARTBEAT_SECONDS = 60
 # Shorter than a server's restart, healthy runs would be ended just after it.
 DEAD_AFTER = timedelta(seconds=600)
@@ -74,7 +74,13 @@ def automations(watch_id: UUID) -> list[Automation]:
                     {
                         "prefect.resource.id": [RUNS],
                         "prefect.state-type": ["FAILED", "CRASHED"],
-                        "prefect.resource.name": [f"!{WATCH_RUN}"],
+                    }
+                ),
+                # By the flow: a run gets its own name only when its code has been imported.
+                match_related=ResourceSpecification(
+                    {
+                        "prefect.resource.role": ["flow"],
+                        "prefect.resource.name": [f"!{WATCH_FLOW}"],
                     }
                 ),
                 posture=Posture.Reactive,

@@ -2,10 +2,11 @@
 
     python -m deploy.watchdog
 
-A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full the
-disk is and, every ten minutes, how old the last line of the ledger is; while the server answers, it
-looks at the runs as the flow `watch` does. It needs neither of them to tell: it reads environment
-and `.env` as `python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
+A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full
+the disk is and, every ten minutes, how old the last line of the ledger is; while the server does
+answer, it looks at the runs as the flow `watch` does. It needs neither of them to tell: it reads
+environment and `.env` as `python -m blocks.register` does, and sends by itself. 1 when a message
+was not sent.
 """
 
 from __future__ import annotations

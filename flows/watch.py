@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from blocks.alerts import ALERTS, Alerts
-from blocks.automations import WATCH_RUN
+from blocks.automations import WATCH_FLOW
 from blocks.ph_news import PhNews
 from blocks.platform import load_block, load_blocks, load_if_saved
 from core.alerts import Look
@@ -47,7 +47,7 @@ class LedgerUnread(Exception):
     """The ledger or a bucket could not be looked at; everything else was."""
 
 
-@flow(name="watch", flow_run_name=WATCH_RUN)
+@flow(name=WATCH_FLOW, flow_run_name="watch")
 def watch() -> State:
     """Look at the runs and at the ledger, and tell of incidents that began or are over."""
     alerts = load_block(Alerts, ALERTS)
