@@ -182,11 +182,12 @@ def silence(state: State, looker: Looker, within: timedelta, now: datetime) -> l
     other: Looker = "watch" if looker == "watchdog" else "watchdog"
     own = state.looked.get(other)
     was_off = own is not None and now - own > within + BEGIN_AGAIN
-    if last is None or now - last <= within or was_off:
+    key = f"silent:{looker}"
+    if last is None or now - last <= within or (was_off and key not in state.incidents):
         return []
     return [
         Finding(
-            key=f"silent:{looker}",
+            key=key,
             kind="watchdog",
             scope=looker,
             title=f"{looker} has stopped looking",

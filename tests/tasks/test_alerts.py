@@ -154,7 +154,10 @@ def test_after_the_machine_was_off_neither_misses_the_other() -> None:
     state, at = State(looked={"watch": T0, "watchdog": T0}), T0 + timedelta(hours=5)
     assert silence(state, "watchdog", quarter, at) == silence(state, "watch", quarter, at) == []
     state.looked["watch"] = at
-    assert silence(state, "watchdog", quarter, at + quarter) != []
+    found = silence(state, "watchdog", quarter, at + quarter)
+    # It has not begun again because the machine was off once more.
+    advance(state, Look("watch", at + quarter, findings=found), without_shapes)
+    assert silence(state, "watchdog", quarter, at + 5 * quarter) != []
 
 
 def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
