@@ -211,11 +211,17 @@ def locked_state(path: Path) -> Iterator[tuple[State, Callable[[State], None]]]:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{path}: another look has held it for a minute") from None
                 time.sleep(0.1)
-        yield read_state(path), _keeper(path)
+        yield _state_in(path), _keeper(path)
 
 
 def read_state(path: Path) -> State:
-    """The state as it was last kept. One that cannot be read is put aside: looks go on without."""
+    """The state as it was last kept. Raises TimeoutError as `locked_state` does."""
+    with locked_state(path) as (state, _):
+        return state
+
+
+def _state_in(path: Path) -> State:
+    """One that cannot be read is put aside: looks go on without."""
     try:
         return decode_state(path.read_bytes() if path.exists() else b"")
     except msgspec.MsgspecError as error:

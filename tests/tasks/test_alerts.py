@@ -14,7 +14,17 @@ from pydantic import SecretStr
 
 from blocks.alerts import Alerts
 from core.alerts import Look, Run, State, advance, without_shapes
-from tasks.alerts import NotTold, Told, differing, pieces, read_state, secrets_of, send_text, tell
+from tasks.alerts import (
+    NotTold,
+    Told,
+    differing,
+    locked_state,
+    pieces,
+    read_state,
+    secrets_of,
+    send_text,
+    tell,
+)
 from tasks.conditions import silence
 from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
@@ -169,6 +179,25 @@ def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
     path.write_text('{"incidents": ')
     assert look(alerts, 100, failed(50)).sent
     assert path.with_suffix(".unreadable").exists()
+
+
+def test_who_reads_while_another_writes_waits_and_puts_nothing_aside(
+    alerts: Alerts, sinks: Sinks
+) -> None:
+    look(alerts, 40, failed(1))
+    path = alerts.state_path
+    whole = path.read_bytes()
+    read: list[State] = []
+    reader = threading.Thread(target=lambda: read.append(read_state(path)))
+    with locked_state(path):
+        path.write_bytes(whole[:20])
+        reader.start()
+        reader.join(0.5)
+        assert read == []
+        path.write_bytes(whole)
+    reader.join(10)
+    assert [list(state.incidents) for state in read] == [["run:elt/a:failed"]]
+    assert not path.with_suffix(".unreadable").exists()
 
 
 def on_a_full_disk(disk: Path) -> None:
