@@ -89,7 +89,7 @@ def advance(rows: list[Article], seed: int, stage: int, moment_ms: int) -> dict[
 
     A changed title is either near the top or one of those listed again.
     """
-    rng = Random(f"{seed}/stage {stage}/{moment_ms}")
+    rng = Random(f"{seed}/stage {stage}")
     counts = StageCounts()
     known = _distinct([row for row in rows if is_wanted(row)])
     near, deep = known[:NEAR_TOP], known[NEAR_TOP:]

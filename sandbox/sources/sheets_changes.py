@@ -87,7 +87,7 @@ def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str,
     """
     if ledger.header != list(COLUMNS):
         raise ValueError("advance needs the ledger's own header")
-    rng = Random(f"{seed}/stage {stage}/{moment_ms}")
+    rng = Random(f"{seed}/stage {stage}")
     live = ledger.valid()
     rng.shuffle(live)
     many = max(3, len(live) // 50)

@@ -35,7 +35,7 @@ def apply(dataset: Dataset, change: dict[str, Any]) -> tuple[Dataset, dict[str, 
     """The next version and what is different in it; the old one stays. Raises ValueError."""
     fields = {name: value for name, value in change.items() if name not in ("action", "moment_s")}
     fleet, moment_s = dataset.fleet.copy(), change["moment_s"]
-    rng = Random(f"{dataset.seed}/version {dataset.number + 1}/{moment_s}")
+    rng = Random(f"{dataset.seed}/version {dataset.number + 1}")
     following = replace(dataset, fleet=fleet, number=dataset.number + 1, updated_at_s=moment_s)
     actions: dict[str, tuple[set[str], Callable[[], dict[str, int]]]] = {
         "advance": (set(), lambda: _advance(fleet, rng, dataset.seed, _day(moment_s))),

@@ -41,7 +41,7 @@ BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 def generate(seed: int, size: int, anchor_ms: int) -> Catalog:
     """`size` live events up to the anchor, some of them historical, and a few old deletions."""
-    rng = Random(f"{seed}/{size}/{anchor_ms}")
+    rng = Random(f"{seed}/{size}")
     catalog = Catalog()
     historical = min(HISTORICAL_MAX, size // 20)
     latest_month = next(month_starts_before(anchor_ms))

@@ -42,7 +42,7 @@ def advance(
 
     Every change has its own `updated`, after the previous moment and not after this one.
     """
-    rng = Random(f"{seed}/stage {stage}/{moment_ms}")
+    rng = Random(f"{seed}/stage {stage}")
     step = max(1, min(STAMP_STEP_MS, (moment_ms - previous_ms) // CHANGES_MAX))
     stamps = iter(range(moment_ms, moment_ms - CHANGES_MAX * step, -step))
     counts = StageCounts()
