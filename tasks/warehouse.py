@@ -145,17 +145,24 @@ class Warehouse:
             )
             if standing.labels.get("columns") == ledger.FINGERPRINT:
                 return
-        for name in (self.raw_dataset, self.staging_dataset):
-            dataset = bigquery.Dataset(f"{self.project}.{name}")
-            dataset.location = self.location
-            if name == self.staging_dataset:
-                dataset.default_table_expiration_ms = int(STAGING_LIFETIME.total_seconds() * 1000)
-            self.client.create_dataset(
-                dataset, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
-            )
+        self._ensure_dataset(self.raw_dataset)
+        self._ensure_dataset(self.staging_dataset, STAGING_LIFETIME)
         for name, (columns, partition_by) in ledger.TABLES.items():
             self._ensure_table(
                 name, columns, partition_by, ["source"], "Ledger of the platform.", ledger.LABELS
+            )
+
+    def _ensure_dataset(self, name: str, table_lifetime: timedelta | None = None) -> None:
+        """It exists. Asked first: an account that may not make one is refused even if it stands."""
+        dataset = bigquery.Dataset(f"{self.project}.{name}")
+        dataset.location = self.location
+        if table_lifetime:
+            dataset.default_table_expiration_ms = int(table_lifetime.total_seconds() * 1000)
+        try:
+            self.client.get_dataset(dataset.reference, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+        except NotFound:
+            self.client.create_dataset(
+                dataset, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
             )
 
     def has_source(self, table: Table) -> bool:

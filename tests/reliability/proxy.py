@@ -24,10 +24,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-# status: an error answer, nothing is done. hang: no answer within the client's timeout, nothing is
-# done. drop: the connection breaks before anything is done. lost: all is done and the connection
-# breaks. aborted: the job is accepted and its transaction is aborted.
-Kind = Literal["status", "hang", "drop", "lost", "aborted"]
+# status: an error answer, nothing is done. denied: the account may not. hang: no answer within the
+# client's timeout, nothing is done. drop: the connection breaks before anything is done. lost: all
+# is done and the connection breaks. aborted: the job is accepted and its transaction is aborted.
+Kind = Literal["status", "denied", "hang", "drop", "lost", "aborted"]
 Store = Literal["bigquery", "gcs", "s3"]
 
 VARIABLES: dict[Store, str] = {
@@ -39,6 +39,7 @@ VARIABLES: dict[Store, str] = {
 CALLS: dict[Store, dict[str, tuple[str, str, str]]] = {
     "bigquery": {
         "get table": ("GET", r"/tables/[^/]+$", ""),
+        "get dataset": ("GET", r"/datasets/[^/]+$", ""),
         "create dataset": ("POST", r"/datasets$", ""),
         "create table": ("POST", r"/datasets/[^/]+/tables$", ""),
         "update table": ("PATCH", r"/tables/[^/]+$", ""),
@@ -77,6 +78,7 @@ REASONS = {
     500: ("internalError", "An internal error occurred and the request could not be completed."),
     503: ("backendError", "Visibility check was unavailable. Please retry the request"),
 }
+DENIED = ("accessDenied", "Access Denied: Project p: User does not have permission")
 ABORTED = (
     "Transaction is aborted due to concurrent update against table "
     "p:raw._fence. Transaction ID: 5f4a"
@@ -259,6 +261,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(
                 s3_error(fault.status) if is_s3 else error_answer(fault.status, reason, message)
             )
+        elif kind == "denied":
+            self._answer(error_answer(403, *DENIED))
         elif kind == "aborted":
             self._answer(proxy.abort(body))
         else:

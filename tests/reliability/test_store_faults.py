@@ -96,6 +96,20 @@ def test_every_call_has_a_name_and_every_name_is_called(
     assert made == set(calls_of("bigquery", landing))
 
 
+def test_an_account_that_may_make_no_datasets_uses_those_that_stand(
+    make_lab: Callable[..., Lab], through: Proxies
+) -> None:
+    """As deploy/gcloud.sh gives it: it edits the datasets, BigQuery refuses it the making."""
+    lab = committed_once(make_lab, through, USGS, LANDING_GCS)
+    store = lab.platform.warehouse
+    for dataset in (store.raw_dataset, store.staging_dataset):
+        store.client.create_dataset(dataset)
+    through.reset()
+    through["bigquery"].plan = [Fault("denied", "create dataset", times=-1)]
+    lab.run()
+    lab.assert_equals_truth()
+
+
 ALL_AT_ONCE: list[tuple[str, Store, LandingName, str]] = [
     *((USGS, "bigquery", LANDING_GCS, fault) for fault in BIGQUERY),
     ("nyc_fhv", "bigquery", LANDING_S3, "answer lost"),
