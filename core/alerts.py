@@ -54,6 +54,17 @@ PATIENCE: dict[Kind, timedelta] = {
     "worker": timedelta(seconds=45),
     "unscheduled": timedelta(minutes=5),
 }
+# A looker that has not looked for so long is missed: the timer looks every minute, the flow's cron
+# every quarter of an hour.
+MISSED_AFTER: dict[Looker, timedelta] = {
+    "watchdog": timedelta(minutes=15),
+    "watch": timedelta(minutes=45),
+}
+# Its looks are not further apart than this, unless the machine was off.
+APART: dict[Looker, timedelta] = {
+    "watchdog": timedelta(minutes=6),
+    "watch": timedelta(minutes=17),
+}
 DETAILED = 10
 NAMED = 100
 CAUSE_LINES = 5
@@ -111,7 +122,8 @@ class Letter(msgspec.Struct):
 
 class State(msgspec.Struct):
     """What outlives a look. `over` are incidents whose end is to be told; `looked` maps a looker to
-    its last look, `covered` a scope to the last look at it, whoever looked.
+    its last look, `begun` to the first one since the machine was last off, `covered` a scope to the
+    last look at it, whoever looked.
     """
 
     incidents: dict[str, Incident] = {}
@@ -121,6 +133,7 @@ class State(msgspec.Struct):
     runs_seen: dict[str, datetime] = {}
     fields_until: datetime | None = None
     looked: dict[Looker, datetime] = {}
+    begun: dict[Looker, datetime] = {}
     covered: dict[Scope, datetime] = {}
 
 
@@ -159,8 +172,17 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
             if incident.told_at:
                 state.over.append(ended(incident, look.at))
             del state.incidents[key]
+    state.begun[look.by] = begun_at(state, look.by, look.at)
     state.looked[look.by] = look.at
     state.covered |= dict.fromkeys(covered, look.at)
+
+
+def begun_at(state: State, looker: Looker, now: datetime) -> datetime:
+    """Since when it has looked again and again; now, when it has just begun again."""
+    last = state.looked.get(looker)
+    if last is None or not timedelta(0) <= now - last <= APART[looker]:
+        return now
+    return min(state.begun.get(looker, last), now)
 
 
 def remember(state: State, look: Look) -> None:
@@ -168,14 +190,15 @@ def remember(state: State, look: Look) -> None:
     state.runs_seen |= {run.id: run.ended_at for run in look.runs}
     if state.runs_seen:
         state.runs_until = max(state.runs_seen.values())
-        oldest = state.runs_until - 2 * OVERLAP
+        # The latest one may be of a clock that has been set right since.
+        oldest = min(state.runs_until, look.at) - 2 * OVERLAP
         state.runs_seen = {id_: at for id_, at in state.runs_seen.items() if at >= oldest}
     state.fields_until = look.fields_until or state.fields_until
 
 
 def end_of_run(state: State, run: Run, scrub: Callable[[str], str]) -> None:
     """A run that failed begins an incident or counts in it; one that completed ends all of its
-    deployment. One that found sources stale ends the incidents of those that are stale no more.
+    deployment. One that found sources stale did what it had to: it ends all but those of these.
     """
     found = findings_of(run) if run.state_type in ("FAILED", "CRASHED") else []
     for finding in found:
@@ -184,9 +207,8 @@ def end_of_run(state: State, run: Run, scrub: Callable[[str], str]) -> None:
     if run.state_type != "COMPLETED" and not of_sources:
         return
     standing = {finding.key for finding in found}
-    passed = f"{run_key(run)}:stale-data" if of_sources else run_key(run)
     for key, incident in list(state.incidents.items()):
-        if key in standing or not f"{key}:".startswith(f"{passed}:"):
+        if key in standing or not key.startswith(f"{run_key(run)}:"):
             continue
         if run.ended_at < incident.last_at:
             continue  # seen late: it ended before the last one that failed
@@ -247,7 +269,7 @@ def due(state: State, now: datetime) -> list[Incident]:
     """The incidents to tell by now: together, unless one is still given time to pass by itself."""
     untold = [one for one in state.incidents.values() if one.told_at is None]
     patient = [one for one in untold if one.finding.kind in PATIENCE]
-    ripe = [one for one in patient if one.opened_at + PATIENCE[one.finding.kind] <= now]
+    ripe = [one for one in patient if seconds_of_patience(one, now) == 0]
     if seconds_to_wait(state, now) == 0:
         ripe += [one for one in untold if one not in patient]
     # What may be the cause of runs that fail comes before them.
@@ -265,7 +287,19 @@ def seconds_to_wait(state: State, now: datetime) -> float:
         return 0
     settled = max(one.last_at for one in runs) + SETTLE
     at_most = min(one.opened_at for one in runs) + SETTLE_AT_MOST
-    return max(0.0, (min(settled, at_most) - now).total_seconds())
+    return seconds_until(min(settled, at_most), now, SETTLE_AT_MOST)
+
+
+def seconds_of_patience(incident: Incident, now: datetime) -> float:
+    """Until an incident that may pass by itself is told."""
+    patience = PATIENCE[incident.finding.kind]
+    return seconds_until(incident.opened_at + patience, now, patience)
+
+
+def seconds_until(moment: datetime, now: datetime, longest: timedelta) -> float:
+    """0 also when it is too far ahead: the clock that it is from has been set right since."""
+    wait = moment - now
+    return wait.total_seconds() if timedelta(0) < wait <= longest + OVERLAP else 0.0
 
 
 def run_key(run: Run) -> str:

@@ -32,8 +32,6 @@ from tasks.conditions import ended_runs, read_names, silence, waiting_runs
 
 HEALTH_SECONDS = 10.0
 LEDGER_EVERY = timedelta(minutes=10)
-# The cron of watch/alerts looks every quarter of an hour.
-WATCH_WITHIN = timedelta(minutes=45)
 
 
 def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tuple[Look, list[str]]:
@@ -44,7 +42,7 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
     seen.findings += health("worker", "the worker", str(settings.worker_health_url), now)
     if not seen.findings:
         # A dead worker is why it is silent, and no reason to say that it is not any more.
-        seen.findings += silence(state, "watch", WATCH_WITHIN, now)
+        seen.findings += silence(state, "watch", now)
         seen.covered.add("watch")
     server = health("server", "the Prefect server", f"{api}/health", now)
     if not server:

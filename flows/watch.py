@@ -39,8 +39,6 @@ TABLES = [source.TABLE for source in (usgs_earthquake, openweather, ph_news, nyc
 # A look at the ledger bills 60 MiB, and what only it tells is no matter of minutes. A run that no
 # schedule started looks all the same.
 LEDGER_EVERY = timedelta(hours=3)
-# The timer looks every minute.
-WATCHDOG_WITHIN = timedelta(minutes=15)
 
 
 class LedgerUnread(Exception):
@@ -89,7 +87,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
         runs=ended_runs(client, state, names, now),
         findings=[
             *waiting_runs(client, names, alerts, now),
-            *silence(state, "watchdog", WATCHDOG_WITHIN, now),
+            *silence(state, "watchdog", now),
         ],
         covered={"prefect", "watchdog"},
     )

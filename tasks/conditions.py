@@ -24,12 +24,10 @@ from prefect.utilities.urls import url_for
 
 from blocks.alerts import Alerts
 from blocks.server import every
-from core.alerts import OVERLAP, Finding, Looker, Run, State
+from core.alerts import MISSED_AFTER, OVERLAP, Finding, Looker, Run, State, begun_at
 
 # The first look ever goes back so far.
 FIRST_LOOK = timedelta(hours=1)
-# The timer looks two minutes after the start of the machine, runs of a cron come within one.
-BEGIN_AGAIN = timedelta(minutes=5)
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
 WAITING = [StateType.SCHEDULED, StateType.PENDING]
 
@@ -173,17 +171,22 @@ def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any)
     )
 
 
-def silence(state: State, looker: Looker, within: timedelta, now: datetime) -> list[Finding]:
-    """A looker that has looked once and does no more.
+def silence(state: State, looker: Looker, now: datetime) -> list[Finding]:
+    """A looker that has looked once and does no more, while the other one did look.
 
-    When the other one did not look either, the machine was off: both have to begin again.
+    Where neither did, the machine was off, and both have to begin again.
     """
     last = state.looked.get(looker)
+    if last is None:
+        return []
     other: Looker = "watch" if looker == "watchdog" else "watchdog"
-    own = state.looked.get(other)
-    was_off = own is not None and now - own > within + BEGIN_AGAIN
     key = f"silent:{looker}"
-    if last is None or now - last <= within or (was_off and key not in state.incidents):
+    begun = begun_at(state, other, now)
+    if last > now + OVERLAP:  # by a clock that has been set right since
+        since = begun
+    else:
+        since = last if key in state.incidents else max(last, begun)
+    if now - since <= MISSED_AFTER[looker]:
         return []
     return [
         Finding(

@@ -165,7 +165,12 @@ def test_each_stale_source_is_an_incident_of_its_own() -> None:
     # Why freshness itself cannot be read is no source's age, and ends none.
     (letter,) = look(state, 10900, run(4, name=name, second=10800, message="Forbidden: 403"))
     assert letter.subject == f"[pipelines] {name} failed"
-    (letter,) = look(state, 14500, run(5, "COMPLETED", name=name, second=14400))
+    # That it could be read again is no end of what is stale.
+    (letter,) = look(state, 14500, run(5, name=name, second=14400, message=f"{told}{b}"))
+    assert letter.subject == f"[pipelines] recovered: {name} failed"
+    (letter,) = look(state, 18100, run(6, name=name, second=18000, message="Forbidden: 403"))
+    assert letter.subject == f"[pipelines] {name} failed"
+    (letter,) = look(state, 21700, run(7, "COMPLETED", name=name, second=21600))
     assert letter.subject == f"[pipelines] recovered: 2 incidents: b is stale, {name} failed"
 
 
@@ -174,6 +179,19 @@ def test_a_run_that_is_tried_again_by_hand_ends_again() -> None:
     assert len(look(state, 40, run(1))) == 1
     (letter,) = look(state, 400, run(1, "COMPLETED", second=390))
     assert letter.subject == "[pipelines] recovered: elt/a failed"
+
+
+def test_a_clock_that_was_ahead_delays_nothing_and_counts_nothing_twice() -> None:
+    state, day = State(), 86_400
+    assert look(state, day, run(1, second=day), findings=(condition(day, "server"),)) == []
+    assert len(state.incidents) == 2
+    # Set right: what was found by it is told at once, what is found from now on as ever.
+    (letter,) = look(state, 0)
+    assert letter.subject == "[pipelines] 2 incidents: a: 1 parked batch, elt/a failed"
+    assert look(state, 60, run(2, name="elt/b", second=50)) == []
+    assert len(look(state, 90, run(2, name="elt/b", second=50))) == 1
+    assert look(state, 150, run(2, name="elt/b", second=50)) == []
+    assert state.incidents["run:elt/b:failed"].count == 1
 
 
 def test_a_condition_lasts_as_long_as_it_is_found() -> None:

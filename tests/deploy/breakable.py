@@ -36,7 +36,7 @@ from prefect.client.schemas.objects import (
 )
 from prefect.client.schemas.schedules import CronSchedule
 
-from core.alerts import Kind
+from core.alerts import Kind, Looker
 from sandbox.parts import POOL
 from sandbox.processes import marked
 from sandbox.stack import ROOT, Stack
@@ -255,7 +255,7 @@ class Platform:
             pass
 
     def hurry(self, what: Literal["watch", "watchdog", "ledger-age"], age: timedelta) -> None:
-        """Let a looker's last look, or the last one at a scope, be so much older than it is.
+        """So much time passes without a look at a scope, or in which only the other looker looks.
 
         A look of the watchdog that has begun, with the environment of before, is waited for.
         """
@@ -264,6 +264,9 @@ class Platform:
                 state.covered[what] -= age
             else:
                 state.looked[what] -= age
+                other: Looker = "watch" if what == "watchdog" else "watchdog"
+                state.looked[other] = datetime.now(UTC)
+                state.begun[other] -= age
             keep(state)
 
     @property

@@ -16,7 +16,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Completed, Crashed, Failed, Pending, Running
 
 from core.alerts import Look, State, advance, write_letters
-from deploy.watchdog import WATCH_WITHIN
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tasks.alerts import locked_state
@@ -131,7 +130,14 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
 
 def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -> None:
     now = datetime.now(UTC)
-    silent = silence(State(looked={"watch": now - timedelta(hours=1)}), "watch", WATCH_WITHIN, now)
+    silent = silence(
+        State(
+            looked={"watch": now - timedelta(hours=1), "watchdog": now},
+            begun={"watchdog": now - timedelta(hours=1)},
+        ),
+        "watch",
+        now,
+    )
     path = watched.stack.directory / "incidents" / "data-pipelines" / "alerts.json"
     with locked_state(path) as (state, keep):
         advance(state, Look("watchdog", now, findings=silent, covered={"watch"}), str)

@@ -145,29 +145,63 @@ def test_two_lookers_at_once_tell_once(alerts: Alerts, sinks: Sinks) -> None:
     assert len(read_state(alerts.state_path).incidents) == 50
 
 
+def watch_looks(state: State, at: datetime) -> bool:
+    """Whether the flow misses the watchdog."""
+    found = silence(state, "watchdog", at)
+    seen = Look("watch", at, findings=found, covered={"prefect", "watchdog"})
+    advance(state, seen, without_shapes)
+    return bool(found)
+
+
+def watchdog_looks(state: State, at: datetime) -> bool:
+    """Whether the timer misses the flow."""
+    found = silence(state, "watch", at)
+    seen = Look("watchdog", at, findings=found, covered={"health", "watch"})
+    advance(state, seen, without_shapes)
+    return bool(found)
+
+
 def test_to_look_whether_another_looks_is_not_a_look_of_that_other() -> None:
     """Else the flow that misses the watchdog would keep it young for ever."""
-    state, quarter = State(), timedelta(minutes=15)
-    advance(state, Look("watchdog", T0, covered={"health"}), without_shapes)
-    for number in range(1, 4):
-        at = T0 + number * quarter
-        found = silence(state, "watchdog", quarter, at)
-        assert bool(found) == (number > 1)
-        seen = Look("watch", at, findings=found, covered={"prefect", "watchdog"})
-        advance(state, seen, without_shapes)
-    assert state.looked == {"watchdog": T0, "watch": at}
-    assert state.covered == {"health": T0, "prefect": at, "watchdog": at}
+    state = State()
+    watchdog_looks(state, T0)
+    missed = [watch_looks(state, T0 + number * timedelta(minutes=15)) for number in range(5)]
+    assert missed == [False, False, True, True, True]
+    assert state.looked == {"watchdog": T0, "watch": T0 + timedelta(hours=1)}
 
 
 def test_after_the_machine_was_off_neither_misses_the_other() -> None:
-    quarter = timedelta(minutes=15)
-    state, at = State(looked={"watch": T0, "watchdog": T0}), T0 + timedelta(hours=5)
-    assert silence(state, "watchdog", quarter, at) == silence(state, "watch", quarter, at) == []
-    state.looked["watch"] = at
-    found = silence(state, "watchdog", quarter, at + quarter)
-    # It has not begun again because the machine was off once more.
-    advance(state, Look("watch", at + quarter, findings=found), without_shapes)
-    assert silence(state, "watchdog", quarter, at + 5 * quarter) != []
+    """Whoever looks first, at once and half a minute later: watch looks again while runs settle."""
+    second, minute = timedelta(seconds=1), timedelta(minutes=1)
+    for off in (20 * minute, 300 * minute):
+        state = State()
+        for number in range(61):
+            assert not watchdog_looks(state, T0 + number * minute)
+            assert number % 15 or not watch_looks(state, T0 + number * minute)
+        on = T0 + 60 * minute + off
+        assert not watch_looks(state, on)
+        assert not watch_looks(state, on + 30 * second)
+        assert not watchdog_looks(state, on + 2 * minute)
+        assert not watchdog_looks(state, on + 3 * minute)
+        assert not watch_looks(state, on + 15 * minute)
+
+
+def test_one_that_does_not_begin_again_is_missed_and_is_not_over_while_the_machine_is_off() -> None:
+    minute = timedelta(minutes=1)
+    state, on = State(), T0 + timedelta(hours=5)
+    watchdog_looks(state, T0)
+    watch_looks(state, T0)
+    missed = [watch_looks(state, on + number * 15 * minute) for number in range(3)]
+    assert missed == [False, False, True]
+    assert watch_looks(state, on + timedelta(days=1))
+    assert "silent:watchdog" in state.incidents
+
+
+def test_a_look_by_a_clock_that_was_ahead_hides_no_silence() -> None:
+    state, minute = State(), timedelta(minutes=1)
+    watch_looks(state, T0 + timedelta(days=1))
+    missed = [watchdog_looks(state, T0 + number * minute) for number in range(47)]
+    assert missed == [False] * 46 + [True]
 
 
 def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
