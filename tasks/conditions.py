@@ -107,8 +107,7 @@ def waiting_runs(
     for run in read_runs(
         client, WAITING, expected_start_time=FlowRunFilterExpectedStartTime(before_=now - late)
     ):
-        moved_at = run.state.timestamp if run.state else now
-        if run.state_type == StateType.SCHEDULED or moved_at < now - late:
+        if due_at(run, now) < now - late:
             by_name[names.of(run)].append(run)
     found = []
     for name, runs in sorted(by_name.items()):
@@ -129,13 +128,16 @@ def waiting_runs(
         )
     slow = FlowRunFilterStartTime(before_=now - timedelta(hours=alerts.running_hours))
     for run in read_runs(client, [StateType.RUNNING, StateType.CANCELLING], start_time=slow):
+        since = running_since(run, now)
+        if since > now - timedelta(hours=alerts.running_hours):
+            continue
         found.append(
             Finding(
                 key=f"running-long:{run.id}",
                 kind="running-long",
                 scope="prefect",
                 title=f"{names.of(run)} has been running for over {alerts.running_hours:g} h",
-                cause=f"{run.name} is {run.state_name} since {run.start_time:%Y-%m-%d %H:%M} UTC",
+                cause=f"{run.name} is {run.state_name} since {since:%Y-%m-%d %H:%M} UTC",
                 at=now,
                 source=source_of(run),
                 window=window_of(run),
@@ -156,6 +158,21 @@ def waiting_runs(
                 )
             )
     return found
+
+
+def due_at(run: FlowRun, now: datetime) -> datetime:
+    """Since when it could have started. One that is tried again keeps the time of its first try."""
+    due = run.expected_start_time or now
+    if run.state is None or (run.start_time is None and run.state_type == StateType.SCHEDULED):
+        return due
+    return max(run.state.timestamp, run.next_scheduled_start_time or due)
+
+
+def running_since(run: FlowRun, now: datetime) -> datetime:
+    """Since when this try of it runs; of one that is being cancelled, since its first."""
+    if run.state and run.state_type == StateType.RUNNING:
+        return run.state.timestamp
+    return run.start_time or now
 
 
 def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any) -> list[FlowRun]:

@@ -10,16 +10,27 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.states import Completed, Crashed, Failed, Pending, Running
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.states import (
+    AwaitingRetry,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    Pending,
+    Running,
+)
 
+from blocks.alerts import Alerts
 from core.alerts import Look, State, advance, write_letters
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tasks.alerts import locked_state
-from tasks.conditions import silence
+from tasks.conditions import read_names, silence, waiting_runs
 from tests.sinks import Sinks, open_sinks
 
 SECRET = "planted-secret-of-a-block"
@@ -126,6 +137,41 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
     for _ in range(2):
         assert "stands: the Prefect server does not answer" in watched.look()
     assert len(watched.alerts_of("the Prefect server does not answer")) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Watched) -> None:
+    """It keeps the times of its first attempt."""
+    watched.stack.up(["prefect"])
+    limits = Alerts(not_started_minutes=3 / 60, running_hours=3 / 3600)
+    with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
+        flow_id = client.create_flow_from_name("again")
+        id_ = client.create_deployment(flow_id, name="by-hand", entrypoint="f.py:f")
+        run = client.create_flow_run_from_deployment(id_)
+
+        def move(*states: PrefectState[Any]) -> list[str]:
+            for state in states:
+                client.set_flow_run_state(run.id, state, force=True)
+            return found()
+
+        def found() -> list[str]:
+            listed = waiting_runs(client, read_names(client), limits, datetime.now(UTC))
+            return [one.title for one in listed if one.title.startswith("again/")]
+
+        assert move(Pending(), Running()) == []
+        time.sleep(4)
+        slow = ["again/by-hand has been running for over 0.000833333 h"]
+        assert found() == slow
+        # As the page of the run does it.
+        assert move(Failed(), AwaitingRetry(scheduled_time=datetime.now(UTC))) == []
+        assert move(Pending(), Running()) == []
+        time.sleep(4)
+        assert found() == slow
+        assert move(Cancelling()) == slow
+        assert move(Failed(), AwaitingRetry(scheduled_time=datetime.now(UTC))) == []
+        time.sleep(4)
+        assert found() == ["again/by-hand has not started"]
+        move(Pending(), Running(), Completed())
 
 
 def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -> None:
