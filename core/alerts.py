@@ -138,10 +138,13 @@ class State(msgspec.Struct):
 
 
 class Look(msgspec.Struct):
-    """One look. `covered` are the scopes that were looked at whole."""
+    """One look. `covered` are the scopes that were looked at whole, `names` what runs may be called
+    by now, where it was asked for them.
+    """
 
     by: Looker
     at: datetime
+    names: set[str] = set()
     runs: list[Run] = []
     findings: list[Finding] = []
     covered: set[Scope] = set()
@@ -157,6 +160,7 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
         # A run that is tried again by hand ends again.
         if state.runs_seen.get(run.id) != run.ended_at:
             end_of_run(state, run, scrub)
+    end_of_removed(state, look)
     remember(state, look)
     # What is later was written by a clock that has been set right since.
     until = look.at + OVERLAP
@@ -168,13 +172,27 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
     standing = {finding.key for finding in findings}
     for key, incident in list(state.incidents.items()):
         if incident.finding.scope in covered and key not in standing:
-            # What was not told yet was over before it was worth a word.
-            if incident.told_at:
-                state.over.append(ended(incident, look.at))
-            del state.incidents[key]
+            end(state, key, look.at)
     state.begun[look.by] = begun_at(state, look.by, look.at)
     state.looked[look.by] = look.at
     state.covered |= dict.fromkeys(covered, look.at)
+
+
+def end_of_removed(state: State, look: Look) -> None:
+    """A deployment that there is no more will not complete: what it began is over."""
+    if not look.names:
+        return
+    for key, incident in list(state.incidents.items()):
+        known = any(key.startswith(f"{run_key(name)}:") for name in look.names)
+        if incident.finding.scope == "run" and incident.told_at and not known:
+            end(state, key, look.at)
+
+
+def end(state: State, key: str, at: datetime) -> None:
+    """What was not told yet was over before it was worth a word."""
+    incident = state.incidents.pop(key)
+    if incident.told_at:
+        state.over.append(ended(incident, at))
 
 
 def begun_at(state: State, looker: Looker, now: datetime) -> datetime:
@@ -208,7 +226,7 @@ def end_of_run(state: State, run: Run, scrub: Callable[[str], str]) -> None:
         return
     standing = {finding.key for finding in found}
     for key, incident in list(state.incidents.items()):
-        if key in standing or not key.startswith(f"{run_key(run)}:"):
+        if key in standing or not key.startswith(f"{run_key(run.name)}:"):
             continue
         if run.ended_at < incident.last_at:
             continue  # seen late: it ended before the last one that failed
@@ -302,8 +320,8 @@ def seconds_until(moment: datetime, now: datetime, longest: timedelta) -> float:
     return wait.total_seconds() if timedelta(0) < wait <= longest + OVERLAP else 0.0
 
 
-def run_key(run: Run) -> str:
-    return f"run:{run.name}"
+def run_key(name: str) -> str:
+    return f"run:{name}"
 
 
 def findings_of(run: Run) -> list[Finding]:
@@ -313,7 +331,7 @@ def findings_of(run: Run) -> list[Finding]:
     """
     kind = kind_of(run)
     found = Finding(
-        key=f"{run_key(run)}:{kind}",
+        key=f"{run_key(run.name)}:{kind}",
         kind=kind,
         scope="run",
         title=f"{run.name} {'crashed' if run.state_type == 'CRASHED' else state_word(run)}",

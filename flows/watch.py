@@ -84,6 +84,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
     return Look(
         by="watch",
         at=now,
+        names=names.all,
         runs=ended_runs(client, state, names, now),
         findings=[
             *waiting_runs(client, names, alerts, now),

@@ -40,6 +40,11 @@ class Names:
     flows: dict[UUID, str] = field(default_factory=dict)
     scheduled: dict[UUID, str] = field(default_factory=dict)
 
+    @property
+    def all(self) -> set[str]:
+        """What runs may be called by."""
+        return {*self.deployments.values(), *self.flows.values()}
+
     def of(self, run: FlowRun) -> str:
         flow = self.flows.get(run.flow_id, "flow")
         return self.deployments.get(run.deployment_id, flow) if run.deployment_id else flow
@@ -199,10 +204,9 @@ def silence(state: State, looker: Looker, now: datetime) -> list[Finding]:
     other: Looker = "watch" if looker == "watchdog" else "watchdog"
     key = f"silent:{looker}"
     begun = begun_at(state, other, now)
-    if last > now + OVERLAP:  # by a clock that has been set right since
-        since = begun
-    else:
-        since = last if key in state.incidents else max(last, begun)
+    was_ahead = last > now + OVERLAP  # by a clock that has been set right since
+    stands_since = last if key in state.incidents else max(last, begun)
+    since = begun if was_ahead else stands_since
     if now - since <= MISSED_AFTER[looker]:
         return []
     return [

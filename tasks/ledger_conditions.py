@@ -18,7 +18,6 @@ from core.sql import literal
 from tasks.platform import Platform
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY, Warehouse
 
-PARKED_DAYS = 90
 SOURCE = "operations"
 
 
@@ -44,17 +43,17 @@ def ledger_findings(
 
 
 def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
-    """Batches that were given up and not brought back, by themselves or by a replay's copy."""
+    """Batches that were given up and not brought back, by themselves or by a replay's copy.
+
+    Of all time: one that was not brought back is not over because it is old.
+    """
     final = ", ".join(literal(state) for state in FINAL_STATES if state != "parked")
+    lines = warehouse.names.raw("_loads")
     rows = warehouse.query(
         f"""
-        WITH lines AS (
-            SELECT source, batch_id, state, message FROM {warehouse.names.raw("_loads")}
-            WHERE applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {PARKED_DAYS} DAY)
-        )
         SELECT parked.source, parked.batch_id, MAX(parked.message) AS message
-        FROM lines AS parked
-        LEFT JOIN lines AS done
+        FROM {lines} AS parked
+        LEFT JOIN {lines} AS done
             ON
                 done.source = parked.source
                 AND done.state IN ({final})

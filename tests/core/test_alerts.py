@@ -194,6 +194,18 @@ def test_a_clock_that_was_ahead_delays_nothing_and_counts_nothing_twice() -> Non
     assert state.incidents["run:elt/b:failed"].count == 1
 
 
+def test_what_a_deployment_began_that_is_removed_is_told_and_over() -> None:
+    state = State()
+    advance(state, Look("watch", T0, {"elt/b"}, [run(1)]), without_shapes)
+    (letter,) = look(state, 40)
+    assert letter.subject == "[pipelines] elt/a failed"
+    advance(state, Look("watch", T0, {"elt/a", "elt"}), without_shapes)
+    assert state.incidents
+    advance(state, Look("watch", T0, {"elt", "elt/b"}), without_shapes)
+    (letter,) = look(state, 80)
+    assert letter.subject == "[pipelines] recovered: elt/a failed"
+
+
 def test_a_condition_lasts_as_long_as_it_is_found() -> None:
     state = State()
     (letter,) = look(state, 0, findings=(condition(),), ledger=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +28,16 @@ from prefect.states import (
 )
 
 from blocks.alerts import Alerts
+from blocks.settings import Settings
 from core.alerts import Look, State, advance, write_letters
+from deploy import watchdog
+from deploy.watchdog import full_disk
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tasks.alerts import locked_state
 from tasks.conditions import read_names, silence, waiting_runs
+from tests.lab import Lab
+from tests.reliability.proxy import Fault, Proxies
 from tests.sinks import Sinks, open_sinks
 
 SECRET = "planted-secret-of-a-block"
@@ -172,6 +179,34 @@ def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Wat
         time.sleep(4)
         assert found() == ["again/by-hand has not started"]
         move(Pending(), Running(), Completed())
+
+
+def test_a_disk_at_the_limit_is_told_once(tmp_path: Path) -> None:
+    """What is written and cleaned up does not end and begin it again and again."""
+    disk = shutil.disk_usage(tmp_path)
+    share = 1 - disk.free / disk.total
+    now, state = datetime.now(UTC), State()
+
+    def stands(limit: float) -> bool:
+        alerts = Alerts(disk_share=limit, state_file=str(tmp_path / "alerts.json"))
+        seen = Look("watchdog", now, findings=full_disk(alerts, state, now), covered={"health"})
+        advance(state, seen, str)
+        return bool(state.incidents)
+
+    assert [stands(share + above) for above in (0.01, -0.01, 0.01, 0.03, 0.01)] == [
+        *(False, True, True, False, False)
+    ]
+
+
+def test_a_ledger_that_keeps_one_waiting_is_told(
+    lab: Lab, through: Proxies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through["bigquery"].plan = [Fault("hang", "get table", times=-1)]
+    monkeypatch.setattr(watchdog, "LEDGER_SECONDS", 1.0)
+    began = time.monotonic()
+    (found,) = watchdog.age_of_ledger(Settings(), Alerts(), datetime.now(UTC))
+    assert time.monotonic() - began < 20
+    assert (found.key, found.cause) == ("ledger:unreadable", "no answer within 1 s")
 
 
 def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -> None:

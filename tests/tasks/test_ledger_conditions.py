@@ -102,6 +102,11 @@ def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
     assert finding.title == "ph_news: 1 parked batch"
     assert batch_id in finding.cause and "missing required field" in finding.cause
     lab.query(
+        "UPDATE {raw}._loads SET applied_at = TIMESTAMP_SUB(applied_at, INTERVAL 400 DAY) "
+        "WHERE true"
+    )
+    assert parked(lab.platform.warehouse, NOW) == [finding]
+    lab.query(
         "INSERT INTO {raw}._loads (batch_id, source, state, applied_at) "
         f"VALUES ('{batch_id}', 'ph_news', 'applied', CURRENT_TIMESTAMP())"
     )
