@@ -95,8 +95,12 @@ make_release() {
     touch "$release/.complete"
 }
 
-# stop_worker: no new run starts, those at work get DRAIN_SECONDS to end, then the worker goes.
+# stop_worker: no new run starts, those at work get DRAIN_SECONDS to end, then the worker goes. Whatever
+# ends this shell before a release was run: the one that was there runs again.
 stop_worker() {
+    trap start_again EXIT
+    # Not before the command that is at work has ended.
+    trap 'exit 1' HUP INT PIPE TERM
     if systemctl --quiet is-active data-pipelines-worker; then
         say "draining the worker ($DRAIN_SECONDS s at most) ..."
         in_release python -m deploy.drain vm --seconds "$DRAIN_SECONDS" || true
@@ -104,9 +108,25 @@ stop_worker() {
     systemctl stop data-pipelines-worker
 }
 
+start_again() {
+    local code=$?
+    trap - EXIT
+    trap '' HUP INT PIPE TERM
+    # Who looked on may be gone, and a word that nobody hears must not end this as well.
+    say "this has ended half-way: release $(current_release) is started again" 2>/dev/null || exec >/dev/null 2>&1
+    run_release "$(current_release)" || echo "error: release $(current_release) is not well" >&2
+    exit $((code ? code : 1))
+}
+
 # run_release VERSION: that release is the one that runs, and all of it is well. A process of its own,
 # in which every failure counts, also where this is a condition.
-run_release() { "$RELEASES/$1/deploy/activate.sh" "$1"; }
+run_release() {
+    local code=0
+    "$RELEASES/$1/deploy/activate.sh" "$1" || code=$?
+    # One that a signal ended says nothing of the release.
+    ((code > 128)) || trap - EXIT HUP INT PIPE TERM
+    return "$code"
+}
 
 register_blocks() {
     if ! grep -q '^GCP_PROJECT=.' "$ETC/.env"; then

@@ -1,0 +1,213 @@
+"""update, rollback, restore and rotation by their scripts, on a site of stand-ins: what is left
+when something fails, or is killed, half-way. tests/deploy/test_debian.py has them on a machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+# What a release has of its own. `$SITE/not-well/NAME` makes it one that is not.
+ACTIVATE = """#!/bin/bash
+set -e
+echo "activate $1" >>"$SITE/calls"
+ln -sfn "releases/$1" "$SITE/opt/data-pipelines/current"
+[ ! -e "$SITE/slow" ] || { rm "$SITE/slow"; sleep 1; echo "a word"; }
+[ ! -e "$SITE/not-well/$1" ]
+"""
+BACKUP = """#!/bin/bash
+set -e
+[ ! -e "$SITE/no-dump" ]
+dump=$SITE/var/backups/data-pipelines/prefect-$(grep -c '^backup' "$SITE/calls" || true).dump
+cp "$SITE/database" "$dump"
+echo "backup $dump" >>"$SITE/calls"
+echo "$dump"
+"""
+STAND_INS = {
+    "id": "echo 0",
+    "runuser": 'exec "${@:4}"',
+    # The database is a file; dumps are copies.
+    "createdb": "true",
+    "dropdb": "true",
+    "pg_restore": """
+if [ "$1" = --list ]; then exec grep -v nothing; fi
+cat >"$SITE/restored" && ! grep -q 'cut short' "$SITE/restored"
+""",
+    "psql": """
+sql=$(cat)
+aside=$(printf '%s\\n' "$@" | sed -n 's/^--set=aside=//p')
+[ ! -e "$SITE/database" ] || mv "$SITE/database" "$SITE/$aside"
+mv "$SITE/restored" "$SITE/database"
+""",
+    "systemctl": 'case "$*" in *is-active*) exit 0 ;; esac',
+    # Blocks are encrypted anew, unless they cannot be.
+    "systemd-run": '[ ! -e "$SITE/no-key" ]',
+    "nginx": "true",
+}
+
+
+class Site:
+    """A machine whose paths are under one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.scripts = root / "deploy"
+        shutil.copytree(DEPLOY, self.scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        library = self.scripts / "lib.sh"
+        library.write_text(re.sub(r"/(opt|etc|var|run)/", rf"{root}/\1/", library.read_text()))
+        self.releases = root / "opt/data-pipelines/releases"
+        self.etc = root / "etc/data-pipelines"
+        self.tls = root / "etc/nginx/data-pipelines"
+        for directory in (
+            *(self.releases, self.releases.parent / "environments", self.etc, self.tls),
+            *(root / "run/lock", root / "var/backups/data-pipelines", root / "not-well"),
+            root / "bin",
+        ):
+            directory.mkdir(parents=True)
+        (root / "calls").touch()
+        (root / "database").write_text("rows\n")
+        for name, script in STAND_INS.items():
+            self.put(
+                root / "bin" / name, f'#!/bin/bash\necho "{name} $*" >>"$SITE/calls"\n{script}'
+            )
+        self.etc.joinpath("server.env").write_text("PREFECT_SERVER_ENCRYPTION_KEY=old\n")
+
+    def put(self, file: Path, text: str) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+
+    def release(self, name: str, prefect: str = "3.1", drain: str = "true") -> None:
+        """A release that is whole."""
+        directory = self.releases / name
+        self.put(directory / "deploy/activate.sh", ACTIVATE)
+        self.put(directory / "deploy/backup.sh", BACKUP)
+        drains = f'#!/bin/bash\necho "pipelines $*" >>"$SITE/calls"\n{drain}\n'
+        self.put(directory / "deploy/pipelines.sh", drains)
+        (directory / "requirements.lock").write_text(f"prefect=={prefect} --hash\n")
+        (directory / "prefect.yaml").touch()
+        (directory / ".complete").touch()
+        (directory / ".venv").unlink(missing_ok=True)
+        (directory / ".venv").symlink_to(self.releases.parent / "environments" / prefect)
+
+    def runs(self, name: str) -> None:
+        current = self.releases.parent / "current"
+        current.unlink(missing_ok=True)
+        current.symlink_to(f"releases/{name}")
+
+    @property
+    def current(self) -> str:
+        return (self.releases.parent / "current").resolve().name
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"PATH": f"{self.root}/bin:/usr/bin:/bin", "SITE": str(self.root)}
+
+    def start(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self.scripts / script, *arguments],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, script: str, *arguments: str, fails: bool = False) -> str:
+        process = self.start(script, *arguments)
+        told, _ = process.communicate(timeout=60)
+        assert (process.returncode != 0) == fails, told
+        return told
+
+    def update(self, name: str, *, fails: bool = False, prefect: str = "3.1") -> str:
+        """update.sh, with a release that has been unpacked."""
+        self.release(name, prefect)
+        (self.root / "not-well" / name).unlink(missing_ok=True)
+        if fails:
+            (self.root / "not-well" / name).touch()
+        return self.run("update.sh", "/nonexistent", name, fails=fails)
+
+    def calls(self, command: str) -> list[str]:
+        """What a stand-in, or a script of a release, was called with."""
+        lines = (self.root / "calls").read_text().splitlines()
+        return [line.removeprefix(f"{command} ") for line in lines if line.startswith(command)]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = Site(tmp_path / "site")
+    site.release("one")
+    site.runs("one")
+    return site
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("update.sh", "/nonexistent", "two"),
+        ("rollback.sh", "two"),
+        ("rotate.sh", "api"),
+        ("rotate.sh", "encryption"),
+        ("restore.sh", "dump"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_what_is_killed_after_the_drain_leaves_a_release_that_runs(
+    site: Site, command: tuple[str, ...], signum: int
+) -> None:
+    """Also where nobody reads any more what it says, as after a lost connection."""
+    site.release("one", drain='touch "$SITE/drained"; sleep 1')
+    site.release("two")
+    (site.root / "dump").write_text("rows\n")
+    script, *arguments = (word.replace("dump", f"{site.root}/dump") for word in command)
+    process = site.start(script, *arguments)
+    until((site.root / "drained").exists)
+    process.send_signal(signum)
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(30) == 1
+    assert site.calls("activate") == ["one"]
+
+
+def test_an_update_whose_words_nobody_reads_is_done_all_the_same(site: Site) -> None:
+    site.release("two")
+    (site.root / "slow").touch()
+    process = site.start("update.sh", "/nonexistent", "two")
+    until(lambda: site.calls("activate"))
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(30) == 1
+    assert site.calls("activate") == ["two", "two"]
+
+
+def until(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_update_that_cannot_dump_the_database_changes_nothing(site: Site) -> None:
+    (site.root / "no-dump").touch()
+    site.release("two", prefect="3.2")
+    told = site.run("update.sh", "/nonexistent", "two", fails=True)
+    assert "half-way: release one is started again" in told
+    assert site.calls("activate") == ["one"]
+
+
+def test_a_release_that_is_not_well_is_tried_once(site: Site) -> None:
+    (site.root / "not-well" / "one").touch()
+    site.update("two", fails=True)
+    assert site.calls("activate") == ["two", "one"]
+    site.run("rotate.sh", "api", fails=True)
+    assert site.calls("activate") == ["two", "one", "one"]
+
+
