@@ -8,6 +8,9 @@ readonly ETC=/etc/data-pipelines
 readonly BACKUPS=/var/backups/data-pipelines
 readonly WEB=/var/www/data-pipelines
 readonly KEEP_RELEASES=3
+# What is known of a release, in files beside its own: that it is whole, that it was not well, which one
+# ran before it and the dump of that one's database.
+readonly MARKS=(.complete .failed .before .database-before)
 readonly DRAIN_SECONDS=${DRAIN_SECONDS:-300}
 
 say() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*"; }
@@ -171,11 +174,17 @@ load_database() {
             --command='ALTER DATABASE prefect_restored RENAME TO prefect'
 }
 
-# remove_old_releases: the newest stay, the current one, and the environments that those have.
+# remove_old_releases: the newest that were well stay, the current one, the one that it goes back to,
+# and the environments that those have.
 remove_old_releases() {
-    local name
-    releases | tail -n "+$((KEEP_RELEASES + 1))" | while read -r name; do
-        [ "$name" = "$(current_release)" ] || rm -rf "${RELEASES:?}/$name"
+    local name before kept=0
+    before=$(cat "$CURRENT/.before" 2>/dev/null || true)
+    for name in $(releases); do
+        if ((kept < KEEP_RELEASES)) && is_release "$name" && [ ! -e "$RELEASES/$name/.failed" ]; then
+            ((kept += 1))
+        elif [ "$name" != "$(current_release)" ] && [ "$name" != "$before" ]; then
+            rm -rf "${RELEASES:?}/$name"
+        fi
     done
     for name in "$ENVIRONMENTS"/*; do
         readlink "$RELEASES"/*/.venv | grep -qx "$name" || rm -rf "$name"
@@ -195,6 +204,7 @@ switch_to() {
         fi
     fi
     if run_release "$version"; then
+        rm -f "$RELEASES/$version/.failed"
         [ "$before" = "$version" ] || echo "$before" >"$RELEASES/$version/.before"
         remove_old_releases
         say "release $version runs"
@@ -203,6 +213,7 @@ switch_to() {
     is_release "$before" && [ "$before" != "$version" ] ||
         die "release $version is not well, and there is none to go back to"
     say "release $version is not well: going back to $before"
+    touch "$RELEASES/$version/.failed"
     systemctl stop data-pipelines-worker data-pipelines-server || true
     [ -z "$backup" ] || load_database "$backup"
     run_release "$before" || die "neither release $version nor $before is well"

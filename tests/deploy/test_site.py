@@ -148,6 +148,30 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
+def test_releases_that_were_not_well_push_out_none_that_was(site: Site) -> None:
+    site.update("two")
+    site.update("bad", fails=True)
+    site.update("worse", fails=True)
+    (site.releases / "cut-short").mkdir()
+    site.update("three")
+    assert {one.name for one in site.releases.iterdir()} == {"one", "two", "three"}
+    for name in ("four", "five"):
+        site.update(name)
+    assert {one.name for one in site.releases.iterdir()} == {"three", "four", "five"}
+    # One that is gone back to is not the newest, nor is the one that it came from.
+    site.run("rollback.sh", "three")
+    site.update("bad", fails=True)
+    assert site.current == "three"
+    assert "release five runs" in site.run("rollback.sh")
+
+
+def test_one_that_was_not_well_is_kept_once_it_is(site: Site) -> None:
+    site.update("two", fails=True)
+    assert (site.releases / "two" / ".failed").exists()
+    site.update("two")
+    assert not (site.releases / "two" / ".failed").exists()
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -186,6 +210,7 @@ def test_an_update_whose_words_nobody_reads_is_done_all_the_same(site: Site) -> 
     process.stdout.close()
     assert process.wait(30) == 1
     assert site.calls("activate") == ["two", "two"]
+    assert not (site.releases / "two" / ".failed").exists()
 
 
 def until(look: Callable[[], object]) -> None:
