@@ -19,8 +19,8 @@ api)
 encryption)
     stop_worker
     systemctl stop data-pipelines-server
-    # Written down before it is used.
-    put_setting rotation.env NEW_ENCRYPTION_KEY "$(random_key)"
+    # Written down before it is used. One that is may be what the blocks are encrypted with by now.
+    [ -s "$ETC/rotation.env" ] || put_setting rotation.env NEW_ENCRYPTION_KEY "$(random_key)"
     systemd-run --quiet --collect --wait --pipe --uid=prefect \
         --property=EnvironmentFile="$CURRENT/deploy/env/server.env" \
         --property=EnvironmentFile="$ETC/server.env" \

@@ -148,6 +148,21 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
+def test_a_rotation_that_was_interrupted_goes_on_with_its_key(site: Site) -> None:
+    (site.root / "no-key").touch()
+    site.run("rotate.sh", "encryption", fails=True)
+    assert site.calls("activate") == ["one"]
+    written = site.etc.joinpath("rotation.env").read_text()
+    (site.root / "no-key").unlink()
+    site.run("rotate.sh", "encryption")
+    key = written.strip().split("=", 1)[1]
+    assert f"PREFECT_SERVER_ENCRYPTION_KEY={key}\n" in site.etc.joinpath("server.env").read_text()
+    assert not site.etc.joinpath("rotation.env").exists()
+    # The next one has a key of its own.
+    site.run("rotate.sh", "encryption")
+    assert key not in site.etc.joinpath("server.env").read_text()
+
+
 def test_releases_that_were_not_well_push_out_none_that_was(site: Site) -> None:
     site.update("two")
     site.update("bad", fails=True)
