@@ -163,15 +163,24 @@ https_address() {
 
 as_postgres() { (cd / && PGOPTIONS=--client-min-messages=warning runuser -u postgres -- "$@"); }
 
-# load_database FILE: the Prefect database is the one of that dump. The server must be stopped. First
-# into a database of its own: a dump that is no good leaves the standing one alone.
+# load_database FILE [NAME]: the Prefect database is the one of that dump; the one that stood is dropped,
+# or is called NAME from then on. The server must be stopped. First into a database of its own: a dump
+# that is no good leaves the standing one alone. There is one at any time, and none is needed before.
 load_database() {
+    local aside=prefect_replaced
     as_postgres dropdb --if-exists prefect_restored &&
+        as_postgres dropdb --if-exists "$aside" &&
         as_postgres createdb --owner=prefect prefect_restored &&
         as_postgres pg_restore --exit-on-error --dbname=prefect_restored <"$1" &&
-        as_postgres dropdb --if-exists --force prefect &&
-        as_postgres psql --quiet --no-psqlrc --dbname=postgres \
-            --command='ALTER DATABASE prefect_restored RENAME TO prefect'
+        as_postgres psql --quiet --no-psqlrc --output=/dev/null --set=ON_ERROR_STOP=1 --dbname=postgres \
+            --set=aside="${2:-$aside}" <<'SQL' && { as_postgres dropdb --if-exists "$aside" || true; }
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'prefect';
+BEGIN;
+SELECT format('ALTER DATABASE prefect RENAME TO %I', :'aside')
+WHERE EXISTS (SELECT FROM pg_database WHERE datname = 'prefect') \gexec
+ALTER DATABASE prefect_restored RENAME TO prefect;
+COMMIT;
+SQL
 }
 
 # remove_old_releases: the newest that were well stay, the current one, the one that it goes back to,

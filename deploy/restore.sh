@@ -1,8 +1,8 @@
 #!/bin/bash
 # restore.sh DUMP: the Prefect database is as it was when the dump was made. Needs root.
 #
-# The standing database is dumped first. Runs that the dump has as running are reaped when the worker
-# starts.
+# The standing database is dumped first; where that fails, which may be why it is restored, it is kept
+# beside the new one. Runs that the dump has as running are reaped when the worker starts.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/lib.sh
@@ -12,11 +12,16 @@ here=$(cd "$(dirname "$0")" && pwd)
 begin
 as_postgres pg_restore --list <"$1" >/dev/null || die "$1 is not a dump; nothing was changed"
 stop_worker
-standing=$(as_postgres "$CURRENT/deploy/backup.sh")
-say "the database as it stands: $standing"
 systemctl stop data-pipelines-server
+aside=
+if standing=$(as_postgres "$CURRENT/deploy/backup.sh"); then
+    say "the database as it stands: $standing"
+else
+    aside=prefect_$(date -u +%Y%m%dt%H%M%Sz)
+    say "the database as it stands cannot be dumped: it is kept, where there is one, as $aside"
+fi
 failed=
-load_database "$1" || failed=1
+load_database "$1" "$aside" || failed=1
 # Also after a failure: then the standing database was left alone.
 run_release "$(current_release)"
 [ -z "$failed" ] || die "$1 could not be loaded; the database is as it was"

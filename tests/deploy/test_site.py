@@ -251,3 +251,29 @@ def test_a_release_that_is_not_well_is_tried_once(site: Site) -> None:
     assert site.calls("activate") == ["two", "one", "one"]
 
 
+@pytest.mark.parametrize("stands", [True, False])
+def test_a_database_that_cannot_be_dumped_is_restored_and_kept(site: Site, stands: bool) -> None:
+    database = site.root / "database"
+    database.write_text("broken\n")
+    if not stands:  # as after one that was killed while it changed them
+        database.unlink()
+    (site.root / "no-dump").touch()
+    dump = site.root / "dump"
+    dump.write_text("rows\n")
+    told = site.run("restore.sh", str(dump))
+    assert f"restored from {dump}" in told
+    assert database.read_text() == "rows\n"
+    kept = [site.root / name for name in re.findall(r"prefect_\d{8}t\d{6}z", told)]
+    assert [one.exists() for one in kept] == [stands]
+    assert site.calls("activate") == ["one"]
+
+
+def test_a_dump_that_cannot_be_loaded_leaves_the_database_alone(site: Site) -> None:
+    dump = site.root / "dump"
+    dump.write_text("cut short\n")
+    told = site.run("restore.sh", str(dump), fails=True)
+    assert "the database is as it was" in told
+    assert (site.root / "database").read_text() == "rows\n"
+    assert site.calls("activate") == ["one"]
+
+
