@@ -200,16 +200,19 @@ remove_old_releases() {
     done
 }
 
-# switch_to VERSION: run that release; when it is not well, run the one before again and fail.
+# switch_to VERSION [DUMP]: run that release; when it is not well, run the one before again and fail.
+# Where Prefect changes, the database is dumped, and the one of DUMP is loaded.
 switch_to() {
-    local version=$1 before backup=
+    local version=$1 dump=${2:-} before backup=
     before=$(current_release)
     if is_release "$before"; then
         stop_worker
         if [ "$(prefect_of "$before")" != "$(prefect_of "$version")" ]; then
+            systemctl stop data-pipelines-server
             backup=$(as_postgres "$CURRENT/deploy/backup.sh")
             echo "$backup" >"$RELEASES/$version/.database-before"
             say "Prefect changes from $(prefect_of "$before") to $(prefect_of "$version"): $backup"
+            [ -z "$dump" ] || load_database "$dump"
         fi
     fi
     if run_release "$version"; then

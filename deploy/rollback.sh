@@ -3,8 +3,8 @@
 # rollback.sh --list: what is installed, the newest first.
 #
 # A release with another version of Prefect needs the database as it was: then the backup that was
-# made before the update is loaded, and what Prefect has recorded since is lost. The data is not: that
-# is in BigQuery and the buckets.
+# made before the update is loaded. What Prefect has recorded since is in a dump of its own, which is
+# loaded when that release is gone forward to again. The data is in BigQuery and the buckets.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/lib.sh
@@ -21,11 +21,9 @@ begin
 version=${1:-$(cat "$CURRENT/.before" 2>/dev/null || true)}
 is_release "$version" || die "there is no release ${version:-before this one}; rollback.sh --list shows them"
 [ "$version" != "$now" ] || die "release $version is the one that runs"
+dump=
 if [ "$(prefect_of "$version")" != "$(prefect_of "$now")" ]; then
     dump=$(cat "$CURRENT/.database-before" 2>/dev/null || true)
     [ -e "$dump" ] || die "Prefect $(prefect_of "$version") cannot read the database of $(prefect_of "$now"), and the dump from before it is gone"
-    stop_worker
-    systemctl stop data-pipelines-server
-    load_database "$dump"
 fi
-switch_to "$version"
+switch_to "$version" "$dump"

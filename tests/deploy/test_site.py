@@ -251,6 +251,21 @@ def test_a_release_that_is_not_well_is_tried_once(site: Site) -> None:
     assert site.calls("activate") == ["two", "one", "one"]
 
 
+def test_prefects_database_goes_back_and_forward_with_its_version(site: Site) -> None:
+    """A dump is what stood, so nothing that Prefect recorded is gone."""
+    database = site.root / "database"
+    site.update("two", prefect="3.2")
+    database.write_text("rows of 3.2\n")
+    assert "release one runs" in site.run("rollback.sh")
+    assert database.read_text() == "rows\n"
+    database.write_text("rows of 3.1\n")
+    assert "release two runs" in site.run("rollback.sh")
+    assert database.read_text() == "rows of 3.2\n"
+    (site.root / "not-well" / "one").touch()
+    assert "two runs again" in site.run("rollback.sh", fails=True)
+    assert database.read_text() == "rows of 3.2\n"
+
+
 @pytest.mark.parametrize("stands", [True, False])
 def test_a_database_that_cannot_be_dumped_is_restored_and_kept(site: Site, stands: bool) -> None:
     database = site.root / "database"
