@@ -104,7 +104,7 @@ as_postgres psql --quiet --no-psqlrc --dbname=prefect \
     --command='CREATE EXTENSION IF NOT EXISTS pg_trgm'
 
 if [ -z "$version" ]; then
-    version=$(cd "$source" && find . -type f -not -path './.*/*' -not -name '*.pyc' -not -path '*/target/*' -print0 |
+    version=$(cd "$source" && find . -type f -not -path './.*' -not -name '*.pyc' -not -path '*/target/*' -print0 |
         sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
 fi
 make_release "$source" "$version"

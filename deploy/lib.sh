@@ -84,7 +84,7 @@ make_release() {
     if [ -d "$source" ]; then
         tar --create --directory="$source" --exclude=.git --exclude=.env --exclude='.venv*' \
             --exclude='.sandbox*' --exclude=__pycache__ --exclude='.*_cache' \
-            --exclude=dbt/target --exclude=dbt/logs --exclude=logs . |
+            --exclude=dbt/target --exclude=dbt/logs --exclude=logs "${MARKS[@]/#/--exclude=}" . |
             tar --extract --directory="$release" --no-same-owner
     else
         tar --extract --file="$source" --directory="$release" --no-same-owner

@@ -292,3 +292,16 @@ def test_a_dump_that_cannot_be_loaded_leaves_the_database_alone(site: Site) -> N
     assert site.calls("activate") == ["one"]
 
 
+def test_what_is_known_of_a_release_is_not_copied_with_it(site: Site) -> None:
+    """As where one that is installed is installed again under another name."""
+    site.update("two", prefect="3.2")
+    (site.releases / "two" / ".failed").touch()
+    script = f"""
+        . {site.scripts}/lib.sh
+        make_environment() {{ mkdir -p $1/.venv/bin; ln -s /bin/true $1/.venv/bin/python; }}
+        rm {site.releases}/two/.complete
+        make_release {site.releases}/two three
+    """
+    subprocess.run(["bash", "-ec", script], env=site.env, check=True, capture_output=True)
+    marks = {one.name for one in (site.releases / "three").glob(".*")}
+    assert marks == {".complete", ".env", ".venv"}
