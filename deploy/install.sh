@@ -73,20 +73,13 @@ put_setting server.env PREFECT_UI_URL "$address"
 put_setting server.env PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS "$address"
 
 # TLS.
-tls=/etc/nginx/data-pipelines
-install -d -m 0711 "$tls"
+install -d -m 0711 "$TLS"
 if [ -n "$certificate" ]; then
     [ -n "$key" ] || die "--certificate goes with --key"
-    [ "$(openssl x509 -in "$certificate" -noout -pubkey)" = "$(openssl pkey -in "$key" -pubout)" ] ||
-        die "$key is not the key of $certificate"
-    install -m 0644 "$certificate" "$tls/certificate.pem"
-    install -m 0600 "$key" "$tls/key.pem"
-elif [ ! -e "$tls/certificate.pem" ]; then
+    install_certificate "$certificate" "$key"
+elif [ ! -e "$TLS/certificate.pem" ]; then
     [ -n "$self_signed" ] || die "give --certificate and --key, or --self-signed"
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 825 \
-        -subj "/CN=$host" -addext "subjectAltName=DNS:$host" \
-        -keyout "$tls/key.pem" -out "$tls/certificate.pem" 2>/dev/null
-    chmod 0600 "$tls/key.pem"
+    sign_certificate
 fi
 rm -f /etc/nginx/sites-enabled/default
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # rotate.sh api: the API and the UI have a new password.
 # rotate.sh encryption: the blocks in the database are encrypted with a new key.
+# rotate.sh certificate (FILE KEY | --self-signed): nginx serves that certificate.
 # rotate.sh blocks: what /etc/data-pipelines/.env and the key file say now is saved in the blocks.
 #
 # Nothing secret is printed. Needs root.
@@ -32,9 +33,19 @@ encryption)
     run_release "$(current_release)"
     say "older dumps need the older key: make one now (systemctl start data-pipelines-backup)"
     ;;
+certificate)
+    case $#,${2:-} in
+    2,--self-signed) sign_certificate ;;
+    3,*) install_certificate "$2" "$3" ;;
+    *) die "usage: rotate.sh certificate (FILE KEY | --self-signed)" ;;
+    esac
+    nginx -t -q
+    systemctl reload nginx
+    say "nginx serves a certificate that is valid until $(openssl x509 -in "$TLS/certificate.pem" -noout -enddate | cut -d= -f2)"
+    ;;
 blocks)
     register_blocks
     in_release python -m blocks.register --check
     ;;
-*) die "usage: rotate.sh api | encryption | blocks" ;;
+*) die "usage: rotate.sh api | encryption | certificate ... | blocks" ;;
 esac

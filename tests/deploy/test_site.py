@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.certificates import pair
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 # What a release has of its own. `$SITE/not-well/NAME` makes it one that is not.
@@ -290,6 +291,41 @@ def test_a_dump_that_cannot_be_loaded_leaves_the_database_alone(site: Site) -> N
     assert "the database is as it was" in told
     assert (site.root / "database").read_text() == "rows\n"
     assert site.calls("activate") == ["one"]
+
+
+def test_a_certificate_is_rotated_without_a_release(site: Site) -> None:
+    good, other = pair(site.root, "good"), pair(site.root, "other")
+    assert "nginx serves a certificate that is valid until " in site.run(
+        "rotate.sh", "certificate", *good
+    )
+    served = site.tls / "certificate.pem"
+    assert served.read_text() == Path(good[0]).read_text()
+    assert (served.stat().st_mode & 0o777, (site.tls / "key.pem").stat().st_mode & 0o777) == (
+        0o644,
+        0o600,
+    )
+    assert site.calls("systemctl") == ["reload nginx"]
+
+    expired = pair(site.root, "expired", days=-1)
+    text = site.root / "text"
+    text.write_text("none\n")
+    chain = site.root / "chain"
+    chain.write_text(f"{Path(good[0]).read_text()}-----BEGIN CERTIFICATE-----\nnone\n")
+    for bad, why in {
+        (other[0], good[1]): "is not the key of",
+        expired: "has expired",
+        (str(text), str(text)): "is not a certificate",
+        (str(chain), good[1]): "cannot be read whole",
+        (other[0],): "usage: rotate.sh certificate",
+    }.items():
+        assert why in site.run("rotate.sh", "certificate", *bad, fails=True)
+    assert served.read_text() == Path(good[0]).read_text()
+    assert site.calls("systemctl") == ["reload nginx"]
+    site.etc.joinpath("server.env").write_text("DATA_PIPELINES_HOST=platform.test\n")
+    site.run("rotate.sh", "certificate", "--self-signed")
+    assert served.read_text() != Path(good[0]).read_text()
+    assert site.calls("systemctl") == ["reload nginx"] * 2
+    assert site.calls("activate") == []
 
 
 def test_what_is_known_of_a_release_is_not_copied_with_it(site: Site) -> None:
