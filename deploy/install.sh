@@ -12,6 +12,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/lib.sh
 . "$here/lib.sh"
 
+# That of who logged in may not be on this machine, and the database keeps the one that it is made with.
+export LC_ALL=C.UTF-8
 host='' self_signed='' certificate='' key='' source=$(dirname "$here") version=''
 while (($#)); do
     case $1 in
@@ -40,6 +42,9 @@ if ((${#missing[@]})); then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+
+# Debian makes none where the locale that it was given, as by SSH, is not there.
+[ -d /etc/postgresql/15/main ] || pg_createcluster 15 main
 
 # Users without a login, and who may read what.
 id prefect >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines-server \
