@@ -38,6 +38,8 @@ Kind = Literal[
     "worker",
     "watchdog",
     "disk",
+    "backup",
+    "certificate",
 ]
 Looker = Literal["watch", "watchdog"]
 # run: how a flow run ended; the incident is over when a later run of its deployment completes.
@@ -53,6 +55,8 @@ PATIENCE: dict[Kind, timedelta] = {
     "server": timedelta(seconds=45),
     "worker": timedelta(seconds=45),
     "unscheduled": timedelta(minutes=5),
+    # After the machine was off, one is made as soon as it has started.
+    "backup": timedelta(minutes=30),
 }
 # A looker that has not looked for so long is missed: the timer looks every minute, the flow's cron
 # every quarter of an hour.

@@ -3,19 +3,21 @@
     python -m deploy.watchdog
 
 A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full
-the disk is and, every ten minutes, how old the last line of the ledger is; while the server does
-answer, it looks at the runs as the flow `watch` does. It needs neither of them to tell: it reads
-environment and `.env` as `python -m blocks.register` does, and sends by itself. 1 when a message
-was not sent.
+the disk is, how old the last backup and the certificate are and, every ten minutes, how old the
+last line of the ledger is; while the server does answer, it looks at the runs as the flow `watch`
+does. It needs neither of them to tell: it reads environment and `.env` as
+`python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -37,6 +39,9 @@ HEALTH_SECONDS = 10.0
 LEDGER_SECONDS = 90.0
 DISK_SHARE_TO_END = 0.02
 LEDGER_EVERY = timedelta(minutes=10)
+# A backup is made every day.
+BACKUP_WITHIN = timedelta(hours=26)
+CERTIFICATE_WITHIN = timedelta(days=14)
 
 
 def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tuple[Look, list[str]]:
@@ -63,6 +68,8 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
     seen.findings += server
     seen.findings += full_disk(alerts, state, now)
+    seen.findings += old_backup(os.environ.get("BACKUP_STAMP"), now)
+    seen.findings += old_certificate(os.environ.get("CERTIFICATE"), now)
     return seen, secrets
 
 
@@ -86,6 +93,44 @@ def full_disk(alerts: Alerts, state: State, now: datetime) -> list[Finding]:
             at=now,
         )
     ]
+
+
+def old_backup(stamp: str | None, now: datetime) -> list[Finding]:
+    """The last good backup is too old. Before the first one, its folder's age counts."""
+    if not stamp:
+        return []
+    path = Path(stamp)
+    made = path if path.exists() else path.parent
+    if made.exists():
+        at = datetime.fromtimestamp(made.stat().st_mtime, UTC)
+        if now - at <= BACKUP_WITHIN:
+            return []
+        last = "the last good one is of" if made == path else "there was none since"
+        why = f"{last} {at:%Y-%m-%d %H:%M} UTC"
+    else:
+        why = f"{made} is not there"
+    return [of_the_machine("backup", "there is no new backup", why, now)]
+
+
+def old_certificate(file: str | None, now: datetime) -> list[Finding]:
+    """The certificate that nginx serves ends soon, or has ended."""
+    if not file:
+        return []
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        ends_at = load_pem_x509_certificate(Path(file).read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:
+        why = cause(error)
+        return [of_the_machine("certificate", "the certificate cannot be read", why, now)]
+    if ends_at - now > CERTIFICATE_WITHIN:
+        return []
+    why = f"it is valid until {ends_at:%Y-%m-%d %H:%M} UTC"
+    return [of_the_machine("certificate", "the certificate ends soon", why, now)]
+
+
+def of_the_machine(kind: Kind, title: str, cause: str, now: datetime) -> Finding:
+    return Finding(key=kind, kind=kind, scope="health", title=title, cause=cause, at=now)
 
 
 def look_at_ledger(settings: Settings, alerts: Alerts, state: State) -> Look | None:

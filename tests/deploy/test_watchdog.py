@@ -31,11 +31,12 @@ from blocks.alerts import Alerts
 from blocks.settings import Settings
 from core.alerts import Look, State, advance, write_letters
 from deploy import watchdog
-from deploy.watchdog import full_disk
+from deploy.watchdog import full_disk, old_backup, old_certificate
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tasks.alerts import locked_state
 from tasks.conditions import read_names, silence, waiting_runs
+from tests.deploy.certificates import pair
 from tests.lab import Lab
 from tests.reliability.proxy import Fault, Proxies
 from tests.sinks import Sinks, open_sinks
@@ -234,6 +235,57 @@ def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -
 def last_end(client: SyncPrefectClient) -> float:
     """When the last run of the storm ended."""
     return max(run.end_time.timestamp() for run in client.read_flow_runs() if run.end_time)
+
+
+def test_a_backup_that_is_not_made_is_told(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    stamp = tmp_path / "backup" / "last"
+
+    def is_of(path: Path, age: timedelta) -> None:
+        os.utime(path, ((now - age).timestamp(),) * 2)
+
+    assert old_backup(None, now) == []  # a laptop has none
+    (missing,) = old_backup(str(stamp), now)
+    assert missing.cause == f"{stamp.parent} is not there"
+    stamp.parent.mkdir()
+    assert old_backup(str(stamp), now) == []
+    is_of(stamp.parent, timedelta(hours=27))
+    (none,) = old_backup(str(stamp), now)
+    assert none.cause.startswith("there was none since 20")
+    stamp.touch()
+    is_of(stamp, timedelta(hours=25))
+    assert old_backup(str(stamp), now) == []
+    is_of(stamp, timedelta(hours=27))
+    (old,) = old_backup(str(stamp), now)
+    assert (old.key, old.scope, old.title) == ("backup", "health", "there is no new backup")
+    assert old.cause == f"the last good one is of {now - timedelta(hours=27):%Y-%m-%d %H:%M} UTC"
+
+
+def test_a_certificate_that_ends_is_told(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    assert old_certificate(None, now) == []
+    assert old_certificate(pair(tmp_path, "good", days=15)[0], now) == []
+    (ends,) = old_certificate(pair(tmp_path, "old", days=13)[0], now)
+    assert (ends.key, ends.scope, ends.title) == (
+        "certificate",
+        "health",
+        "the certificate ends soon",
+    )
+    assert ends.cause == f"it is valid until {now + timedelta(days=13):%Y-%m-%d %H:%M} UTC"
+    for bad in ("nothing", "text"):
+        (tmp_path / "text").write_text("none")
+        (unread,) = old_certificate(str(tmp_path / bad), now)
+        assert unread.title == "the certificate cannot be read"
+
+
+def test_a_look_finds_both(watched: Watched, tmp_path: Path) -> None:
+    told = watched.look(BACKUP_STAMP="/nonexistent/last", CERTIFICATE=pair(tmp_path, "old", 1)[0])
+    assert "stands: there is no new backup" in told
+    assert "stands: the certificate ends soon" in told
+    assert len(watched.alerts_of("the certificate ends soon")) == 1
+    # Given the time in which one is made after the machine was off.
+    assert watched.alerts_of("there is no new backup") == []
+    assert "no new backup" not in watched.look()
 
 
 def test_without_a_channel_or_a_server_it_says_so(watched: Watched) -> None:
