@@ -10,6 +10,8 @@ Whether a worker is alive cannot be known from the server: one that was killed a
 ONLINE. So the reaper refuses while a worker of the pool counts as ONLINE, which the server ends
 three missed heartbeats (90 s) after its death; `--force` is for a caller that knows the old worker
 and its flow runs to be gone, as systemd does in ExecStartPre and `sandbox up` does by process id.
+
+Runs of a pool whose type is not `process` live elsewhere and outlive their worker: none is touched.
 """
 
 import argparse
@@ -42,6 +44,10 @@ class LiveWorkerError(RuntimeError):
     """The pool may still have a worker that executes runs."""
 
 
+class LiveRunsError(RuntimeError):
+    """The pool's runs are not processes of its worker."""
+
+
 def unfinished_runs(client: SyncPrefectClient, pool: str) -> list[FlowRun]:
     """The pool's runs that claim to be executed, subflows before the runs that called them.
 
@@ -64,9 +70,11 @@ def reap(client: SyncPrefectClient, pool: str, *, force: bool) -> tuple[list[Flo
 
     Pending and Running become Crashed; Cancelling becomes Cancelled, the only state that Prefect
     lets it reach. Returns the runs as they are now, and a line of reasons per refusal.
-    Raises LiveWorkerError (nothing was touched) and ObjectNotFound (no such pool).
+    Raises LiveWorkerError and LiveRunsError (nothing was touched), ObjectNotFound (no such pool).
     """
-    client.read_work_pool(pool)
+    kind = client.read_work_pool(pool).type
+    if kind != "process":
+        raise LiveRunsError(f"pool {pool!r} is of type {kind}: its runs outlive a worker")
     workers = client.read_workers_for_work_pool(pool)
     runs = unfinished_runs(client, pool)
     online = [worker for worker in workers if worker.status == WorkerStatus.ONLINE]
@@ -135,6 +143,9 @@ def main() -> int:
     try:
         with get_client(sync_client=True) as client:
             ended, refused = reap(client, options.pool, force=options.force)
+    except LiveRunsError as error:
+        print(f"nothing to reap: {error}")
+        return 0
     except LiveWorkerError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 1

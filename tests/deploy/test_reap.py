@@ -246,6 +246,22 @@ def test_it_refuses_while_a_worker_may_be_alive_and_obeys_force(
     assert [one.id for one in reap(client, "watched", force=True)[0]] == [run.id]
 
 
+def test_runs_that_outlive_their_worker_are_left_alone(
+    stack: Stack, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    """As the jobs of a pool on Cloud Run: a worker that restarts is no reason to end them."""
+    client.create_work_pool(WorkPoolCreate(name="elsewhere", type="cloud-run-v2"))
+    run = in_state(client, deploy(client, tmp_path, pool="elsewhere"), Pending(), Running())
+    command = [sys.executable, "-m", "deploy.reap", "elsewhere", "--force"]
+    environment = {**os.environ, **stack.env()}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is of type cloud-run-v2: its runs outlive a worker" in done.stdout
+    assert client.read_flow_run(run.id).state_type == StateType.RUNNING
+
+
 def test_an_unknown_pool_is_an_error(stack: Stack, client: SyncPrefectClient) -> None:
     with pytest.raises(ObjectNotFound):
         reap(client, "no-such-pool", force=True)
