@@ -47,6 +47,26 @@ do_() {
 g() { do_ gcloud --project="$GCP_PROJECT" --quiet "$@"; }
 # there KIND COMMAND...: whether a look-up finds it. A dry run asks nothing: there is nothing yet.
 there() { [ -z "$dry_run" ] && gcloud --project="$GCP_PROJECT" "$@" >/dev/null 2>&1; }
+# known COMMAND...: the same as do_, and again for two minutes: so long an account that was made a moment
+# ago may not be known everywhere.
+known() {
+    local wait=2 said
+    if [ -n "$dry_run" ]; then
+        do_ "$@"
+        return
+    fi
+    until said=$("$@" 2>&1); do
+        if ((wait > 64)); then
+            printf '%s\n' "$said" >&2
+            return 1
+        fi
+        echo "not taken; again in $wait s" >&2
+        sleep "$wait"
+        ((wait *= 2))
+    done
+    printf '%s\n' "$said"
+}
+grant() { known gcloud --project="$GCP_PROJECT" --quiet "$@"; }
 part() { printf '\n# %s\n' "$*"; }
 
 part "APIs"
@@ -72,9 +92,9 @@ cat >"$lifecycle" <<'JSON'
 JSON
 g storage buckets update "gs://$GCS_BUCKET" --soft-delete-duration=7d --lifecycle-file="$lifecycle"
 # extract and upload: create, list, read; load: read; cleanup: delete. Not the bucket's own settings.
-g storage buckets add-iam-policy-binding "gs://$GCS_BUCKET" \
+grant storage buckets add-iam-policy-binding "gs://$GCS_BUCKET" \
     --member="serviceAccount:$RUNNER" --role=roles/storage.objectAdmin
-g storage buckets add-iam-policy-binding "gs://$GCS_BUCKET" \
+grant storage buckets add-iam-policy-binding "gs://$GCS_BUCKET" \
     --member="serviceAccount:$RUNNER" --role=roles/storage.legacyBucketReader
 
 part "Datasets: staging tables expire after 3 days by themselves"
@@ -89,7 +109,7 @@ dataset() {
             "$GCP_PROJECT:$name"
     fi
     # Writes to these datasets only.
-    do_ bq --project_id="$GCP_PROJECT" --location="$location" query --use_legacy_sql=false \
+    known bq --project_id="$GCP_PROJECT" --location="$location" query --use_legacy_sql=false \
         "GRANT \`roles/bigquery.dataEditor\` ON SCHEMA \`$GCP_PROJECT\`.$name TO 'serviceAccount:$RUNNER'"
 }
 dataset "$raw" "Raw tables and the platform's ledger"
@@ -100,7 +120,7 @@ dataset gold "dbt: marts, for people"
 
 part "Roles on the project: run jobs, read sizes; nothing else"
 for role in roles/bigquery.jobUser roles/logging.logWriter roles/monitoring.metricWriter; do
-    g projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
+    grant projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
         --member="serviceAccount:$RUNNER" --role="$role"
 done
 
@@ -159,25 +179,28 @@ if [ -n "$repository" ]; then
     part "Deployment from GitHub: only the main branch of $repository becomes $DEPLOYER"
     there iam workload-identity-pools describe github --location=global ||
         g iam workload-identity-pools create github --location=global --display-name=GitHub
-    there iam workload-identity-pools providers describe data-pipelines --location=global \
-        --workload-identity-pool=github ||
-        g iam workload-identity-pools providers create-oidc data-pipelines --location=global \
-            --workload-identity-pool=github --issuer-uri=https://token.actions.githubusercontent.com \
-            --attribute-mapping=google.subject=assertion.sub,attribute.repository=assertion.repository \
-            --attribute-condition="assertion.repository == '$repository' && assertion.ref == 'refs/heads/main'"
+    provider=(data-pipelines --location=global --workload-identity-pool=github
+        --attribute-condition="assertion.repository == '$repository' && assertion.ref == 'refs/heads/main'")
+    if there iam workload-identity-pools providers describe "${provider[@]:0:3}"; then
+        g iam workload-identity-pools providers update-oidc "${provider[@]}"
+    else
+        g iam workload-identity-pools providers create-oidc "${provider[@]}" \
+            --issuer-uri=https://token.actions.githubusercontent.com \
+            --attribute-mapping=google.subject=assertion.sub,attribute.repository=assertion.repository
+    fi
     number=PROJECT_NUMBER
     [ -n "$dry_run" ] || number=$(gcloud projects describe "$GCP_PROJECT" --format='value(projectNumber)')
     pool=projects/$number/locations/global/workloadIdentityPools/github
-    g iam service-accounts add-iam-policy-binding "$DEPLOYER" --role=roles/iam.workloadIdentityUser \
+    grant iam service-accounts add-iam-policy-binding "$DEPLOYER" --role=roles/iam.workloadIdentityUser \
         --member="principalSet://iam.googleapis.com/$pool/attribute.repository/$repository"
     # To reach the VM through the proxy and be root on it; it acts there as the VM's account.
-    g compute instances add-iam-policy-binding "$vm" --zone="$zone" \
+    grant compute instances add-iam-policy-binding "$vm" --zone="$zone" \
         --member="serviceAccount:$DEPLOYER" --role=roles/compute.osAdminLogin
-    g projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
+    grant projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
         --member="serviceAccount:$DEPLOYER" --role=roles/iap.tunnelResourceAccessor
-    g projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
+    grant projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
         --member="serviceAccount:$DEPLOYER" --role=roles/compute.viewer
-    g iam service-accounts add-iam-policy-binding "$RUNNER" --role=roles/iam.serviceAccountUser \
+    grant iam service-accounts add-iam-policy-binding "$RUNNER" --role=roles/iam.serviceAccountUser \
         --member="serviceAccount:$DEPLOYER"
     part "Variables of the repository on GitHub"
     printf 'GCP_PROJECT=%s\nGCP_ZONE=%s\nGCP_VM=%s\n' "$GCP_PROJECT" "$zone" "$vm"

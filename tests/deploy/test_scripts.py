@@ -147,6 +147,14 @@ STAND_IN = """#!/bin/bash
 printf '%q ' "${0##*/}" "$@" >>"$CALLS"
 echo >>"$CALLS"
 case "$*" in
+*add-iam-policy-binding* | *GRANT*)
+    refused=$(cat "$CALLS.refused" 2>/dev/null || echo 0)
+    if ((refused < ${REFUSALS:-0})); then
+        echo $((refused + 1)) >"$CALLS.refused"
+        echo "ERROR $refused: Service account does not exist." >&2
+        exit 1
+    fi
+    ;;
 *"projects describe"*) echo 42 ;;
 *"disks describe"*) ((MISSING)) || echo data-pipelines-daily ;;
 *"instances describe"*machineType*) echo e2-medium ;;
@@ -167,13 +175,16 @@ def put(path: Path, name: str, text: str) -> None:
     (path / name).chmod(0o755)
 
 
-def told_to_google(path: Path, missing: int, **variables: str) -> tuple[list[str], str]:
+def told_to_google(
+    path: Path, missing: int, *, fails: bool = False, **variables: str
+) -> tuple[list[str], str]:
     """What gcloud and bq are called with, when all that is looked for is missing, or there; and
-    what is printed."""
+    what is printed, as an error where it fails."""
     calls = path.parent / f"calls-{missing}"
     calls.unlink(missing_ok=True)
     for name in ("gcloud", "bq"):
         put(path, name, STAND_IN)
+    put(path, "sleep", '#!/bin/bash\necho "sleep $1" >>"$CALLS"\n')
     done = subprocess.run(
         [DEPLOY / "gcloud.sh"],
         env={
@@ -189,8 +200,8 @@ def told_to_google(path: Path, missing: int, **variables: str) -> tuple[list[str
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return calls.read_text().splitlines(), done.stdout
+    assert (done.returncode != 0) == fails, done.stderr
+    return calls.read_text().splitlines(), done.stderr if fails else done.stdout
 
 
 def test_what_the_dry_run_prints_is_what_is_done(path: Path) -> None:
@@ -212,6 +223,25 @@ def test_what_stands_in_google_cloud_is_not_made_again(path: Path) -> None:
     assert len(words) > 30
     made = {"create", "create-oidc", "snapshot-schedule", "mk", "add-resource-policies"}
     assert not [each & made for each in words if each & made]
+
+
+def test_an_account_that_was_just_made_is_waited_for(path: Path) -> None:
+    at_once, _ = told_to_google(path, 1)
+    told, _ = told_to_google(path, 1, REFUSALS="3")
+    waits = ["sleep 2", "sleep 4", "sleep 8"]
+    assert [line for line in told if line.startswith("sleep")] == waits
+    assert len(told) == len(at_once) + 2 * len(waits)
+    (path.parent / "calls-1.refused").unlink()
+    told, error = told_to_google(path, 1, fails=True, REFUSALS="99")
+    waited = sum(int(line.split()[1]) for line in told if line.startswith("sleep"))
+    assert 120 <= waited <= 130
+    assert error.splitlines()[-1] == "ERROR 6: Service account does not exist."
+
+
+def test_another_repository_becomes_the_one_that_deploys(path: Path) -> None:
+    told, _ = told_to_google(path, 0, GITHUB_REPOSITORY="me/other")
+    (update,) = [shlex.split(line) for line in told if "update-oidc" in line]
+    assert "'me/other'" in options(update)["attribute-condition"]
 
 
 def test_what_was_changed_by_hand_is_set_right_and_a_machine_is_not_stopped(path: Path) -> None:
