@@ -17,6 +17,7 @@ exec systemd-run --quiet --collect --wait "$terminal" --service-type=exec \
     --property=EnvironmentFile=/etc/data-pipelines/worker.env \
     --property=WorkingDirectory=$release \
     --property=StateDirectory=data-pipelines --property=StateDirectoryMode=0700 \
+    --property=ReadWritePaths=/var/www/data-pipelines \
     --property=NoNewPrivileges=yes --property=PrivateTmp=yes --property=ProtectSystem=strict \
     --property=ProtectHome=yes --property=CapabilityBoundingSet= --property=MemoryMax=1500M \
     --setenv=TERM="${TERM:-dumb}" \
