@@ -7,8 +7,11 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -255,47 +258,118 @@ def test_what_was_changed_by_hand_is_set_right_and_a_machine_is_not_stopped(path
     assert not [line for line in told if re.search("set-machine-type|instances stop", line)]
 
 
-@pytest.mark.parametrize("exit_code", [0, 1])
-def test_a_push_hands_the_commit_to_its_own_update(path: Path, exit_code: int) -> None:
-    """The VM is this machine, and gcloud's two commands are cp and bash."""
-    put(
-        path,
-        "gcloud",
-        """#!/bin/bash
+PUSHED = "/var/log/data-pipelines-update.log"
+GCLOUD = """#!/bin/bash
+echo "$*" >>"$CALLS"
 case "$*" in
 *" scp "*) cp "${@: -2:1}" "$(cut -d: -f2 <<<"${@: -1}")" ;;
 *) exec bash -c "$(sed 's/^--command=//' <<<"${@: -1}")" ;;
 esac
-""",
-    )
-    called = path.parent / "called"
-    put(
-        path,
-        "sudo",
-        f"""#!/bin/bash
-test -x "$1" && tar --list --file="$2" | grep -x prefect.yaml >/dev/null && echo "$@" >{called}
-exit {exit_code}
-""",
-    )
+"""
+UPDATE = """#!/bin/bash
+set -e
+echo "begins"
+sleep "$SLEEP"
+echo "the end" && tar --list --file="$1" | grep -x prefect.yaml && echo "$@" >"$CALLS.update"
+exit "$CODE"
+"""
+
+
+@dataclass
+class Push:
+    """A commit of a repository of its own, whose VM is this machine, and gcloud's two commands are
+    cp and bash. systemd runs what it is given in a session of its own."""
+
+    directory: Path
+    commit: str
+    bin: Path
+
+    def start(self, code: int = 0, seconds: float = 0) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self.directory / "deploy" / "push.sh", self.commit],
+            env={
+                "PATH": f"{self.bin}:/usr/bin:/bin",
+                "CALLS": f"{self.directory}/calls",
+                "CODE": str(code),
+                "SLEEP": str(seconds),
+                **dict.fromkeys(("GCP_PROJECT", "GCP_ZONE", "GCP_VM"), "x"),
+            },
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def there(self) -> list[Path]:
+        place = f"/tmp/data-pipelines-{self.commit}"  # noqa: S108  # where push.sh puts it
+        return [Path(place), Path(f"{place}.tar")]
+
+
+@pytest.fixture
+def push(path: Path) -> Push:
+    repository = path.parent / "repository"
+    (repository / "deploy").mkdir(parents=True)
+    script = (DEPLOY / "push.sh").read_text()
+    assert PUSHED in script
+    put(repository / "deploy", "push.sh", script.replace(PUSHED, f"{repository}/log"))
+    put(repository / "deploy", "update.sh", UPDATE)
+    (repository / "prefect.yaml").touch()
+    put(path, "gcloud", GCLOUD)
+    put(path, "sudo", '#!/bin/bash\nexec "$@"\n')
+    detached = 'while [[ $1 == --* ]]; do shift; done\nexec setsid --wait "$@"\n'
+    put(path, "systemd-run", f"#!/bin/bash\n{detached}")
+    author = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=repository, check=True)
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
     ).stdout.strip()
-    done = subprocess.run(
-        [DEPLOY / "push.sh", commit],
-        env={
-            "PATH": f"{path}:{os.environ['PATH']}",
-            "GCP_PROJECT": "p",
-            "GCP_ZONE": "z",
-            "GCP_VM": "vm",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    return Push(repository, commit, path)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_push_hands_the_commit_to_its_own_update(push: Push, code: int) -> None:
+    process = push.start(code)
+    told, _ = process.communicate(timeout=30)
+    assert process.returncode == code, told
+    there, archive = push.there
+    assert (push.directory / "calls.update").read_text() == f"{archive} {push.commit}\n"
+    assert told == "begins\nthe end\nprefect.yaml\n" == (push.directory / "log").read_text()
+    assert not there.exists() and not archive.exists()
+    # A key is made wherever there is none: those of others would fill the account's profile.
+    calls = (push.directory / "calls").read_text().splitlines()
+    sent = [line for line in calls if " scp " in line or " ssh " in line]
+    assert len(sent) == 2
+    assert all(" --ssh-key-expire-after=1h " in line for line in sent)
+
+
+def test_an_update_goes_on_when_the_connection_is_lost(push: Push) -> None:
+    process = push.start(seconds=2)
+    assert process.stdout
+    assert process.stdout.readline() == "begins\n"
+    process.stdout.close()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+    deadline = time.monotonic() + 30
+    while any(one.exists() for one in push.there):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (push.directory / "calls.update").exists()
+    assert (push.directory / "log").read_text() == "begins\nthe end\nprefect.yaml\n"
+
+
+def test_a_deployment_has_time_to_go_back() -> None:
+    """Whatever may take its time on the machine: a new environment, then two releases' starts."""
+    library = (DEPLOY / "lib.sh").read_text()
+    (drain,) = re.findall(r"DRAIN_SECONDS:-(\d+)", library)
+    (verify,) = re.findall(
+        r"deploy.verify vm --seconds (\d+)", (DEPLOY / "activate.sh").read_text()
     )
-    there = f"/tmp/data-pipelines-{commit}"  # noqa: S108  # where push.sh puts it
-    assert done.returncode == exit_code, done.stderr
-    assert called.read_text() == f"{there}/deploy/update.sh {there}.tar {commit}\n"
-    assert not Path(there).exists() and not Path(f"{there}.tar").exists()
+    starts = [int(units()[f"data-pipelines-{one}.service"]["TimeoutStartSec"]) for one in PARTS]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+    minutes = workflow["jobs"]["deploy"]["timeout-minutes"]
+    assert minutes * 60 > 600 + int(drain) + 2 * (sum(starts) + int(verify))
 
 
 def options(command: list[str]) -> dict[str, str]:
