@@ -83,16 +83,8 @@ def full_disk(alerts: Alerts, state: State, now: datetime) -> list[Finding]:
     share = 1 - disk.free / disk.total
     if share < alerts.disk_share - ("disk" in state.incidents) * DISK_SHARE_TO_END:
         return []
-    return [
-        Finding(
-            key="disk",
-            kind="disk",
-            scope="health",
-            title="the disk is nearly full",
-            cause=f"{share:.0%} of {disk.total / 2**30:.1f} GiB at {at} are in use",
-            at=now,
-        )
-    ]
+    why = f"{share:.0%} of {disk.total / 2**30:.1f} GiB at {at} are in use"
+    return [of_the_machine("disk", "the disk is nearly full", why, now)]
 
 
 def old_backup(stamp: str | None, now: datetime) -> list[Finding]:
