@@ -148,13 +148,18 @@ class Debian:
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
         return done.stdout
 
+    @property
+    def inside(self) -> list[str]:
+        """What makes a command one of root's in the machine; variables may stand before it."""
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        enter = ["nsenter", "--target", str(self._leader), "--all"]
+        return [*enter, "env", "-i", path, "HOME=/root", "LANG=C.UTF-8"]
+
     def attempt(
         self, *command: str, env: Sequence[str] = (), stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        inside = ["nsenter", "--target", str(self._leader), "--all"]
-        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return subprocess.run(
-            [*inside, "env", "-i", path, "HOME=/root", "LANG=C.UTF-8", *env, *command],
+            [*self.inside, *env, *command],
             cwd="/",
             input=stdin,
             stdout=subprocess.PIPE,

@@ -12,7 +12,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +52,10 @@ INSTALL = (
     "sudo deploy/install.sh --host platform.example.org --certificate fullchain.pem"
     " --key privkey.pem"
 )
+SELF_SIGNED = {
+    "platform.example.org": HOST,
+    "--certificate fullchain.pem --key privkey.pem": "--self-signed",
+}
 UPDATE = "sudo deploy/update.sh ARCHIVE-OR-DIRECTORY VERSION"
 USGS, FINANCE = "elt/usgs-earthquake", "elt/finance"
 # Google Cloud is not here; what the script would do is read in tests/deploy/test_scripts.py.
@@ -112,18 +118,18 @@ def installed(
     debian: Debian, stack: Stack, sinks: Sinks, ports: dict[str, int], page: Page
 ) -> Debian:
     """Installed as the page says, then told where the emulators are."""
+    # As after an apt-get with a locale that is not there.
+    debian.run("pg_dropcluster", "--stop", "15", "main")
     began = time.monotonic()
     told = page.follow(
         debian,
         INSTALL,
-        {
-            "platform.example.org": HOST,
-            "--certificate fullchain.pem --key privkey.pem": "--self-signed",
-        },
+        SELF_SIGNED,
         env=[
             f"HTTPS_LISTEN=127.0.0.1:{ports['https']}",
             f"PREFECT_PORT={ports['prefect']}",
             f"HEALTH_PORT={ports['health']}",
+            "LC_ALL=en_PH.UTF-8",
         ],
     )
     measured("install", time.monotonic() - began)
@@ -530,26 +536,141 @@ def test_a_key_of_others_is_rotated_by_one_command(installed: Debian, page: Page
     is_well(installed, "elt/nyc-fhv")
 
 
-def test_a_certificate_is_rotated_by_installing_again(
+def stands(machine: Debian) -> set[str]:
+    """What the watchdog finds, by its unit."""
+    mark = machine.run("journalctl", "--show-cursor", "--lines=0").split("-- cursor: ")[1].strip()
+    machine.run("systemctl", "start", "data-pipelines-watchdog")
+    told = machine.run(
+        *("journalctl", "--no-pager", "--output=cat", f"--after-cursor={mark}"),
+        "--unit=data-pipelines-watchdog",
+    )
+    return set(re.findall("^stands: (.*)$", told, re.MULTILINE))
+
+
+def test_a_certificate_is_rotated_before_it_ends(
     installed: Debian, ports: dict[str, int], page: Page
 ) -> None:
-    before = installed.read(f"{TLS}/certificate.pem")
-    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", f"/CN={HOST}")
-    names = (
-        "-addext",
-        f"subjectAltName=DNS:{HOST}",
-        "-keyout",
-        "/root/k.pem",
-        "-out",
-        "/root/c.pem",
+    rotate = f"{SCRIPTS}/rotate.sh certificate fullchain.pem privkey.pem"
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={HOST}")
+    files = ("-keyout", "/root/k.pem", "-out", "/root/c.pem")
+    ends = "the certificate ends soon"
+    for days, told in ((10, {ends}), (90, set())):
+        before = installed.read(f"{TLS}/certificate.pem")
+        names = ("-days", str(days), "-addext", f"subjectAltName=DNS:{HOST}")
+        installed.run("openssl", *made, *names, *files)
+        page.follow(
+            installed, rotate, {"fullchain.pem": "/root/c.pem", "privkey.pem": "/root/k.pem"}
+        )
+        served = installed.read(f"{TLS}/certificate.pem")
+        assert served == installed.read("/root/c.pem") != before
+        # By its own certificate nginx is trusted: it serves the new one.
+        until("nginx has it", lambda: browse_health(installed, ports), 30)
+        assert stands(installed) & {ends} == told
+
+
+def browse_health(machine: Debian, ports: dict[str, int]) -> bool:
+    try:
+        return browse(machine, ports, "/api/health").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def test_a_backup_that_is_not_made_is_told_until_one_is(installed: Debian) -> None:
+    folder, told = "/var/lib/data-pipelines-backup", "there is no new backup"
+    assert told not in stands(installed)
+    installed.run("touch", "--date=27 hours ago", f"{folder}/last")
+    assert told in stands(installed)
+    # One that fails is none.
+    try:
+        installed.run("mv", BACKUPS, f"{BACKUPS}-away")
+        assert installed.attempt("systemctl", "start", "data-pipelines-backup").returncode != 0
+    finally:
+        installed.run("mv", f"{BACKUPS}-away", BACKUPS)
+    assert told in stands(installed)
+    installed.run("systemctl", "start", "data-pipelines-backup")
+    assert told not in stands(installed)
+
+
+def test_a_command_by_hand_may_write_what_flow_runs_may(installed: Debian) -> None:
+    installed.run("pipelines", "touch", "/var/www/data-pipelines/catalog/by-hand")
+    assert installed.attempt("pipelines", "touch", f"{RELEASE}/by-hand").returncode != 0
+
+
+@pytest.mark.parametrize("name", ["HUP", "TERM"])
+def test_what_is_killed_half_way_leaves_all_running(installed: Debian, name: str) -> None:
+    """In its drain: the pool is paused then, and the worker about to go."""
+    killed = ("timeout", "--foreground", f"--signal={name}", "3")
+    done = installed.attempt(*killed, f"{RELEASE}/deploy/rotate.sh", "api")
+    assert done.returncode == 124
+    assert "this has ended half-way" in done.stdout
+    installed.run("pipelines", "python", "-m", "deploy.verify", "vm", "--seconds", "60")
+    is_well(installed)
+
+
+def test_a_database_that_cannot_be_dumped_is_restored(
+    installed: Debian, kept: tuple[str, str]
+) -> None:
+    """By a dump of now, as its key is that of now; a second time with no database there at all."""
+    command = (f"{RELEASE}/deploy/restore.sh",)
+    dump = installed.run("runuser", "-u", "postgres", "--", f"{RELEASE}/deploy/backup.sh").strip()
+    ask(installed, "ALTER TABLE flow_run RENAME TO broken")
+    told = installed.run(*command, dump)
+    (name,) = re.findall(r"prefect_\d{8}t\d{6}z", told)
+    assert runs_in(installed, "COMPLETED") > 0
+    databases = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database"
+    assert ask(installed, databases) == f"postgres prefect {name} template0 template1"
+
+    installed.run("systemctl", "stop", SERVER, WORKER)
+    installed.run("runuser", "-u", "postgres", "--", "dropdb", name)
+    installed.run("runuser", "-u", "postgres", "--", "dropdb", "--force", "prefect")
+    installed.run(*command, dump)
+    assert ask(installed, databases) == "postgres prefect template0 template1"
+    is_well(installed)
+
+
+def test_installing_again_changes_nothing(installed: Debian, page: Page) -> None:
+    kept = (f"{ETC}/server.env", f"{ETC}/worker.env", f"{TLS}/certificate.pem", f"{TLS}/key.pem")
+    before = [sorted(installed.read(path).splitlines()) for path in kept]
+    assert "is installed already" in page.follow(installed, INSTALL, SELF_SIGNED)
+    assert [sorted(installed.read(path).splitlines()) for path in kept] == before
+    is_well(installed)
+
+
+def test_a_push_goes_on_when_the_connection_is_lost(installed: Debian, tmp_path: Path) -> None:
+    """From here, as GitHub does it: gcloud's two commands lead into the machine."""
+    inside = " ".join(installed.inside)
+    gcloud = f"""#!/bin/bash
+case "$*" in
+*" scp "*) exec {inside} tee "$(cut -d: -f2 <<<"${{@: -1}}")" <"${{@: -2:1}}" >/dev/null ;;
+*) exec {inside} bash -c "$(sed 's/^--command=//' <<<"${{@: -1}}")" ;;
+esac
+"""
+    (tmp_path / "gcloud").write_text(gcloud)
+    (tmp_path / "gcloud").chmod(0o755)
+    installed.run("tee", "/usr/local/bin/sudo", stdin='#!/bin/sh\nexec "$@"\n')
+    installed.run("chmod", "0755", "/usr/local/bin/sudo")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    push = subprocess.Popen(
+        [ROOT / "deploy" / "push.sh", commit],
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            **dict.fromkeys(("GCP_PROJECT", "GCP_ZONE", "GCP_VM"), "x"),
+        },
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    installed.run("openssl", *made, *names)
-    again = "sudo deploy/install.sh --host ... --certificate ... --key ..."
-    files = {"--host ...": f"--host {HOST}", "--certificate ...": "--certificate /root/c.pem"}
-    told = page.follow(installed, again, {**files, "--key ...": "--key /root/k.pem"})
-    assert "is installed already" in told
-    assert installed.read(f"{TLS}/certificate.pem") == installed.read("/root/c.pem") != before
-    assert browse(installed, ports, "/api/health").status_code == 200
+    assert push.stdout
+    assert any("draining the worker" in line for line in push.stdout)
+    push.stdout.close()
+    os.killpg(push.pid, signal.SIGKILL)
+    push.wait()
+    log = "/var/log/data-pipelines-update.log"
+    until("it is done", lambda: f"release {commit} runs" in installed.read(log), 300)
+    assert installed.run("readlink", RELEASE).strip() == f"releases/{commit}"
+    is_well(installed)
 
 
 def test_an_update_switches_and_a_bad_one_goes_back(
@@ -579,6 +700,25 @@ def test_an_update_switches_and_a_bad_one_goes_back(
     told = page.follow(installed, f"{SCRIPTS}/rollback.sh VERSION", {"VERSION": "two"})
     assert "release two runs" in told
     assert {"two (runs)", one} <= set(page.follow(installed, listing).splitlines())
+
+
+def test_with_prefect_its_database_goes_back_and_forward(installed: Debian) -> None:
+    """Two releases of one Prefect, of which one says that it is another's."""
+    rollback = f"{RELEASE}/deploy/rollback.sh"
+    dump = installed.run("runuser", "-u", "postgres", "--", f"{RELEASE}/deploy/backup.sh")
+    installed.run("tee", f"{RELEASE}/.database-before", stdin=dump)
+    lock = f"{RELEASE}/requirements.lock"
+    installed.run("sed", "-i", "s/^prefect==[^ ]*/prefect==9.9.9/", lock)
+    before = runs_in(installed, "COMPLETED")
+    is_well(installed)
+    after = runs_in(installed, "COMPLETED")
+    assert after > before
+    assert "Prefect changes from 9.9.9 to 3" in installed.run(rollback)
+    assert before <= runs_in(installed, "COMPLETED") < after
+    is_well(installed)
+    assert "release two runs" in installed.run(rollback)
+    assert runs_in(installed, "COMPLETED") >= after
+    is_well(installed)
 
 
 def test_all_comes_back_after_a_reboot(installed: Debian) -> None:
