@@ -114,7 +114,8 @@ class Site:
 
     def start(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self.scripts / script, *arguments],
+            # What the runner ignores, as under nohup, no shell could trap.
+            ["env", "--default-signal", self.scripts / script, *arguments],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
