@@ -21,6 +21,7 @@ from functools import partial
 
 import psutil
 import pytest
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterKey,
@@ -419,7 +420,11 @@ def test_a_worker_that_dies_alone_and_a_ledger_that_is_gone(platform: Platform) 
             window="due ",
         )
 
-    assert POOL in platform.run(command("not-started", "prefect work-pool"))
+    with platform.client as client:
+        client.update_work_pool(POOL, WorkPoolUpdate(is_paused=True))
+        assert POOL in platform.run(command("not-started", "prefect work-pool ls"))
+        platform.run(command("not-started", "prefect work-pool resume"))
+        assert not client.read_work_pool(POOL).is_paused
     assert STUCK in platform.run(command("stale-data", "prefect deployment"))
     reaped_at = time.time()
     printed = platform.run(command("crashed", "python -m deploy.reap"))
