@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
-def pair(directory: Path, name: str, days: int = 90) -> tuple[str, str]:
-    """A certificate and its key."""
+def pair(
+    directory: Path, name: str, days: int = 90, now: datetime | None = None
+) -> tuple[str, str]:
+    """A certificate that ends so many days from now, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=400))

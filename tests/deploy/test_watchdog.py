@@ -151,7 +151,8 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
 def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Watched) -> None:
     """It keeps the times of its first attempt."""
     watched.stack.up(["prefect"])
-    limits = Alerts(not_started_minutes=3 / 60, running_hours=3 / 3600)
+    seconds = 8
+    limits = Alerts(not_started_minutes=seconds / 60, running_hours=seconds / 3600)
     with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
         flow_id = client.create_flow_from_name("again")
         id_ = client.create_deployment(flow_id, name="by-hand", entrypoint="f.py:f")
@@ -167,17 +168,17 @@ def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Wat
             return [one.title for one in listed if one.title.startswith("again/")]
 
         assert move(Pending(), Running()) == []
-        time.sleep(4)
-        slow = ["again/by-hand has been running for over 0.000833333 h"]
+        time.sleep(seconds + 1)
+        slow = ["again/by-hand has been running for over 0.00222222 h"]
         assert found() == slow
         # As the page of the run does it.
         assert move(Failed(), AwaitingRetry(scheduled_time=datetime.now(UTC))) == []
         assert move(Pending(), Running()) == []
-        time.sleep(4)
+        time.sleep(seconds + 1)
         assert found() == slow
         assert move(Cancelling()) == slow
         assert move(Failed(), AwaitingRetry(scheduled_time=datetime.now(UTC))) == []
-        time.sleep(4)
+        time.sleep(seconds + 1)
         assert found() == ["again/by-hand has not started"]
         move(Pending(), Running(), Completed())
 
@@ -264,8 +265,8 @@ def test_a_backup_that_is_not_made_is_told(tmp_path: Path) -> None:
 def test_a_certificate_that_ends_is_told(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     assert old_certificate(None, now) == []
-    assert old_certificate(pair(tmp_path, "good", days=15)[0], now) == []
-    (ends,) = old_certificate(pair(tmp_path, "old", days=13)[0], now)
+    assert old_certificate(pair(tmp_path, "good", 15, now)[0], now) == []
+    (ends,) = old_certificate(pair(tmp_path, "old", 13, now)[0], now)
     assert (ends.key, ends.scope, ends.title) == (
         "certificate",
         "health",
