@@ -1,31 +1,36 @@
-# Needs Debian 12 (or alike) with python3.11 and make; everything else is installed into .venv.
+# Needs Debian 12 (or alike) with Python 3.11 and make; everything else is installed into .venv.
+# PYTHON=/path/to/python3.11 names one that is not on PATH.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status test test-slow matrix soak lint bench cost test-cloud test-deploy lock clean
+.PHONY: help install demo down status unit test test-slow list-slow matrix soak lint bench cost test-cloud test-deploy lock vendor clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
 	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
 	@echo "make down        stop everything that demo started"
+	@echo "make unit        the tests that start no process: no emulator, stack, server or browser"
 	@echo "make test        lint, types and the suite"
+	@echo "make test T=tests/tasks/test_load.py[::test]   only that, slow or not, without lint"
 	@echo "make test-slow   end to end, every alert, and more sources, places and orders"
+	@echo "make list-slow   what make test leaves out: how many tests of which module, and why"
 	@echo "make matrix      every fault at every place of every source (docs/reliability.md)"
 	@echo "make soak        random changes, runs, kills and faults: SEEDS=20 MINUTES=20"
 	@echo "make bench       ratios to a floor on this machine (docs/performance.md)"
 	@echo "make cost        what BigQuery bills for the statements sent (docs/cost.md)"
 	@echo "make test-cloud PROJECT=p   the load tests on real BigQuery, in datasets of their own"
-	@echo "make test-deploy install and operate on a Debian 12 of its own (root, debootstrap, systemd-nspawn)"
-	@echo "make lock        resolve the dependencies anew"
+	@echo "make test-deploy install and operate on a Debian of its own (root, debootstrap, systemd-nspawn)"
+	@echo "make lock        resolve the dependencies again"
+	@echo "make vendor      the pages' JavaScript and outlines of land again (npm; docs/dashboards.md)"
 
 install: $(VENV)/installed
 
-$(VENV)/installed: requirements-dev.lock install.sh
-	@./install.sh $(PYTHON) $(VENV)
+$(VENV)/installed: requirements-dev.lock install.sh deploy/find_python.sh deploy/environment.sh
+	@./install.sh "$(PYTHON)" $(VENV)
 	@touch $@
 
 # With LIVE=1 the two sources that need no key are read from their real addresses, in a stack of
@@ -58,11 +63,22 @@ lint: install
 
 SUITE := $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=15
 
+unit: install
+	$(BIN)/pytest -m unit -n 2 --durations=5
+
+ifdef T
+test: install
+	$(BIN)/pytest $(T) --durations=5
+else
 test: lint
 	$(SUITE) -m "not cloud and not matrix and not slow"
+endif
 
 test-slow: install
 	$(SUITE) -m "slow and not cloud and not matrix"
+
+list-slow: install
+	@$(BIN)/python -m tests.slow
 
 matrix: install
 	$(BIN)/pytest -m matrix -n 2 --dist loadscope
@@ -85,7 +101,7 @@ test-cloud: install
 test-deploy: install
 	@test "$$(id -u)" = 0 && command -v debootstrap systemd-nspawn nsenter >/dev/null || \
 		(echo "make test-deploy needs root, debootstrap and systemd-container"; exit 2)
-	$(BIN)/pytest -m matrix tests/deploy/test_debian.py -s
+	$(BIN)/pytest -m matrix tests/deploy/test_debian.py tests/deploy/test_debian_13.py -s
 
 lock: install
 	$(BIN)/python -m pip install --quiet uv
@@ -94,6 +110,10 @@ lock: install
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev -c requirements.lock \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		-o requirements-dev.lock
+
+vendor: install
+	@command -v npm >/dev/null || (echo "make vendor needs npm"; exit 2)
+	@$(BIN)/python -m dashboards.vendor
 
 clean: down
 	rm -rf $(VENV) .sandbox .sandbox-debian $(LIVE_STATE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.settings import Settings
+from blocks.state import state_home
 
 ALERTS = "alerts"
 
@@ -60,8 +60,7 @@ class Alerts(Block):
     def state_path(self) -> Path:
         if self.state_file:
             return Path(self.state_file).expanduser()
-        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(home) / "data-pipelines" / "alerts.json"
+        return state_home() / "alerts.json"
 
 
 def alerts_from(settings: Settings) -> Alerts:

@@ -3,24 +3,30 @@
 What is asked is what a run will ask: a token, a query, an object written and removed, one request
 of each source. Nothing stays behind but a request more in mediastack's month. A finding names the
 variable to mend or the role to give; it never has a value of a secret in it.
+
+Before that every host is asked whether it answers at all; one that does not is not asked again.
 """
 
 from __future__ import annotations
 
+import json
 import smtplib
+import socket
 import ssl
+import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
-from google.auth.exceptions import GoogleAuthError
-from google.auth.transport.requests import AuthorizedSession, Request
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
@@ -32,23 +38,56 @@ from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 from requests import RequestException
 
-from blocks.alerts import Alerts
+from blocks.alerts import ALERTS, Alerts
+from blocks.amazon import s3_client
+from blocks.datasets import (
+    dbt_relations,
+    foreign_tables,
+    free_prefix,
+    raw_tables,
+    staging_of,
+    standing,
+)
 from blocks.finance import Finance
+from blocks.google import (
+    GoogleSession,
+    RedirectRefused,
+    TokenRequest,
+    bigquery_client,
+    credentials_for,
+    federated,
+    session_for,
+    storage_client,
+)
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather
 from blocks.ph_news import PhNews
 from blocks.platform import GCP, WAREHOUSE, WarehouseSettings
+from blocks.settings import Settings, is_federation, not_configured
+from blocks.source import LANDING_GCS, LANDING_S3
 from blocks.urls import join
 from blocks.usgs_earthquake import UsgsEarthquake
+from core import ownership
+from core.batch import source_prefix
 
 SECONDS = 20.0
+# How long a host may take to say anything; all are asked at once.
+HOST_SECONDS = 8.0
 RETRY = DEFAULT_RETRY.with_timeout(SECONDS)
 BUCKET_RETRY = STORAGE_RETRY.with_timeout(SECONDS)
-# What dbt writes to, beside the raw dataset and its staging.
-MARTS = ("staging", "silver", "gold")
 SHEETS_SCOPE = "https://www.googleapis.com/auth/spreadsheets.readonly"
+# By the location of datasets: where a bucket is read from without a charge, first the same.
+NEAR = {"us": ("us", "us-central1", "nam4"), "eu": ("eu", "europe-west4", "eur4")}
+REGIONS = {"us": "us-", "eu": "europe-"}
 # DML is what a project without billing refuses; a temporary table is gone with the script.
 DML = "CREATE OR REPLACE TEMP TABLE probe AS SELECT 1 AS n; DELETE FROM probe WHERE n = 2"
+# What needs the credentials.
+OF_GOOGLE = (LANDING_GCS, WAREHOUSE, "finance")
+# What the clients raise beside what each check explains itself.
+ERRORS = (
+    *(GoogleAPIError, GoogleAuthError, RequestException, BotoCoreError, ClientError),
+    *(httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, TypeError),
+)
 
 
 class Fault(Exception):
@@ -57,36 +96,169 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check came to. `note` is for a person to know, and no fault."""
+    """The outcome of one check. `note` is for a person to know, and no fault; `not_tried` says why
+    a check would have told nothing."""
 
     block: str
     what: str
     fault: str = ""
     note: str = ""
+    not_tried: str = ""
 
     def __str__(self) -> str:
-        state = "FAULT" if self.fault else "note " if self.note else "ok   "
-        return f"{state}  {self.block:<16} {self.what}{self.fault and ': '}{self.fault}" + (
-            f": {self.note}" if self.note else ""
-        )
+        told = [("FAULT", self.fault), ("note ", self.note), ("-    ", self.not_tried)]
+        state, text = next(((state, text) for state, text in told if text), ("ok   ", ""))
+        if self.not_tried:
+            text = f"not tried: {text}"
+        return f"{state}  {self.block:<16} {self.what}{text and ': '}{text}"
 
 
 Check = Callable[[], str | None]
 
 
-def check(blocks: dict[str, Block]) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Host:
+    """Where a block's calls go: the variable that says so, if one does, and the address."""
+
+    block: str
+    variable: str
+    address: str
+
+    @property
+    def name(self) -> str:
+        return urlsplit(self.address).hostname or ""
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.name}" if self.variable else self.name
+
+
+def check(blocks: dict[str, Block], silent: Mapping[Host, str] | None = None) -> Iterator[Finding]:
     """Try each block; a finding as soon as it is known. Raises nothing for what can be explained.
 
-    What builds on a block that failed is tried all the same: it may fail for a reason of its own.
+    A block is not asked whose host is `silent`, nor what needs Google's credentials when they are
+    at fault. Anything else is tried, whatever failed before: it may fail for a reason of its own.
     """
+    has_credentials = GCP in blocks
     for name, block in blocks.items():
+        unanswered = [
+            f"{host} does not answer ({cause})"
+            for host, cause in (silent or {}).items()
+            if host.block == name
+        ]
         for what, attempt in checks_of(block, blocks):
+            if name in OF_GOOGLE and not has_credentials:
+                yield Finding(name, what, not_tried="the credentials are at fault")
+                continue
             try:
+                if unanswered:
+                    raise Fault("; ".join(unanswered))
                 note = attempt()
             except Fault as fault:
-                yield Finding(name, what, fault=str(fault))
+                finding = Finding(name, what, fault=str(fault))
+            except ERRORS as error:
+                told = without_secrets(f"{type(error).__name__}: {first_line(error)}", block)
+                finding = Finding(name, what, fault=told)
             else:
-                yield Finding(name, what, note=note or "")
+                finding = Finding(name, what, note=note or "")
+            has_credentials = has_credentials and not (name == GCP and finding.fault)
+            yield finding
+
+
+def without_secrets(text: str, block: Block) -> str:
+    for value in dict(block).values():
+        if hasattr(value, "get_secret_value") and isinstance(value.get_secret_value(), str):
+            text = text.replace(value.get_secret_value() or text, "***")
+    return text
+
+
+def hosts_of(settings: Settings) -> list[Host]:
+    """Where the calls of the configured blocks go, as far as that can be known before the first."""
+    missing = not_configured(settings)
+    hosts = [
+        Host(name, variable, str(address))
+        for name, variable, address in (
+            ("usgs-earthquake", "USGS_BASE_URL", settings.usgs_base_url),
+            ("openweather", "OPENWEATHER_BASE_URL", settings.openweather_base_url),
+            ("ph-news", "MEDIASTACK_BASE_URL", settings.mediastack_base_url),
+            ("nyc-fhv", "SOCRATA_BASE_URL", settings.socrata_base_url),
+            ("finance", "GOOGLE_SHEETS_BASE_URL", settings.google_sheets_base_url),
+        )
+        if name not in missing
+    ]
+    if file := settings.gcp_service_account_file:
+        account = json.loads(file.read_text())
+        hosts.append(Host(GCP, "", account.get("token_uri") or account["token_url"]))
+    if settings.s3_bucket:
+        region = f".{settings.aws_region}" if settings.aws_region else ""
+        address = settings.aws_endpoint_url or f"https://s3{region}.amazonaws.com"
+        hosts.append(Host(LANDING_S3, "AWS_ENDPOINT_URL, AWS_REGION", str(address)))
+    if settings.slack_webhook_url:
+        webhook = settings.slack_webhook_url.get_secret_value()
+        hosts.append(Host(ALERTS, "SLACK_WEBHOOK_URL", webhook))
+    if settings.alert_email_host:
+        address = f"smtp://{settings.alert_email_host}:{settings.alert_email_port}"
+        hosts.append(Host(ALERTS, "ALERT_EMAIL_HOST", address))
+    return hosts
+
+
+def no_network(silent: Mapping[Host, str]) -> Finding:
+    """What is said when no host answers."""
+    host, cause = next(iter(silent.items()))
+    return Finding(
+        "network",
+        "hosts",
+        fault=f"no network: none of {len(silent)} hosts answers, such as {host.name} ({cause});"
+        " is this machine online, and HTTPS_PROXY right if it needs one?",
+    )
+
+
+def silent_hosts(hosts: Iterable[Host]) -> dict[Host, str]:
+    """Those that do not answer within HOST_SECONDS, and why; all are asked at the same time.
+
+    In threads that nobody waits for: a name server that does not answer knows no time-out.
+    """
+    found: dict[Host, str] = dict.fromkeys(hosts, "no answer")
+    lock = threading.Lock()
+    answered: set[Host] = set()
+
+    def ask_host(host: Host) -> None:
+        cause = knock(host.address)
+        with lock:
+            if cause:
+                found[host] = cause
+            else:
+                answered.add(host)
+
+    threads = [threading.Thread(target=ask_host, args=(host,), daemon=True) for host in found]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + HOST_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    with lock:
+        return {host: cause for host, cause in found.items() if host not in answered}
+
+
+def knock(address: str) -> str:
+    """Why a host does not answer; empty when it does, whatever it says. No path or key is sent."""
+    parts = urlsplit(address)
+    try:
+        if parts.scheme == "smtp":
+            socket.create_connection((parts.hostname or "", parts.port or 0), HOST_SECONDS).close()
+        else:
+            httpx.head(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/", timeout=HOST_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        # Whoever shows a certificate, be it one that only Google's client trusts, is there.
+        return "" if is_of_tls(error) else f"{type(error).__name__}: {first_line(error)}"
+    return ""
+
+
+def is_of_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]:
@@ -97,16 +269,20 @@ def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]
         case GcsBucket():
             return [("write, list, read and delete", lambda: gcs(block, blocks))]
         case S3Bucket():
-            return [("write, list, read and delete", lambda: s3(block))]
+            return [("write, list, read and delete", lambda: s3(block, blocks))]
         case WarehouseSettings():
-            client = google(blocks).get_bigquery_client(
-                project=block.project, location=block.location
-            )
-            names = (block.raw_dataset, f"{block.raw_dataset}_staging", *MARTS)
+            raw = block.raw_dataset
+            # What is made in each, where that has names of its own.
+            names: dict[str, set[str]] = {raw: raw_tables(), staging_of(raw): set()}
+            names |= dbt_relations(block.dataset_prefix)
             return [
-                ("queries", lambda: query(client, block)),
-                ("billing", lambda: billing(client, block)),
-                *((f"dataset {name}", dataset_check(client, block, name)) for name in names),
+                ("queries", lambda: query(client_of(block, blocks), block)),
+                ("billing", lambda: billing(client_of(block, blocks), block)),
+                *(
+                    (f"dataset {name}", dataset_check(block, blocks, name, made))
+                    for name, made in names.items()
+                ),
+                ("spool", lambda: spool(block)),
             ]
         case UsgsEarthquake():
             since = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
@@ -128,6 +304,10 @@ def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]
         case Alerts():
             return [("channels", lambda: channels(block))]
     return []
+
+
+def client_of(block: WarehouseSettings, blocks: dict[str, Block]) -> Any:
+    return bigquery_client(google(blocks), block.project, block.location)
 
 
 def channels(alerts: Alerts) -> str | None:
@@ -165,14 +345,32 @@ def account(credentials: Any) -> str:
     given = credentials.service_account_info
     if given is None:
         return "the machine's service account"
-    return str(given.get_secret_value().get("client_email", "the service account"))
+    info = given.get_secret_value()
+    if is_federation(info):
+        return federated(info).service_account_email or "the identity of GCP_SERVICE_ACCOUNT_FILE"
+    return str(info.get("client_email", "the service account"))
 
 
 def token(block: Any) -> None:
+    """With the scopes of the clients: credentials without any are given no token."""
     try:
-        credentials = block.get_credentials_from_service_account()
-        credentials.refresh(Request())
-    except GoogleAuthError as error:
+        credentials_for(block).refresh(TokenRequest())
+    except DefaultCredentialsError as error:
+        raise Fault(
+            "there are no credentials: set GCP_SERVICE_ACCOUNT_FILE to the key file of a service"
+            " account or to a federation's file; only a machine of Google's with one attached needs"
+            " none"
+        ) from error
+    except TransportError as error:
+        raise Fault(f"Google's tokens: no network, or no answer ({first_line(error)})") from error
+    except (GoogleAuthError, RedirectRefused) as error:
+        info = block.service_account_info
+        if info and is_federation(info.get_secret_value()):
+            raise Fault(
+                f"Google gives no token to {account(block)} ({type(error).__name__}): is there a"
+                " token at the credential_source of GCP_SERVICE_ACCOUNT_FILE, does the pool of its"
+                " audience trust it, and has it roles/iam.workloadIdentityUser on the account?"
+            ) from error
         raise Fault(
             f"Google gives no token to {account(block)} ({type(error).__name__}): is the key of"
             " GCP_SERVICE_ACCOUNT_FILE deleted, the account disabled, or this clock wrong?"
@@ -212,37 +410,70 @@ def run(client: Any, sql: str, role: str, block: WarehouseSettings) -> None:
         raise Fault(first_line(error)) from error
 
 
-def dataset_check(client: Any, block: WarehouseSettings, name: str) -> Check:
-    return lambda: dataset(client, block, name)
+def dataset_check(
+    block: WarehouseSettings, blocks: dict[str, Block], name: str, made: Collection[str]
+) -> Check:
+    return lambda: dataset(client_of(block, blocks), block, name, made)
 
 
-def dataset(client: Any, block: WarehouseSettings, name: str) -> str | None:
+def dataset(client: Any, block: WarehouseSettings, name: str, made: Collection[str]) -> str | None:
+    """Whether the dataset, and each table in it that has a name of `made`, is ours."""
     where = f"{block.project}.{name}"
+    call = {"retry": RETRY, "timeout": SECONDS}
     try:
-        standing = client.get_dataset(where, retry=RETRY, timeout=SECONDS)
-    except NotFound:
-        return (
-            "is not there yet; the first run makes it, if it has roles/bigquery.user on the"
-            " project, and deploy/gcloud.sh does with less"
-        )
+        whose, found = standing(client, where, **call)
+        if whose == "missing":
+            return (
+                "is not there yet; the first run makes it, if it has roles/bigquery.user on the"
+                " project, and deploy/gcloud.sh does with less"
+            )
+        if whose == "foreign":
+            free = free_prefix(client, block.project, **call)
+            raise Fault(ownership.foreign_dataset(where, free))
+        foreign = foreign_tables(client, where, made, **call) if whose == "ours" else []
+        if foreign:
+            free = free_prefix(client, block.project, **call)
+            raise Fault("; ".join(ownership.foreign_table(one, free) for one in foreign))
     except Forbidden as error:
         raise Fault(f"give roles/bigquery.dataEditor on dataset {where}") from error
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
         raise Fault(first_line(error)) from error
-    if standing.location.lower() != block.location.lower():
+    if found.location.lower() != block.location.lower():
         raise Fault(
-            f"{where} is in {standing.location}, BIGQUERY_LOCATION is {block.location}: they must"
+            f"{where} is in {found.location}, BIGQUERY_LOCATION is {block.location}: they must"
             " be the same, and a dataset cannot move"
         )
-    return None
+    return "is empty; the first run gives it our label" if whose == "empty" else None
+
+
+def probe_name(blocks: dict[str, Block]) -> str:
+    """An object to write, list and remove, below the prefix of this installation."""
+    settings: Any = blocks[WAREHOUSE]
+    prefix = source_prefix(settings.project, settings.raw_dataset, "_check")
+    return f"{prefix}{uuid.uuid4().hex}"
+
+
+def spool(block: WarehouseSettings) -> None:
+    """Answers that no bucket takes can be kept on this machine."""
+    folder = block.spool_path
+    probe = folder / f".check-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        probe.touch(0o600)
+        probe.unlink()
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        raise Fault(f"SPOOL_DIRECTORY={folder} cannot be written to: {cause}") from error
 
 
 def gcs(block: Any, blocks: dict[str, Block]) -> str | None:
-    name = f"_check/{uuid.uuid4().hex}"
-    role = f"give {account(google(blocks))} roles/storage.objectAdmin on bucket {block.bucket}"
+    name = probe_name(blocks)
+    # The first for load jobs, the second for what we do ourselves.
+    roles = "roles/storage.legacyBucketReader and roles/storage.objectUser"
+    role = f"give {account(google(blocks))} {roles} on bucket {block.bucket}"
     options = {"retry": BUCKET_RETRY, "timeout": SECONDS}
     try:
-        bucket = block.get_bucket()
+        bucket = bucket_of(block)
         blob = bucket.blob(name)
         blob.upload_from_string(b"check", checksum="md5", **options)
         listed = [one.name for one in bucket.client.list_blobs(bucket, prefix=name, **options)]
@@ -258,35 +489,49 @@ def gcs(block: Any, blocks: dict[str, Block]) -> str | None:
         raise Fault(first_line(error)) from error
     if listed != [name] or content != b"check":
         raise Fault("what was written is not what is listed or read")
-    return same_location(block, blocks)
+    return as_the_datasets(block, blocks)
 
 
-def same_location(block: Any, blocks: dict[str, Block]) -> str | None:
-    """Load jobs want bucket and datasets in one location."""
-    settings = blocks.get(WAREHOUSE)
-    wanted = getattr(settings, "location", "")
-    try:
-        bucket = block.get_bucket()
-        bucket.reload(retry=BUCKET_RETRY, timeout=SECONDS)
-    except GoogleAPIError:
-        return "where the bucket is cannot be seen without roles/storage.legacyBucketReader"
-    if (bucket.location or "").lower() not in ("", wanted.lower()):
-        raise Fault(
-            f"bucket {block.bucket} is in {bucket.location}, BIGQUERY_LOCATION is {wanted}: load"
-            " jobs want them in one location"
-        )
-    return None
+def bucket_of(block: Any) -> Any:
+    """The bucket without asking for it, which takes a right that nothing else needs."""
+    return storage_client(block.gcp_credentials).bucket(block.bucket)
 
 
-def s3(block: Any) -> None:
-    name = f"_check/{uuid.uuid4().hex}"
+def as_the_datasets(block: Any, blocks: dict[str, Block]) -> str | None:
+    """Load jobs want bucket and datasets in one place; asked is what who may list may ask."""
+    wanted = getattr(blocks.get(WAREHOUSE), "location", "")
+    credentials = block.gcp_credentials
+    endpoint = storage_client(credentials).api_endpoint
+    layout = f"{endpoint}/storage/v1/b/{block.bucket}/storageLayout"
+    with session_for(credentials) as session:
+        answer = session.get(layout, timeout=SECONDS)
+    if not answer.ok:
+        return f"where the bucket is was not said: HTTP {answer.status_code}"
+    return apart(block.bucket, answer.json()["location"], wanted)
+
+
+def apart(bucket: str, location: str, wanted: str) -> str | None:
+    """What is to be known of a bucket in one location and datasets in another. Raises Fault.
+
+    By BigQuery's page on locations, "Load Cloud Storage data": without a charge it reads from the
+    location of the dataset, and, where that is of many regions, from one region in it.
+    """
+    bucket_at, datasets_at = location.lower(), wanted.lower()
+    if bucket_at in NEAR.get(datasets_at, (datasets_at,)) or not datasets_at:
+        return None
+    where = f"bucket {bucket} is in {location}, BIGQUERY_LOCATION is {wanted}"
+    if bucket_at.startswith(REGIONS.get(datasets_at, "none")):
+        free = NEAR[datasets_at][1]
+        return f"{where}: loads are charged as transfer between regions, from {free} they are not"
+    raise Fault(f"{where}: load jobs want them in one location")
+
+
+def s3(block: Any, blocks: dict[str, Block]) -> None:
+    name = probe_name(blocks)
     bucket = block.bucket_name
     config = Config(connect_timeout=10, read_timeout=SECONDS, retries={"total_max_attempts": 2})
     try:
-        credentials = block.credentials
-        parameters = credentials.aws_client_parameters.get_params_override()
-        config = config.merge(parameters.pop("config", Config()))
-        client = credentials.get_boto3_session().client("s3", config=config, **parameters)
+        client = s3_client(block.credentials, config)
         client.put_object(Bucket=bucket, Key=name, Body=b"check")
         listed = client.list_objects_v2(Bucket=bucket, Prefix=name).get("Contents", [])
         content = client.get_object(Bucket=bucket, Key=name)["Body"].read()
@@ -299,9 +544,14 @@ def s3(block: Any) -> None:
             raise Fault(f"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not valid ({code})") from (
                 error
             )
+        if action == "AssumeRoleWithWebIdentity":
+            raise Fault(
+                f"AWS_ROLE_ARN: AWS does not give the role ({code}): its trust policy has to name"
+                " this machine's service account by its number (deploy/aws-trust.json)"
+            ) from error
         raise Fault(
             f"{action} was refused ({code}): allow s3:ListBucket on the bucket, s3:GetObject,"
-            " s3:PutObject and s3:DeleteObject on what is in it"
+            " s3:PutObject and s3:DeleteObject on what is in it (deploy/s3-policy.json)"
         ) from error
     except BotoCoreError as error:
         raise Fault(f"{type(error).__name__}: {first_line(error)}") from error
@@ -341,8 +591,8 @@ def openweather(block: OpenWeather) -> None:
 
 def ph_news(block: PhNews) -> None:
     params = {
+        **block.filters,
         "access_key": block.access_key.get_secret_value(),
-        "countries": "ph",
         "limit": "1",
     }
     faults = []
@@ -367,11 +617,12 @@ def sheet(block: Finance) -> None:
         if hasattr(credentials, "with_scopes"):
             credentials = credentials.with_scopes([SHEETS_SCOPE])
         first_row = f"{absolute_range_name(block.worksheet)}!1:1"
-        opened: Any = AuthorizedSession
-        with opened(credentials) as session:
-            response = session.get(
-                join(block.base_url, f"v4/spreadsheets/{key}/values/{first_row}"), timeout=SECONDS
-            )
+        with GoogleSession(credentials) as session:
+            book = join(block.base_url, f"v4/spreadsheets/{key}")
+            response = session.get(f"{book}/values/{first_row}", timeout=SECONDS)
+            there = ""
+            if response.status_code == 400:
+                there = titles(session.get(book, timeout=SECONDS))
     except (GoogleAuthError, RequestException) as error:
         raise Fault(f"Google does not answer {who} ({type(error).__name__})") from error
     status = response.status_code
@@ -380,9 +631,19 @@ def sheet(block: Finance) -> None:
     if status == 404:
         raise Fault("FINANCE_SHEET_URL: there is no such sheet")
     if status == 400:
-        raise Fault(f"FINANCE_WORKSHEET={block.worksheet}: the sheet has no tab of this title")
+        raise Fault(
+            f"FINANCE_WORKSHEET={block.worksheet}: the sheet has no tab of this title{there}"
+        )
     if not response.ok:
         raise Fault(f"Google Sheets answers HTTP {status}")
+
+
+def titles(response: Any) -> str:
+    """The titles of a spreadsheet's tabs, as a remedy; empty where Google does not tell them."""
+    if not response.ok:
+        return ""
+    sheets = response.json().get("sheets", [])
+    return f"; it has {', '.join(repr(sheet['properties']['title']) for sheet in sheets)}"
 
 
 def first_line(error: BaseException) -> str:

@@ -20,5 +20,11 @@ class Finance(SourceBlock):
         description="Address of the Sheets API; a path prefix is kept.",
     )
     sheet_url: str = Field(description="Address of the sheet, as a browser shows it.")
-    worksheet: str = Field(default="ledger", description="Title of the tab.")
+    worksheet: str = Field(default="data", description="Title of the tab.")
+    newest_event_warn_hours: float = Field(
+        default=12, gt=0, description="Without a new or changed entry for so long, it is late."
+    )
+    newest_event_fail_hours: float = Field(
+        default=24, gt=0, description="Without one for so long, it is stale: an alert."
+    )
     gcp_credentials: GcpCredentials = Field(description="The service account that reads it.")

@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-from pydantic import Field, HttpUrl, SecretStr
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
 from blocks.source import SourceBlock
 from blocks.urls import join
+
+# The documented codes of `languages`; `se` is Swedish.
+LANGUAGES = "ar de en es fr he it nl no pt ru se zh"
+# The documentation of `countries` says ISO 3166-1 alpha-2, in lower case; these are all there are.
+COUNTRIES = (
+    "ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bl bm bn bo "
+    "bq br bs bt bv bw by bz ca cc cd cf cg ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj "
+    "dk dm do dz ec ee eg eh er es et fi fj fk fm fo fr ga gb gd ge gf gg gh gi gl gm gn gp "
+    "gq gr gs gt gu gw gy hk hm hn hr ht hu id ie il im in io iq ir is it je jm jo jp ke kg "
+    "kh ki km kn kp kr kw ky kz la lb lc li lk lr ls lt lu lv ly ma mc md me mf mg mh mk ml "
+    "mm mn mo mp mq mr ms mt mu mv mw mx my mz na nc ne nf ng ni nl no np nr nu nz om pa pe "
+    "pf pg ph pk pl pm pn pr ps pt pw py qa re ro rs ru rw sa sb sc sd se sg sh si sj sk sl "
+    "sm sn so sr ss st sv sx sy sz tc td tf tg th tj tk tl tm tn to tr tt tv tw tz ua ug um "
+    "us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw"
+)
+
+
+def codes(text: str, known: str, kind: str) -> str:
+    """A comma list of codes as the service takes it: in lower case, `-` excludes one.
+
+    Raises ValueError naming the first that is not among `known`.
+    """
+    given = [code for entry in text.lower().split(",") if (code := entry.strip())]
+    for code in given:
+        if code.removeprefix("-") not in known.split():
+            raise ValueError(f"{code!r} is not a code of mediastack's {kind}")
+    return ",".join(dict.fromkeys(given))
+
+
+Languages = Annotated[
+    str, AfterValidator(lambda text: codes(text, LANGUAGES, f"languages: {LANGUAGES}"))
+]
+# Without any, the listing would be that of the world.
+Countries = Annotated[
+    str,
+    AfterValidator(lambda text: codes(text, COUNTRIES, "countries: ISO 3166-1 alpha-2") or "ph"),
+]
 
 
 class PhNews(SourceBlock):
@@ -23,9 +62,21 @@ class PhNews(SourceBlock):
     monthly_requests: int = Field(
         default=100, ge=1, description="Requests of the plan in a calendar month (UTC)."
     )
+    countries: Countries = Field(
+        default="ph", description="Countries of the news, by comma; - excludes one."
+    )
+    languages: Languages = Field(
+        default="", description="Languages of the news, by comma; - excludes one, empty is all."
+    )
     page_size: int = Field(
         default=100, ge=1, le=100, description="Articles per request; the service gives 100."
     )
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """Query parameters that choose the listing and its order; what is empty chooses all."""
+        chosen = {"countries": self.countries, "languages": self.languages}
+        return {name: text for name, text in chosen.items() if text} | {"sort": "published_desc"}
 
     @property
     def urls(self) -> list[str]:

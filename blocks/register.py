@@ -1,5 +1,8 @@
 """`python -m blocks.register [--check]`: save every block from the environment and `.env`.
 
+A source that these do not configure, or that SOURCES leaves out, loses its block and its
+deployment; its past runs and what it loaded stay.
+
 Repeating it changes nothing; a changed variable changes its block in place, so this is also how a
 key is rotated. With --check nothing is saved, and every block is tried by real calls
 (blocks/check.py). Never prints a value.
@@ -8,45 +11,82 @@ key is rotated. With --check nothing is saved, and every block is tried by real 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 from prefect.blocks.core import Block
-from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
 
 from blocks.alerts import ALERTS, alerts_from
-from blocks.check import check
+from blocks.check import Finding, check, hosts_of, no_network, silent_hosts
 from blocks.finance import Finance
 from blocks.nyc_fhv import NycFhv
 from blocks.openweather import OpenWeather, parse_locations
 from blocks.ph_news import PhNews
-from blocks.platform import AWS, GCP, WAREHOUSE, blocks_from
-from blocks.settings import Settings, explain
-from blocks.source import LANDING_GCS, LANDING_S3
+from blocks.platform import (
+    AWS,
+    GCP,
+    WAREHOUSE,
+    PlatformBlocks,
+    blocks_from,
+    load_if_saved,
+    s3_from,
+    warehouse_from,
+)
+from blocks.settings import (
+    SOURCES,
+    Misconfigured,
+    Settings,
+    not_configured,
+    read_settings,
+    unknown_variables,
+)
+from blocks.source import LANDING_GCS, LANDING_S3, deployment_of, flow_of, source_of
+from blocks.sources import TYPES, is_deployed, remove
 from blocks.usgs_earthquake import UsgsEarthquake
 
 
-def all_blocks(settings: Settings) -> dict[str, Block]:
+def all_blocks(settings: Settings, shared: PlatformBlocks | None = None) -> dict[str, Block]:
     """Every block of the project by document name, in the order in which they refer to another.
 
-    A source whose key, address or bucket is not set has no block; its flow says so when it is run.
+    A source that is not configured has no block; its flow says so when it is run.
+    Raises Misconfigured when there are no credentials of Google's to be had.
     """
-    shared = blocks_from(settings)
+    shared = shared or blocks_from(settings)
+    blocks = {GCP: shared.gcp, LANDING_GCS: shared.gcs, **apart_from_google(settings)}
+    if "finance" not in not_configured(settings):
+        blocks["finance"] = Finance(
+            base_url=settings.google_sheets_base_url,
+            sheet_url=settings.finance_sheet_url,
+            worksheet=settings.finance_worksheet,
+            newest_event_warn_hours=settings.finance_newest_event_warn_hours,
+            newest_event_fail_hours=settings.finance_newest_event_fail_hours,
+            gcp_credentials=shared.gcp,
+            landing=settings.finance_landing,
+        )
+    return blocks
+
+
+def apart_from_google(settings: Settings) -> dict[str, Block]:
+    """The blocks that hold no credentials of Google's."""
+    missing = not_configured(settings)
     blocks: dict[str, Block] = {
-        GCP: shared.gcp,
-        LANDING_GCS: shared.gcs,
-        WAREHOUSE: shared.warehouse,
+        WAREHOUSE: warehouse_from(settings),
         ALERTS: alerts_from(settings),
-        "usgs-earthquake": UsgsEarthquake(
+    }
+    if "usgs-earthquake" not in missing:
+        blocks["usgs-earthquake"] = UsgsEarthquake(
             base_url=settings.usgs_base_url,
             history_start=settings.usgs_history_start,
             landing=settings.usgs_landing,
-        ),
-    }
-    if shared.s3:
-        blocks |= {AWS: shared.s3.credentials, LANDING_S3: shared.s3}
-    if settings.openweather_api_key:
+        )
+    if s3 := s3_from(settings):
+        blocks |= {AWS: s3.credentials, LANDING_S3: s3}
+    if settings.openweather_api_key and "openweather" not in missing:
         blocks["openweather"] = OpenWeather(
             base_url=settings.openweather_base_url,
             api_key=settings.openweather_api_key,
@@ -54,27 +94,21 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
             units=settings.openweather_units,
             landing=settings.openweather_landing,
         )
-    if settings.mediastack_access_key:
+    if settings.mediastack_access_key and "ph-news" not in missing:
         blocks["ph-news"] = PhNews(
             base_url=settings.mediastack_base_url,
             access_key=settings.mediastack_access_key,
             monthly_requests=settings.mediastack_monthly_requests,
+            countries=settings.mediastack_countries,
+            languages=settings.mediastack_languages,
             landing=settings.mediastack_landing,
         )
-    if shared.s3 or settings.nyc_fhv_landing != LANDING_S3:
+    if "nyc-fhv" not in missing:
         blocks["nyc-fhv"] = NycFhv(
             base_url=settings.socrata_base_url,
             app_token=settings.socrata_app_token,
             dataset=settings.nyc_fhv_dataset,
             landing=settings.nyc_fhv_landing,
-        )
-    if settings.finance_sheet_url:
-        blocks["finance"] = Finance(
-            base_url=settings.google_sheets_base_url,
-            sheet_url=settings.finance_sheet_url,
-            worksheet=settings.finance_worksheet,
-            gcp_credentials=shared.gcp,
-            landing=settings.finance_landing,
         )
     return blocks
 
@@ -92,14 +126,30 @@ def register(settings: Settings) -> dict[str, bool]:
     return saved
 
 
+def tidy(settings: Settings) -> list[str]:
+    """The server has nothing of the sources that do not run; what was done or is left, in lines."""
+    missing = not_configured(settings)
+    lines = [f"not configured {source}: {what}" for source, what in missing.items()]
+    with get_client(sync_client=True) as client:
+        for source in missing:
+            lines += [f"removed {one}" for one in remove(client, source_of(source))]
+        waiting = [
+            deployment_of(source)
+            for source in TYPES
+            if flow_of(source) not in missing and not is_deployed(client, source)
+        ]
+    if waiting:
+        lines.append(f"not deployed {', '.join(waiting)}: run python -m deploy.apply")
+    return lines
+
+
 def is_saved(block: Block, name: str) -> bool:
     """Whether the server has this very block. One that cannot be read is to be saved anew."""
-    kind: Any = type(block)
     try:
-        standing = kind.load(name)
-    except (ObjectNotFound, ValueError):
+        standing = load_if_saved(type(block), name)
+    except ValueError:
         return False
-    return bool(own_fields(standing.model_dump()) == own_fields(block.model_dump()))
+    return bool(standing and own_fields(standing.model_dump()) == own_fields(block.model_dump()))
 
 
 def own_fields(value: Any) -> Any:
@@ -110,37 +160,76 @@ def own_fields(value: Any) -> Any:
 
 
 def main() -> int:
-    """1 when a variable is missing or wrong, or a check found a fault."""
+    """1 when a variable is missing or wrong, a check found a fault, or no block can be saved."""
     parser = argparse.ArgumentParser(prog="python -m blocks.register")
     parser.add_argument("--check", action="store_true", help="save nothing; try every block")
     options = parser.parse_args()
+    for unknown in unknown_variables():
+        print(f"note   .env             {unknown}", file=sys.stderr)
     try:
-        settings = Settings()
+        settings = read_settings()
         if options.check:
+            # What they say while they try again; the finding says it once.
+            for client in ("google", "urllib3", "botocore"):
+                logging.getLogger(client).setLevel(logging.ERROR)
             return check_all(settings)
         saved = register(settings)
-    except ValidationError as error:
-        print(explain(error), file=sys.stderr)
-        return 1
-    except (OSError, ValueError) as error:
+        tidied = tidy(settings)
+    except Misconfigured as error:
         print(error, file=sys.stderr)
+        return 1
+    except httpx.HTTPError as error:
+        print(of_the_server(error), file=sys.stderr)
         return 1
     for document, is_new in saved.items():
         print(f"{'saved' if is_new else 'unchanged'} {document}")
+    for line in tidied:
+        print(line)
     return 0
 
 
+def of_the_server(error: httpx.HTTPError) -> str:
+    """Why the Prefect server took no block, and what to do."""
+    url = httpx.URL(get_current_settings().api.url or "")
+    where = f"the Prefect server at PREFECT_API_URL, {url.host}:{url.port or url.scheme},"
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        hint = (
+            "; PREFECT_API_AUTH_STRING or PREFECT_API_KEY is wrong" if status in (401, 403) else ""
+        )
+        return f"{where} answers HTTP {status}{hint}"
+    return f"{where} does not answer ({type(error).__name__}): start one with prefect server start"
+
+
 def check_all(settings: Settings) -> int:
-    """Print what each block came to, and which sources are not configured."""
-    blocks = all_blocks(settings)
+    """Print the outcome of each check, and which sources run and which do not, and why."""
     faults = 0
-    for finding in check(blocks):
+    for finding in findings(settings):
         print(finding, flush=True)
         faults += bool(finding.fault)
-    for source in ("openweather", "ph-news", "nyc-fhv", "finance"):
-        if source not in blocks:
-            print(f"note   {source:<16} is not configured (see .env.example)")
+    missing = not_configured(settings)
+    running = [source for source in SOURCES if source not in missing]
+    print(f"note   sources          configured: {', '.join(running)}")
+    for source, what in missing.items():
+        print(f"note   {source:<16} is not configured: {what}")
     return 1 if faults else 0
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """What is found of each block. Where no host answers, that is said and nothing else tried."""
+    hosts = hosts_of(settings)
+    silent = silent_hosts(hosts)
+    blocks = apart_from_google(settings)
+    if len(silent) == len(hosts):
+        yield no_network(silent)
+        names = [GCP, LANDING_GCS, *blocks]
+        yield from (Finding(name, "every check", not_tried="no network") for name in names)
+        return
+    try:
+        blocks = all_blocks(settings)
+    except Misconfigured as error:
+        yield Finding(GCP, "credentials", fault=str(error))
+    yield from check(blocks, silent)
 
 
 if __name__ == "__main__":

@@ -1,79 +1,271 @@
-"""The environment and `.env`, typed. Only `python -m blocks.register` and runs by hand read it."""
+"""The environment and `.env`, typed. `python -m blocks.register` and command lines read them."""
 
 from __future__ import annotations
 
-from datetime import date
+import csv
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from zoneinfo import available_timezones
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.datasets import dbt_datasets, staging_of
+from blocks.openweather import VARIABLE, parse_locations
+from blocks.ph_news import Countries, Languages
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 
 ROOT = Path(__file__).resolve().parent.parent
+# Names another file than `.env` beside the code; empty: no file is read.
+ENV_FILE = "PIPELINES_ENV_FILE"
+
+# Their value may also be the path of a file that holds it.
+KEYS = (
+    *("aws_access_key_id", "aws_secret_access_key", "openweather_api_key"),
+    *("mediastack_access_key", "socrata_app_token", "slack_webhook_url", "alert_email_password"),
+)
+# The columns of the file that Amazon's console gives out.
+AWS_COLUMNS = {
+    "aws_access_key_id": "access key id",
+    "aws_secret_access_key": "secret access key",
+}
+KEY_FILE_SUFFIXES = (".txt", ".csv", ".json", ".key", ".pem")
+
+# Every source, as its flow is named, and what has to be set before it can run. All else has a
+# default, and the credentials that read the ledger's sheet are those of BigQuery.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "usgs-earthquake": (),
+    "openweather": ("openweather_api_key", "openweather_locations"),
+    "ph-news": ("mediastack_access_key",),
+    "nyc-fhv": (),
+    "finance": ("finance_sheet_url",),
+}
+
+# What pydantic says, in words for a person; anything else is said as pydantic has it.
+WORDS = {
+    "missing": "is not set",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "literal_error": "must be {expected}",
+    "url_parsing": "must be an address such as https://host.example",
+    "url_scheme": "must be an address such as https://host.example",
+    "date_from_datetime_parsing": "must be a day such as 2026-01-31",
+    "date_parsing": "must be a day such as 2026-01-31",
+}
+
+
+class Misconfigured(ValueError):
+    """Variables are missing or wrong; the message has a line for each, without any value."""
+
+
+def matching(pattern: str, told: str) -> AfterValidator:
+    """A text that is wholly of this form; `told` says so."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(told)
+        return text
+
+    return AfterValidator(check)
+
+
+BUCKET = matching(
+    r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
+    "must be a bucket's name alone, such as my-landing: no gs:// or s3://, no folder",
+)
+ADDRESSES = r"[^@,]+@[^@,]+"
+
+
+def _locations(text: str) -> str:
+    if text.strip():
+        try:
+            parse_locations(text)
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix(f"{VARIABLE}: ")) from None
+    return text
+
+
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("must be a time zone of the IANA database, such as Asia/Manila")
+    return name
+
+
+def _sources(text: str) -> str:
+    if unknown := sorted(names_in(text) - SOURCES.keys()):
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(SOURCES)} (several by comma)")
+    return text
+
+
+def names_in(text: str) -> set[str]:
+    """The names of a list by comma."""
+    return {name.strip() for name in text.split(",")} - {""}
+
+
+def _past(day: date) -> date:
+    if day > (datetime.now(UTC) + timedelta(days=1)).date():
+        raise ValueError("is in the future")
+    return day
+
+
+def _sheet(text: str) -> str:
+    # As gspread finds the id in it, which takes half a second to import.
+    if text and not re.search(r"/spreadsheets/d/[a-zA-Z0-9-_]+|key=[^&#]+", text):
+        raise ValueError(
+            "is not the address of a Google sheet, which a browser shows as "
+            "https://docs.google.com/spreadsheets/d/..."
+        )
+    return text
+
+
+def _webhook(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://[^\s/]+/\S*", secret.get_secret_value()):
+        raise ValueError("must be an address such as https://hooks.slack.com/services/...")
+    return secret
 
 
 class Settings(BaseSettings):
-    """Names as in `.env.example`; the environment wins over `.env`. Raises ValidationError."""
+    """Names as in `.env.example`; the environment wins over `.env`.
+
+    The value of a key may be the path of a file that holds it: a text with the key in its first
+    line, or the CSV of Amazon's console for both AWS keys. Raises ValidationError with every fault.
+    """
 
     model_config = SettingsConfigDict(
-        env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
     )
 
-    gcp_project: str = Field(min_length=1)
+    # Whether a key's file that cannot be read is a fault.
+    needs_key_files: ClassVar[bool] = True
+
+    gcp_project: Annotated[
+        str, matching(r"[a-z][a-z0-9.:-]*", "must be a project's id, such as my-project-123")
+    ]
     # Empty on a machine with an attached service account.
     gcp_service_account_file: Path | None = None
-    bigquery_location: str = "US"
-    raw_dataset: str = "raw"
-    gcs_bucket: str = Field(min_length=3)
-    # A second bucket, on S3. Without keys, the machine's role is used.
+    bigquery_location: Annotated[
+        str, matching(r"[A-Za-z0-9-]+", "must be a location, such as US or asia-southeast1")
+    ] = "US"
+    raw_dataset: Annotated[
+        str, matching(r"[A-Za-z0-9_]{1,1000}", "may have letters, digits and underscores only")
+    ] = "raw"
+    # Before the names of the datasets that dbt builds.
+    dbt_dataset_prefix: Annotated[
+        str, matching(r"[A-Za-z0-9_]{0,1000}", "may have letters, digits and underscores only")
+    ] = ""
+    gcs_bucket: Annotated[str, BUCKET]
+    # A second bucket, on S3. Without keys: by this role, or by what the machine has by itself.
+    aws_role_arn: (
+        Annotated[
+            str,
+            matching(
+                r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+",
+                "must be a role's name, such as arn:aws:iam::123456789012:role/data-pipelines",
+            ),
+        ]
+        | None
+    ) = None
     aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None
-    aws_region: str | None = None
+    aws_region: (
+        Annotated[str, matching(r"[a-z0-9-]+", "must be a region, such as ap-southeast-1")] | None
+    ) = None
     aws_endpoint_url: HttpUrl | None = None
-    s3_bucket: str | None = Field(default=None, min_length=3)
+    s3_bucket: Annotated[str, BUCKET] | None = None
     maximum_bytes_billed: int = Field(default=10 * 2**30, ge=10 * 2**20)
-    landing_retention_days: float = Field(default=7, ge=0)
+    landing_retention_days: float = Field(default=7, ge=0, le=36_500)
+    # Not before their runs are removed from Prefect: tasks/run_logs.py.
+    log_retention_days: float = Field(default=730, ge=91, le=36_500)
     # Served by a web server; empty: the catalog is in the bucket only.
     catalog_directory: str = ""
+    # Where answers wait that no bucket took; empty: by XDG.
+    spool_directory: str = ""
+    # Snapshots of the marts, and the pages made of them; empty: none are made.
+    serving_directory: str = ""
+    # How pages write times and money.
+    home_timezone: Annotated[str, AfterValidator(_time_zone)] = "Asia/Manila"
+    home_currency: Annotated[
+        str, matching(r"[A-Z]{3}", "must be a currency's code of ISO 4217, such as PHP")
+    ] = "PHP"
+    # Which of the configured sources run, by comma; empty: all of them.
+    sources: Annotated[str, AfterValidator(_sources)] = ""
     usgs_base_url: HttpUrl = HttpUrl("https://earthquake.usgs.gov")
-    usgs_history_start: date | None = None
+    usgs_history_start: Annotated[date, AfterValidator(_past)] | None = None
     usgs_landing: LandingName = LANDING_GCS
     openweather_base_url: HttpUrl = HttpUrl("https://api.openweathermap.org")
     openweather_api_key: SecretStr | None = None
     # name:lat:lon, several by semicolon
-    openweather_locations: str = ""
+    openweather_locations: Annotated[str, AfterValidator(_locations)] = ""
     openweather_units: Literal["standard", "metric", "imperial"] = "metric"
     openweather_landing: LandingName = LANDING_GCS
     mediastack_base_url: HttpUrl = HttpUrl("https://api.mediastack.com")
     mediastack_access_key: SecretStr | None = None
     mediastack_monthly_requests: int = Field(default=100, ge=1)
+    # by comma; - excludes one; no language is all
+    mediastack_countries: Countries = "ph"
+    mediastack_languages: Languages = ""
     mediastack_landing: LandingName = LANDING_GCS
     socrata_base_url: HttpUrl = HttpUrl("https://data.cityofnewyork.us")
     socrata_app_token: SecretStr | None = None
-    nyc_fhv_dataset: str = "8wbx-tsch"
-    # Where there is no S3 bucket, the source is not configured until this names the other one.
-    nyc_fhv_landing: LandingName = LANDING_S3
+    nyc_fhv_dataset: Annotated[
+        str, matching(r"\w{4}-\w{4}", "must be a dataset's id, such as 8wbx-tsch")
+    ] = "8wbx-tsch"
+    # Unless it is set: landing-s3 where there is a bucket on S3.
+    nyc_fhv_landing: LandingName = LANDING_GCS
     google_sheets_base_url: HttpUrl = HttpUrl("https://sheets.googleapis.com")
-    finance_sheet_url: str = ""
-    finance_worksheet: str = "ledger"
+    finance_sheet_url: Annotated[str, AfterValidator(_sheet)] = ""
+    finance_worksheet: str = "data"
     finance_landing: LandingName = LANDING_GCS
+    finance_newest_event_warn_hours: float = Field(default=12, gt=0, le=87_600)
+    finance_newest_event_fail_hours: float = Field(default=24, gt=0, le=87_600)
     # Alerts: a Slack webhook, a mail server, both, or nobody is told.
-    slack_webhook_url: SecretStr | None = None
-    alert_email_host: str | None = None
+    slack_webhook_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
+    alert_email_host: (
+        Annotated[str, matching(r"[^\s/:]+", "must be a host, such as smtp.example.org")] | None
+    ) = None
     alert_email_port: int = Field(default=587, ge=1, le=65535)
     alert_email_security: Literal["starttls", "tls", "none"] = "starttls"
     alert_email_user: str | None = None
     alert_email_password: SecretStr | None = None
-    alert_email_from: str | None = None
+    alert_email_from: (
+        Annotated[str, matching(ADDRESSES, "must be an address such as me@example.org")] | None
+    ) = None
     # several by comma
-    alert_email_to: str = ""
+    alert_email_to: Annotated[
+        str,
+        matching(
+            rf"({ADDRESSES})?(,{ADDRESSES})*,?\s*",
+            "must be addresses such as me@example.org, several by comma",
+        ),
+    ] = ""
     alert_docs_url: str = "docs/operations.md"
-    alert_not_started_minutes: float = Field(default=15, gt=0)
-    alert_running_hours: float = Field(default=6, gt=0)
-    alert_unloaded_hours: float = Field(default=24, gt=0)
-    alert_ledger_hours: float = Field(default=3, gt=0)
+    alert_not_started_minutes: float = Field(default=15, gt=0, allow_inf_nan=False)
+    alert_running_hours: float = Field(default=6, gt=0, allow_inf_nan=False)
+    alert_unloaded_hours: float = Field(default=24, gt=0, allow_inf_nan=False)
+    alert_ledger_hours: float = Field(default=3, gt=0, allow_inf_nan=False)
     alert_request_share: float = Field(default=0.9, gt=0, le=1)
     alert_daily_bytes_billed: int = Field(default=32 * 2**30, ge=0)
     alert_disk_share: float = Field(default=0.9, gt=0, le=1)
@@ -81,32 +273,296 @@ class Settings(BaseSettings):
     # Where the worker on this machine answers (prefect worker start --with-healthcheck).
     worker_health_url: HttpUrl = HttpUrl("http://127.0.0.1:8080/health")
 
-    @model_validator(mode="after")
-    def _email_is_whole(self) -> Self:
-        if self.alert_email_host and not (self.alert_email_from and self.alert_email_to):
-            raise ValueError("ALERT_EMAIL_HOST needs ALERT_EMAIL_FROM and ALERT_EMAIL_TO")
-        if (self.alert_email_user is None) != (self.alert_email_password is None):
-            raise ValueError("ALERT_EMAIL_USER and ALERT_EMAIL_PASSWORD go together")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _every_fault_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, dict):
+            return handler(data)
+        given, faults = with_files_read(data)
+        if not cls.needs_key_files:
+            faults = []
+        unread = {name for name, _ in faults}
+        if given.get("s3_bucket"):
+            given.setdefault("nyc_fhv_landing", LANDING_S3)
+        faults += faults_of_several(given)
+        try:
+            settings = handler(given)
+        except ValidationError as error:
+            own = [(name_of(one), in_words(one)) for one in error.errors()]
+            faults = [fault for fault in own if fault[0] not in unread] + faults
+        else:
+            faults += faults_of_limits(settings)
+        if faults:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                # pydantic_settings may come through here twice.
+                [_problem(*fault) for fault in dict.fromkeys(faults)],
+                hide_input=True,
+            )
+        return settings
 
-    @model_validator(mode="after")
-    def _s3_is_whole(self) -> Self:
-        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
-            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
-        named = ", ".join(
-            name.upper()
-            for name, value in self
-            if name.endswith("_landing") and value == LANDING_S3 and name in self.model_fields_set
+
+class SettingsWithoutFiles(Settings):
+    """For what has to work whatever became of a key's file: telling somebody."""
+
+    needs_key_files: ClassVar[bool] = False
+
+
+Fault = tuple[str, str]
+S = TypeVar("S", bound=Settings)
+
+
+def _problem(name: str, told: str) -> InitErrorDetails:
+    # The words may have braces of their own.
+    error = PydanticCustomError("setting", "{told}", {"told": told})
+    return InitErrorDetails(type=error, loc=(name,) if name else (), input=None)
+
+
+def name_of(problem: Mapping[str, Any]) -> str:
+    """The name of the field that pydantic complains of."""
+    return str(problem["loc"][0]) if problem["loc"] else ""
+
+
+def in_words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a field, without its value."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    if words := WORDS.get(problem["type"]):
+        limits = problem.get("ctx", {}).items()
+        return words.format(**{name: _plain(value) for name, value in limits})
+    return str(problem["msg"])
+
+
+def _plain(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+
+
+def faults_of_several(given: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with variables that belong together."""
+    faults: list[Fault] = []
+    for one, other in (
+        ("alert_email_user", "alert_email_password"),
+        ("aws_access_key_id", "aws_secret_access_key"),
+    ):
+        if bool(given.get(one)) != bool(given.get(other)):
+            missing, there = (one, other) if given.get(other) else (other, one)
+            faults.append((missing, f"is not set, and {there.upper()} is: they go together"))
+    if given.get("aws_role_arn"):
+        faults += [
+            (name, "is set, and AWS_ROLE_ARN as well: a role needs no key, remove one of them")
+            for name in ("aws_access_key_id", "aws_secret_access_key")
+            if given.get(name)
+        ]
+        if not given.get("aws_region"):
+            faults.append(("aws_region", "is not set, and AWS_ROLE_ARN needs it"))
+    if given.get("alert_email_host"):
+        for name in ("alert_email_from", "alert_email_to"):
+            if not given.get(name):
+                faults.append((name, "is not set, and ALERT_EMAIL_HOST needs it"))
+    raw = str(given.get("raw_dataset") or "raw")
+    datasets = dbt_datasets(str(given.get("dbt_dataset_prefix") or ""))
+    if both := sorted({raw, staging_of(raw)} & {*datasets}):
+        faults.append(
+            ("", f"RAW_DATASET and DBT_DATASET_PREFIX both make the dataset {both[0]}: change one")
         )
-        if named and not self.s3_bucket:
-            raise ValueError(f"{named}: {LANDING_S3} needs S3_BUCKET")
-        return self
+    named = names_in(str(given.get("sources") or ""))
+    for source in SOURCES:
+        if source in named:
+            faults += [
+                (name, f"is not set, and SOURCES names {source}") for name in unset(source, given)
+            ]
+    if not given.get("s3_bucket"):
+        faults += [
+            (name, f"{LANDING_S3} needs S3_BUCKET, which is not set")
+            for name, value in given.items()
+            if name.endswith("_landing") and value == LANDING_S3
+        ]
+    return faults
 
 
-def explain(error: ValidationError) -> str:
+def faults_of_limits(settings: Settings) -> list[Fault]:
+    """What is wrong with limits that are compared with each other."""
+    warn, fail = settings.finance_newest_event_warn_hours, settings.finance_newest_event_fail_hours
+    if warn < fail:
+        return []
+    return [
+        (
+            "finance_newest_event_warn_hours",
+            f"must be less than FINANCE_NEWEST_EVENT_FAIL_HOURS, which is {fail:g}",
+        )
+    ]
+
+
+def with_files_read(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """`data` with keys read from the files that they name, and what is wrong with those files."""
+    given, faults = dict(data), list[Fault]()
+    for name in KEYS:
+        value = data.get(name)
+        if not isinstance(value, str) or (path := file_named(name, value)) is None:
+            continue
+        try:
+            given |= read_key(name, path, data)
+        except (OSError, ValueError) as error:
+            faults.append((name, f"this is a path that cannot be read: {path} ({reason(error)})"))
+    if account := data.get("gcp_service_account_file"):
+        path = ROOT / Path(account).expanduser()
+        try:
+            check_account(path)
+        except (OSError, ValueError) as error:
+            faults.append(("gcp_service_account_file", f"{path}: {reason(error)}"))
+        given["gcp_service_account_file"] = path
+    return given, faults
+
+
+def file_named(name: str, value: str) -> Path | None:
+    """The file that a key's value names: one that is there, or by its form can only be a path.
+
+    Amazon's secrets may begin with a slash but have no dot; a password may be anything.
+    """
+    try:
+        path = ROOT / Path(value).expanduser()
+        if path.is_file():
+            return path
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if name in ("alert_email_password", "slack_webhook_url"):
+        return None
+    starts = ("~/", "./", "../") if name == "aws_secret_access_key" else ("/", "~/", "./", "../")
+    is_path = value.startswith(starts) or path.suffix.lower() in KEY_FILE_SUFFIXES
+    return path if is_path else None
+
+
+def read_key(name: str, path: Path, data: Mapping[str, Any]) -> dict[str, str]:
+    """What a key's file holds. Raises OSError, and ValueError when there is no key in it."""
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    if not lines:
+        raise ValueError("it is empty")
+    if name not in AWS_COLUMNS or "," not in lines[0]:
+        return {name: lines[0]}
+    header, *rows = ([cell.strip() for cell in row] for row in csv.reader(lines))
+    columns = [column.lower() for column in header]
+    if not rows or len(rows[0]) != len(columns) or not {*AWS_COLUMNS.values()} <= {*columns}:
+        raise ValueError("it has no row under 'Access key ID,Secret access key'")
+    row = dict(zip(columns, rows[0], strict=True))
+    # The file has both: the other one need not be set.
+    return {
+        one: row[column] for one, column in AWS_COLUMNS.items() if one == name or not data.get(one)
+    }
+
+
+def is_federation(info: Mapping[str, Any]) -> bool:
+    """Whether this is the content of a file of workload identity federation (AIP-4117)."""
+    return info.get("type") == "external_account"
+
+
+def check_account(path: Path) -> None:
+    """Raise OSError or ValueError unless the file is a service account's key or a federation's."""
+    try:
+        info = json.loads(path.read_text())
+    except ValueError:
+        info = None
+    if not isinstance(info, dict):
+        info = {}
+    if is_federation(info):
+        texts = ("audience", "subject_token_type", "token_url")
+        is_whole = isinstance(info.get("credential_source"), dict)
+    else:
+        texts, is_whole = ("client_email", "private_key", "token_uri"), True
+    if not (is_whole and all(isinstance(info.get(name), str) for name in texts)):
+        raise ValueError(
+            "is not the key file of a service account, which is JSON with client_email, "
+            "private_key and token_uri, nor a file of workload identity federation, which has "
+            "audience, subject_token_type, token_url and credential_source"
+        )
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read; it never has what is in the file."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not a text"
+    return (
+        (error.strerror or type(error).__name__).lower()
+        if isinstance(error, OSError)
+        else str(error)
+    )
+
+
+def env_file() -> Path | None:
+    """The `.env` that is read, whether it is there or not; None for no file at all."""
+    named = os.environ.get(ENV_FILE)
+    if named is None:
+        return ROOT / ".env"
+    return Path(named).expanduser() if named else None
+
+
+def read_settings() -> Settings:
+    """The environment and `.env`. Raises Misconfigured, whose message names every fault."""
+    return read(Settings)
+
+
+def read(kind: type[S]) -> S:
+    file = env_file()
+    try:
+        return kind(_env_file=file)
+    except ValidationError as error:
+        raise Misconfigured(explain(error, file)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{file} cannot be read: {reason(error)}") from None
+
+
+def explain(error: ValidationError, file: Path | None = None) -> str:
     """Which variables are missing or wrong, one per line, without their values."""
     lines = [
-        ": ".join(filter(None, ["_".join(map(str, problem["loc"])).upper(), problem["msg"]]))
+        ": ".join(filter(None, [name_of(problem).upper(), in_words(problem)]))
         for problem in error.errors()
     ]
-    return "\n".join([*lines, "Set these in the environment or in .env (see .env.example)."])
+    where = f"in the environment or in {file}" if file else "in the environment"
+    return "\n".join([*lines, f"Set these {where} (.env.example explains them)."])
+
+
+def unknown_variables() -> Iterable[str]:
+    """What `.env` sets and nothing reads, in words."""
+    file = env_file()
+    if file is None or not file.is_file():
+        return
+    try:
+        named = dotenv_values(file, interpolate=False)
+    except (OSError, UnicodeDecodeError):
+        # Whoever reads the settings says so.
+        return
+    example = (ROOT / ".env.example").read_text()
+    known = {*re.findall(r"^#? ?([A-Z0-9_]+)=", example, re.MULTILINE)}
+    known |= {name.upper() for name in Settings.model_fields}
+    for name in named:
+        if name.upper() in known or name.upper().startswith("PREFECT_"):
+            continue
+        close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        yield f"{name} in {file} is no variable of this project and has no effect{meant}"
+
+
+def not_configured(settings: Settings) -> dict[str, str]:
+    """Every source that does not run, as its flow is named, and what keeps it from running.
+
+    All other sources run. From here follow the blocks that are saved, and from these all that is
+    deployed, watched, swept and shown (blocks/sources.py).
+    """
+    given, named = dict(settings), names_in(settings.sources)
+    found: dict[str, str] = {}
+    for source in SOURCES:
+        if missing := unset(source, given):
+            found[source] = f"set {' and '.join(name.upper() for name in missing)}"
+        elif named and source not in named:
+            found[source] = "SOURCES does not name it"
+    return found
+
+
+def unset(source: str, given: Mapping[str, Any]) -> list[str]:
+    """The variables that a source needs and that are not set."""
+    return [name for name in SOURCES[source] if not _plain_text(given.get(name))]
+
+
+def _plain_text(value: Any) -> str:
+    secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return str(secret or "").strip()

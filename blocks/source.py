@@ -19,3 +19,17 @@ class SourceBlock(Block):
         default=LANDING_GCS,
         description="Bucket block for new batches; those that wait in another are loaded too.",
     )
+
+
+def flow_of(source: str) -> str:
+    """The name of a source's flow, block and deployment."""
+    return source.replace("_", "-")
+
+
+def source_of(flow: str) -> str:
+    """The name of a flow's source in the ledger and in dbt."""
+    return flow.replace("-", "_")
+
+
+def deployment_of(source: str) -> str:
+    return f"elt/{flow_of(source)}"

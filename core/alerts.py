@@ -38,14 +38,19 @@ Kind = Literal[
     "worker",
     "watchdog",
     "disk",
+    "spool",
     "backup",
     "certificate",
+    "run-logs",
+    "pages",
 ]
 Looker = Literal["watch", "watchdog"]
 # run: how a flow run ended; the incident is over when a later run of its deployment completes.
 # notice: told once, never over. The others last as long as looks at that scope find them. A looker
 # as a scope: whether it looks, which the other one sees.
-Scope = Literal["run", "notice", "prefect", "ledger", "health", "ledger-age", "watch", "watchdog"]
+Scope = Literal[
+    "run", "notice", "prefect", "ledger", "health", "ledger-age", "watch", "watchdog", "serving"
+]
 
 # A run that fails is rarely alone: so long after the last one, and not longer after the first.
 SETTLE = timedelta(seconds=30)
@@ -143,7 +148,8 @@ class State(msgspec.Struct):
 
 class Look(msgspec.Struct):
     """One look. `covered` are the scopes that were looked at whole, `names` what runs may be called
-    by now, where it was asked for them.
+    by now, where it was asked for them, `absent` the sources that do not run here, as the ledger
+    names them.
     """
 
     by: Looker
@@ -153,12 +159,14 @@ class Look(msgspec.Struct):
     findings: list[Finding] = []
     covered: set[Scope] = set()
     fields_until: datetime | None = None
+    absent: set[str] = set()
 
 
 def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
     """Bring the incidents up to the look. Nothing that `scrub` cuts out is kept.
 
-    Of a scope that another looker has looked at since this look began, it says nothing.
+    Of a scope that another looker has looked at since this look began, it says nothing. Nothing of
+    a source that does not run here is an incident, and what was one is over.
     """
     for run in sorted(look.runs, key=lambda run: run.ended_at):
         # A run that is tried again by hand ends again.
@@ -175,7 +183,8 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
         begin(state, finding, scrub)
     standing = {finding.key for finding in findings}
     for key, incident in list(state.incidents.items()):
-        if incident.finding.scope in covered and key not in standing:
+        is_over = incident.finding.scope in covered and key not in standing
+        if is_over or incident.finding.source.replace("-", "_") in look.absent:
             end(state, key, look.at)
     state.begun[look.by] = begun_at(state, look.by, look.at)
     state.looked[look.by] = look.at

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -55,6 +55,17 @@ class Window(msgspec.Struct, frozen=True):
         return f"since {start}" if start else "first load"
 
 
+def check_range(start: date | None, end: date | None, today: date) -> None:
+    """Raise ValueError for a range of days (UTC) in which nothing can have happened.
+
+    A day of grace, for a local clock that is a little slow.
+    """
+    if start and end and end < start:
+        raise ValueError(f"the range ends on {end}, before it begins on {start}")
+    if start and start > today + timedelta(days=1):
+        raise ValueError(f"the range begins on {start}, and today is {today} (UTC)")
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """All that a load needs to know of a batch, in counts of rows and in UTC.
 
@@ -89,9 +100,14 @@ class Manifest(msgspec.Struct, frozen=True):
     undos: int = 0
     # What a reader of the ledger should know, such as a gap.
     note: str | None = None
+    # Of a listing: how many rows it has by its own count, and how far down it was read.
+    total: int | None = None
+    depth: int | None = None
     # (field, change) of what the source sent otherwise than declared.
     fields: tuple[tuple[str, str], ...] = ()
-    # Lets a snapshot mark as many rows deleted as it lacks.
+    # Why all rows may not be replaced by these, in words.
+    faults: tuple[str, ...] = ()
+    # Lets a snapshot mark as many rows deleted as it lacks, and replace rows in spite of faults.
     allow_absent: bool = False
     version: Literal[1] = 1
 
@@ -130,6 +146,11 @@ def batch_of(object_name: str, prefix: str) -> str | None:
     """The batch that an object below a source's prefix belongs to; None for anything else."""
     head, _, rest = object_name.removeprefix(prefix).partition("/")
     return head if rest and BATCH_ID.fullmatch(head) else None
+
+
+def notes(*told: str | None) -> str | None:
+    """One note of several; None when there is none."""
+    return "; ".join(one for one in told if one) or None
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

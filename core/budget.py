@@ -25,8 +25,9 @@ def reserve_script(
 ) -> str:
     """The script that grants at most `wanted` requests, and a line in `_requests` for them.
 
-    Its result is one row: `granted`, and `next_at`, when one more will be allowed. Repeating it
-    with the same id grants nothing more and gives the same number.
+    Its result is one row: `granted`, `next_at`, when one more will be allowed, and what the month
+    has `allowed` so far and was `spent` of it before. Repeating it with the same id grants nothing
+    more and gives the same number.
     """
     requests = names.raw("_requests")
     # The emulator multiplies small numbers in 32 bits, and takes DIV for an operator: casts and
@@ -80,5 +81,5 @@ END IF;
 SET elapsed_seconds = DIV((CAST(spent AS INT64) * month_seconds), {budget}) + 1;
 SET next_at = TIMESTAMP_ADD(month_at, INTERVAL LEAST(month_seconds, elapsed_seconds) SECOND);
 COMMIT TRANSACTION;
-SELECT granted, next_at;
+SELECT granted, next_at, allowed, spent;
 """

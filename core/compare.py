@@ -1,4 +1,7 @@
-"""Two tables that should be equal: what only one has, and what differs, key by key."""
+"""Two tables that should be equal: what only one has, and what differs, key by key.
+
+A difference that a rule of the plan gives is expected, and counts for nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+from core.plan import Expected
+
 # Differences that a report lists of each sort; the rest are counted.
 LISTED = 200
 
@@ -15,14 +20,23 @@ Row = Mapping[str, Any]
 Key = tuple[str, ...]
 
 
+# What a row has for each rule, by the rule's number: whether it is so, or what the old value is.
+RULE = "_expected_"
+NO_ROW = "no row"
+
+
 @dataclass(frozen=True)
 class Difference:
-    """A value under one key and column that is not the same."""
+    """A value under one key and column that is not the same; without a column, a missing row.
+
+    `reason` is that of the rule by which it is expected.
+    """
 
     key: Key
     column: str
     old: str
     new: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,11 @@ class Comparison:
     repeated_old: list[Key] = field(default_factory=list)
     repeated_new: list[Key] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    expected: list[Difference] = field(default_factory=list)
 
     @property
-    def is_equal(self) -> bool:
+    def is_as_expected(self) -> bool:
+        """Whether there is no difference but those that a rule gives."""
         return not (
             self.only_old
             or self.only_new
@@ -60,21 +76,17 @@ class Comparison:
             f"{len({difference.key for difference in self.differences}):,} with other values",
             f"{len(self.repeated_old) + len(self.repeated_new):,} keys that stand twice",
         )
-        told = "equal" if self.is_equal else ", ".join(c for c in counts if not c.startswith("0 "))
+        found = [count for count in counts if not count.startswith("0 ")]
+        if self.expected:
+            found.append(f"{len(self.expected):,} expected differences")
+        told = ", ".join(found) or "equal"
         return f"{self.old} ({self.old_rows:,} rows) and {self.new} ({self.new_rows:,}): {told}"
 
     @property
     def markdown(self) -> str:
         """The report of one pair of tables."""
         lines = [f"## {self.old} and {self.new}", "", self.message, ""]
-        if self.differences:
-            lines += ["| key | column | old | new |", "|---|---|---|---|"]
-            lines += [
-                f"| {_cell(' / '.join(one.key))} | {one.column} | {_cell(one.old)} "
-                f"| {_cell(one.new)} |"
-                for one in self.differences[:LISTED]
-            ]
-            lines += _more(len(self.differences))
+        lines += _table(self.differences)
         for title, keys in (
             ("Only in the old table", self.only_old),
             ("Only in the new table", self.only_new),
@@ -85,7 +97,20 @@ class Comparison:
                 lines += [f"{title} ({', '.join(self.key)}):", ""]
                 lines += [f"- {_cell(' / '.join(key))}" for key in keys[:LISTED]]
                 lines += _more(len(keys))
+        for reason in dict.fromkeys(one.reason for one in self.expected):
+            of_rule = [one for one in self.expected if one.reason == reason]
+            lines += [f"Expected ({len(of_rule):,}): {_cell(reason)}", "", *_table(of_rule)]
         return "\n".join(lines)
+
+
+def _table(differences: Sequence[Difference]) -> list[str]:
+    if not differences:
+        return []
+    listed = [
+        f"| {_cell(' / '.join(one.key))} | {one.column} | {_cell(one.old)} | {_cell(one.new)} |"
+        for one in differences[:LISTED]
+    ]
+    return ["| key | column | old | new |", "|---|---|---|---|", *listed, *_more(len(differences))]
 
 
 def _more(count: int) -> list[str]:
@@ -103,22 +128,35 @@ def compare(
     new: Iterable[Row],
     key: Sequence[str],
     tolerance: float = 0.0,
+    rules: Sequence[Expected] = (),
 ) -> Comparison:
     """Compare rows by `key`, column by column; both have the same columns.
 
     Numbers are equal when they differ by no more than `tolerance`, whatever their types; days and
-    times as they are written, UTC.
+    times as they are written, UTC. The rows of the table that a rule asks have what it makes of
+    them in a column of their own, RULE and its number.
     """
     old_by_key, repeated_old, old_rows = _by_key(old, key)
     new_by_key, repeated_new, new_rows = _by_key(new, key)
     skipped = {*repeated_old, *repeated_new}
     both = [name for name in old_by_key if name in new_by_key and name not in skipped]
-    differences = [
-        Difference(name, column, written(value), written(new_by_key[name].get(column)))
-        for name in both
-        for column, value in old_by_key[name].items()
-        if column not in key and not is_same(value, new_by_key[name].get(column), tolerance)
+    differences = []
+    for name in both:
+        row = new_by_key[name]
+        for column, value in old_by_key[name].items():
+            if column in key or column.startswith(RULE):
+                continue
+            if not is_same(value, row.get(column), tolerance):
+                reason = _of_value(column, value, row, rules, tolerance)
+                old_value, new_value = written(value), written(row.get(column))
+                differences.append(Difference(name, column, old_value, new_value, reason))
+    only_old = {name: old_by_key[name] for name in old_by_key.keys() - new_by_key.keys()}
+    only_new = {name: new_by_key[name] for name in new_by_key.keys() - old_by_key.keys()}
+    missing = [
+        *(Difference(name, "", "row", NO_ROW, _of_row(only_old[name], rules)) for name in only_old),
+        *(Difference(name, "", NO_ROW, "row", _of_row(only_new[name], rules)) for name in only_new),
     ]
+    expected = [one for one in (*differences, *missing) if one.reason]
     return Comparison(
         old=old_name,
         new=new_name,
@@ -126,12 +164,36 @@ def compare(
         old_rows=old_rows,
         new_rows=new_rows,
         compared=len(both),
-        only_old=sorted(old_by_key.keys() - new_by_key.keys()),
-        only_new=sorted(new_by_key.keys() - old_by_key.keys()),
+        only_old=sorted(one.key for one in missing if one.new == NO_ROW and not one.reason),
+        only_new=sorted(one.key for one in missing if one.old == NO_ROW and not one.reason),
         repeated_old=sorted(repeated_old),
         repeated_new=sorted(repeated_new),
-        differences=sorted(differences, key=lambda one: (one.key, one.column)),
+        differences=sorted((one for one in differences if not one.reason), key=_place),
+        expected=sorted(expected, key=_place),
     )
+
+
+def _place(difference: Difference) -> tuple[Key, str]:
+    return difference.key, difference.column
+
+
+def _of_value(
+    column: str, value: object, row: Row, rules: Sequence[Expected], tolerance: float
+) -> str:
+    """The reason of the rule by which our row gives the old value; empty when none does."""
+    for number, rule in enumerate(rules):
+        within = tolerance if rule.tolerance is None else rule.tolerance
+        if rule.column == column and is_same(value, row.get(f"{RULE}{number}"), within):
+            return rule.reason
+    return ""
+
+
+def _of_row(row: Row, rules: Sequence[Expected]) -> str:
+    """The reason of the rule by which a row is in one table only; empty when there is none."""
+    for number, rule in enumerate(rules):
+        if rule.only and row.get(f"{RULE}{number}") is True:
+            return rule.reason
+    return ""
 
 
 def _by_key(rows: Iterable[Row], key: Sequence[str]) -> tuple[dict[Key, Row], set[Key], int]:

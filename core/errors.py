@@ -40,11 +40,18 @@ class NoRequestLeft(Exception):
 
 
 class StoreFailed(Exception):
-    """BigQuery, a bucket or the disk failed a run; the message names the source and the cause."""
+    """BigQuery, a bucket or the disk failed a run. The message names source, window and cause.
+
+    `reason` is the store's own word for it, such as rateLimitExceeded, NoSuchBucket or ENOSPC.
+    """
+
+    def __init__(self, source: str, window: object, cause: str, reason: str) -> None:
+        super().__init__(f"{source}, {window}: {cause}")
+        self.source, self.window, self.cause, self.reason = source, window, cause, reason
 
 
 class LoadFailed(Exception):
-    """A batch could not be loaded or a bucket not looked into; the message names each and why."""
+    """A batch could not be loaded; the message names each and why."""
 
 
 class NotPossible(Exception):
@@ -56,7 +63,10 @@ class PartlyExtracted(Exception):
 
 
 class DeletionsHeld(Exception):
-    """A snapshot lacks so many rows that none was marked deleted; everything else is applied."""
+    """A snapshot lacks so many rows that none was marked deleted, and the rest of it is applied.
+
+    Or a list is not what its table declares, and nothing of it is applied.
+    """
 
 
 class TooManyRejects(Exception):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from core.stamps import AHEAD
+
 Status = Literal["fresh", "warn", "error"]
 ClockName = Literal["last_look", "newest_event"]
 CLOCKS: tuple[ClockName, ...] = ("last_look", "newest_event")
@@ -53,12 +55,19 @@ class Reading:
     threshold: Threshold
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether the source's own time is from the future: then nobody knows how old it is."""
+        return self.age < -AHEAD
+
+    @property
     def status(self) -> Status:
-        if self.age > self.threshold.error_after:
+        if self.is_ahead or self.age > self.threshold.error_after:
             return "error"
         return "warn" if self.age > self.threshold.warn_after else "fresh"
 
     def __str__(self) -> str:
+        if self.is_ahead:
+            return f"{self.source}: {WORDS[self.clock]} is {in_words(-self.age)} in the future"
         since = f"{in_words(self.age)} ago" if self.at else f"never in {in_words(self.age)}"
         limit = self.threshold.error_after
         if self.status != "error":

@@ -4,26 +4,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from core.batch import Window
+from core.ownership import LABELS as OWNER
 from core.schema import Column, Mode, fingerprint
 
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
-# held: a snapshot that would have replaced many more rows than it has; nothing was changed.
+# held: a list that would have replaced many more rows than it has, or is not what its table
+# declares; nothing was changed.
 # parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
 # undone: an applied batch was taken out again; its applied line stays, so it is never applied anew.
 State = Literal["applied", "superseded", "held", "parked", "failed", "looked", "undone"]
 
-# The verdicts on a staged row; with the rejected they add up to the rows extracted.
+# The verdicts on a staged row; with the rejected, now or before, they add up to those extracted.
 VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
 # What becomes of standing rows that the batch does not hold itself.
-MARKS = ("superseded_ids", "absent", "held", "replaced")
-COUNTS = ("extracted", *VERDICTS, *MARKS, "rejected", "rejected_unexpected", "odd")
+MARKS = ("superseded_ids", "absent", "cleared", "held", "replaced")
+# What the apply script counts.
+COUNTED = (*VERDICTS, *MARKS, "rejected", "rejected_before")
+COUNTS = ("extracted", *COUNTED, "rejected_unexpected", "odd")
 # Ledger states after which a batch is never applied again by itself.
 FINAL_STATES = ("applied", "superseded", "held", "parked")
+
+# The states of lines that say that the raw table was changed.
+CHANGES: tuple[State, ...] = ("applied", "undone")
 
 # A batch that failed to load in this many runs is parked.
 FAILURES_BEFORE_PARKING = 3
@@ -46,14 +53,18 @@ LOADS = (
     Column("older", "INT64", "Rows older than what the table holds; not written."),
     Column("duplicate", "INT64", "Rows that stood twice in the batch; the newest counts."),
     Column("deleted", "INT64", "Rows that the source deleted; marked."),
-    Column("rejected", "INT64", "Rows kept in _rejects."),
-    Column("rejected_unexpected", "INT64", "Rejects that the source is not known for."),
+    Column("rejected", "INT64", "Rows kept in _rejects, which did not have them."),
+    Column("rejected_before", "INT64", "Rows that _rejects has already, for the same reason."),
+    Column("rejected_unexpected", "INT64", "Of both, those that the source is not known for."),
     Column("odd", "INT64", "Rows with a value that fitted no column and is kept in _extra."),
     Column("superseded_ids", "INT64", "Standing rows marked deleted because a newer renamed them."),
     Column("absent", "INT64", "Standing rows marked deleted because a snapshot lacks them."),
+    Column("cleared", "INT64", "Rows kept that a snapshot has without their key, a cleared id."),
     Column("held", "INT64", "Standing rows that a snapshot lacks, too many to be given up."),
     Column("replaced", "INT64", "Standing rows whose place others took: a snapshot, or an undo."),
     Column("source_count", "INT64", "How many rows the source said it has; null if it cannot say."),
+    Column("total", "INT64", "Rows the source lists, by its count; of news 10,000 means at least."),
+    Column("depth", "INT64", "Rows from the top of the listing down to where the look read."),
     Column("requests", "INT64", "Requests sent to the source."),
     Column("size_bytes", "INT64", "Bytes of the batch's objects."),
     Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
@@ -68,7 +79,11 @@ LOADS = (
     Column("observed_at", "TIMESTAMP", "The source server's clock at the first response, UTC."),
     Column("extract_started_at", "TIMESTAMP", "UTC."),
     Column("extract_ended_at", "TIMESTAMP", "UTC."),
-    Column("applied_at", "TIMESTAMP", "When this line was written, by BigQuery's clock, UTC."),
+    Column(
+        "applied_at",
+        "TIMESTAMP",
+        "Start of the line's transaction, by BigQuery's clock, UTC.",
+    ),
 )
 REJECTED = (
     Column("batch_id", "STRING", "The batch that brought the row."),
@@ -98,6 +113,7 @@ BUILDS = (
     Column("source", "STRING", "The source whose models were built."),
     Column("state", "STRING", "succeeded or failed."),
     Column("code_version", "STRING", "Digest of the code, models included."),
+    Column("dataset_prefix", "STRING", "Before the names of the datasets that were built."),
     Column("suite", "STRING", "whole when every test ran, keys when only those of keys did."),
     Column("covers_applied_at", "TIMESTAMP", "Ledger lines up to here were in before it began."),
     Column("asked_at", "TIMESTAMP", "When it was found due, by BigQuery's clock, UTC."),
@@ -105,7 +121,7 @@ BUILDS = (
     Column("nodes_failed", "INT64"),
     Column("nodes_warned", "INT64"),
     Column("nodes_skipped", "INT64"),
-    Column("bytes_billed", "INT64"),
+    Column("bytes_billed", "INT64", "Of all jobs of the invocation, those of macros included."),
     Column("message", "STRING", "The failing nodes in one line."),
     Column("started_at", "TIMESTAMP", "UTC."),
     Column("ended_at", "TIMESTAMP", "UTC."),
@@ -118,7 +134,11 @@ REQUESTS = (
     Column("source", "STRING", "The source whose plan counts requests."),
     Column("state", "STRING", "reserved or settled; what is never settled counts as spent."),
     Column("requests", "INT64", "Requests granted when reserved, really sent when settled."),
-    Column("recorded_at", "TIMESTAMP", "When this line was written, by BigQuery's clock, UTC."),
+    Column(
+        "recorded_at",
+        "TIMESTAMP",
+        "Start of the line's transaction, by BigQuery's clock, UTC.",
+    ),
 )
 FIELDS = (
     Column("source", "STRING"),
@@ -141,7 +161,7 @@ TABLES: dict[str, tuple[tuple[Column, ...], str]] = {
 FINGERPRINT = fingerprint(
     [(f"{name}.{c.name}", c.type) for name, (columns, _) in TABLES.items() for c in columns]
 )
-LABELS = {"layer": "ledger", "columns": FINGERPRINT}
+LABELS = {**OWNER, "layer": "ledger", "columns": FINGERPRINT}
 
 
 @dataclass(frozen=True)
@@ -150,8 +170,8 @@ class Cursor:
 
     watermark: datetime | None = None
     seen: dict[str, str] = field(default_factory=dict)
-    # Deletions that the last snapshot held back.
-    held: int = 0
+    # Whether the last batch was held, or held deletions back.
+    is_held: bool = False
     # Undos so far: a look that began before the last one says nothing of where to go on.
     undos: int = 0
 
@@ -170,8 +190,42 @@ class Look:
     met_again: int
     requests: int
     source_count: int | None = None
+    total: int | None = None
+    depth: int | None = None
     mode: Mode = "incremental"
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A batch that was applied or undone, and where its rows lie and lay."""
+
+    state: State
+    applied_at: datetime
+    touched_from: datetime | None = None
+    touched_to: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All that was applied or undone of a source after `since`, by BigQuery's clock."""
+
+    since: datetime
+    listed: tuple[Change, ...] = ()
+
+    @property
+    def last_at(self) -> datetime:
+        """`since` when nothing is listed."""
+        return max((change.applied_at for change in self.listed), default=self.since)
+
+    def and_this(self, line: Line) -> Changes | None:
+        """With a line that this run applied; None when another run's came in between."""
+        if line.state != "applied":
+            return self
+        if line.applied_at is None or (line.previous_at or self.since) > self.last_at:
+            return None
+        change = Change(line.state, line.applied_at, line.touched_from, line.touched_to)
+        return replace(self, listed=(*self.listed, change))
 
 
 @dataclass(frozen=True)
@@ -189,17 +243,23 @@ class Line:
     duplicate: int = 0
     deleted: int = 0
     rejected: int = 0
+    rejected_before: int = 0
     rejected_unexpected: int = 0
     odd: int = 0
     superseded_ids: int = 0
     absent: int = 0
+    cleared: int = 0
     held: int = 0
     replaced: int = 0
     source_count: int | None = None
     requests: int = 0
     size_bytes: int = 0
     message: str | None = None
+    touched_from: datetime | None = None
+    touched_to: datetime | None = None
     applied_at: datetime | None = None
+    # When the source's last batch before this one was applied or undone; no column of the ledger.
+    previous_at: datetime | None = None
 
     @property
     def written(self) -> int:

@@ -7,13 +7,14 @@ so few statements that name few tables are what a small batch costs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from textwrap import indent
 
 from core.batch import Manifest
 from core.ledger import VERDICTS
-from core.schema import STAGED, Table
+from core.schema import META, STAGED, Column, Table
 from core.sql import Names, literal, quoted, staging_table
+from core.stamps import batch_order, later, stamp_order
 
 
 def own_columns(table: Table, manifest: Manifest) -> str:
@@ -100,6 +101,13 @@ def _within(table: Table, alias: str) -> str:
     return f"({event} BETWEEN bound_from AND bound_to OR {event} IS NULL)"
 
 
+def staged_order(table: Table, manifest: Manifest) -> str:
+    """What a staged row is ordered by: its update stamp, or from the future, its observation."""
+    stamp, observed_at = f"s.{quoted(table.order_by or '')}", literal(manifest.observed_at)
+    known_by = later(literal(max(manifest.observed_at, manifest.extract_ended_at)))
+    return f"IF({stamp} > {known_by}, {observed_at}, {stamp})"
+
+
 def judged(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
     """The query that says what becomes of each staged row, in `_verdict`, and holds what to write.
 
@@ -111,19 +119,25 @@ def judged(table: Table, manifest: Manifest, target: str, staging: str, batch: s
     key = table.key
     plain = [column for column in table.columns if column.name not in key]
     content = [*(column.name for column in plain), "_extra", "_is_deleted"]
-    rank = f"s.{quoted(table.order_by)} DESC, " if table.order_by else ""
-    is_older = f"{batch} < t._batch_id"
+    rank = ""
+    is_older = f"{batch} < {batch_order('t')}"
     if table.order_by:
-        order = quoted(table.order_by)
-        is_older = f"(s.{order} < t.{order} OR s.{order} = t.{order} AND {is_older})"
+        staged, standing = staged_order(table, manifest), stamp_order(quoted(table.order_by), "t")
+        rank = f"{staged} DESC, "
+        is_older = f"({staged} < {standing} OR {staged} = {standing} AND {is_older})"
     merged = []
+    stamps = {column.name for column in plain if column.type == "TIMESTAMP"}
     for column_name in content:
         name = quoted(column_name)
         kept = next((column.keep for column in plain if column.name == column_name), None)
         if kept:
-            function = "LEAST" if kept == "min" else "GREATEST"
+            function, standing = "LEAST" if kept == "min" else "GREATEST", f"t.{name}"
+            if kept == "max" and column_name in stamps:
+                # The greatest that is believed: no row was seen after it was written.
+                standing = f"IF(t.{name} > {later('t._inserted_at')}, NULL, t.{name})"
             merged.append(
-                f"{function}(COALESCE(s.{name}, t.{name}), COALESCE(t.{name}, s.{name})) AS {name}"
+                f"{function}(COALESCE(s.{name}, {standing}), COALESCE({standing}, s.{name})) "
+                f"AS {name}"
             )
         elif column_name == "_is_deleted":
             merged.append("IF(_is_older, t._is_deleted, s._is_deleted) AS _is_deleted")
@@ -263,19 +277,26 @@ def supersede(table: Table, target: str, staging: str, batch: str) -> str:
     of_batch = f"(SELECT s.{key} FROM {staging} AS s)"
     renamed = f"""\
 SELECT o.{key} AS name
-FROM {target} AS o
+FROM (
+    SELECT
+        t.{key}, {stamp_order(order, "t")} AS _stamp_order, {batch_order("t")} AS _batch_order
+    FROM {target} AS t
+    WHERE {_within(table, "t")} AND NOT t._is_deleted
+) AS o
 JOIN (
-    SELECT t.{key}, t.{order}, t._is_deleted, t._batch_id, name
+    SELECT
+        t.{key}, {stamp_order(order, "t")} AS _stamp_order, {batch_order("t")} AS _batch_order,
+        t._is_deleted, name
     FROM {target} AS t CROSS JOIN UNNEST(SPLIT(t.{aliases}, ',')) AS name
     WHERE {_within(table, "t")} AND name != '' AND name != t.{key}
 ) AS n ON n.name = o.{key}
 WHERE
-    {_within(table, "o")} AND NOT o._is_deleted
-    AND (o.{key} IN {of_batch} OR n.{key} IN {of_batch})
+    (o.{key} IN {of_batch} OR n.{key} IN {of_batch})
     AND (
-        n.{order} > o.{order}
-        OR n.{order} = o.{order} AND NOT n._is_deleted AND (
-            n._batch_id > o._batch_id OR n._batch_id = o._batch_id AND n.{key} > o.{key}
+        n._stamp_order > o._stamp_order
+        OR n._stamp_order = o._stamp_order AND NOT n._is_deleted AND (
+            n._batch_order > o._batch_order
+            OR n._batch_order = o._batch_order AND n.{key} > o.{key}
         )
     )"""
     return f"""\
@@ -307,23 +328,91 @@ SET backfills = (
 );"""
 
 
+EXTRA = next(column for column in META if column.name == "_extra")
+
+
+def cells_of(table: Table, value: Callable[[Column], str]) -> str:
+    """One text of all values of a row but its key; `value` is the expression of a column."""
+    columns = [*(column for column in table.columns if column.name not in table.key), EXTRA]
+    fields = ", ".join(f"{value(column)} AS {quoted(column.name)}" for column in columns)
+    return f"TO_JSON_STRING(STRUCT({fields}))"
+
+
+def find_alike(table: Table, manifest: Manifest, names: Names, rejects: str) -> str:
+    """Name the live rows whose values a row without a key has now, and had not before.
+
+    A row's `_batch_id` is of the newest batch that wrote it, or that had more such rows beside it
+    than any before (`mark_absent`); `_rejects` says how many. As long as there are no more, they
+    are others: a line of totals that equals an entry is none that lost its id.
+    """
+    of_row = cells_of(table, lambda column: f"t.{quoted(column.name)}")
+    of_reject = cells_of(
+        table,
+        lambda column: f"SAFE_CAST(JSON_VALUE(r.content, '$.{column.name}') AS {column.type})",
+    )
+    return f"""\
+SET alike = (
+    WITH keyless AS (
+        SELECT {of_reject} AS cells, r.payload
+        FROM {rejects} AS r
+        WHERE r.content IS NOT NULL
+    ), now_there AS (
+        SELECT k.cells, COUNT(*) AS number FROM keyless AS k GROUP BY k.cells
+    ), then_there AS (
+        SELECT k.cells, j.batch_id, COUNT(*) AS number
+        FROM {names.raw("_rejects")} AS j
+        JOIN (SELECT DISTINCT cells, payload FROM keyless) AS k ON k.payload = j.payload
+        WHERE j.source = {literal(manifest.source)} AND j.table_name = {literal(manifest.table)}
+        GROUP BY k.cells, j.batch_id
+    ), standing AS (
+        SELECT t.{quoted(*table.key)} AS name, t._batch_id, {of_row} AS cells
+        FROM {names.raw(table.name)} AS t
+        WHERE NOT t._is_deleted
+    )
+    SELECT COALESCE(TO_JSON_STRING(ARRAY_AGG(s.name)), '[]')
+    FROM standing AS s
+    JOIN now_there AS n ON n.cells = s.cells
+    LEFT JOIN then_there AS b ON b.cells = s.cells AND b.batch_id = s._batch_id
+    WHERE n.number > COALESCE(b.number, 0)
+);"""
+
+
+# The names that `find_alike` found.
+ALIKE = "UNNEST(JSON_VALUE_ARRAY(alike))"
+
+
 def mark_absent(table: Table, manifest: Manifest, names: Names, staging: str, batch: str) -> str:
     """Mark the rows that a snapshot lacks, unless it lacks so many that it is hardly all there is.
 
-    A row that the snapshot has but that was rejected is present all the same. One that only a
-    backfill ever brought was in no snapshot before, so none can have lost it.
+    A row that the snapshot has but that was rejected is present all the same, and so is one whose
+    key was cleared: a row without a key has its values. One that only a backfill ever brought was
+    in no snapshot before, so none can have lost it.
     """
     key = quoted(*table.key)
     target = names.raw(table.name)
     present = f"SELECT s.{key} AS name FROM {staging} AS s"
+    find, is_cleared = "", "FALSE"
     if manifest.rejected:
         rejects = names.staged(staging_table(manifest.source, manifest.batch_id, "rejects"))
         present += f" UNION DISTINCT SELECT r.key FROM {rejects} AS r WHERE r.key IS NOT NULL"
+        # A row that is there under its key was now seen beside those without one.
+        find = f"""\
+{find_alike(table, manifest, names, rejects)}
+IF alike != '[]' THEN
+    UPDATE {target} AS t
+    SET _batch_id = {batch}
+    WHERE NOT t._is_deleted AND t.{key} IN {ALIKE} AND t.{key} IN ({present});
+END IF;
+"""
+        if not manifest.allow_absent:
+            is_cleared = f"t.{key} IN {ALIKE}"
+    is_absent = f"p.name IS NULL AND NOT {IS_BACKFILLED}"
     share = "1.0" if manifest.allow_absent else str(table.max_absent_share)
     return f"""\
-SET counted = (
+{find}SET counted = (
     SELECT CONCAT(
-        CAST(COUNTIF(p.name IS NULL AND NOT {IS_BACKFILLED}) AS STRING), ',',
+        CAST(COUNTIF({is_absent} AND NOT {is_cleared}) AS STRING), ',',
+        CAST(COUNTIF({is_absent} AND {is_cleared}) AS STRING), ',',
         CAST(COUNT(*) AS STRING)
     )
     FROM {target} AS t
@@ -331,12 +420,15 @@ SET counted = (
     WHERE NOT t._is_deleted
 );
 SET n_absent = CAST(SPLIT(counted, ',')[OFFSET(0)] AS INT64);
-IF n_absent > {share} * CAST(SPLIT(counted, ',')[OFFSET(1)] AS INT64) THEN
+SET n_cleared = CAST(SPLIT(counted, ',')[OFFSET(1)] AS INT64);
+IF n_absent > {share} * CAST(SPLIT(counted, ',')[OFFSET(2)] AS INT64) THEN
     SET n_held = n_absent;
     SET n_absent = 0;
 END IF;
 IF n_absent > 0 THEN
     UPDATE {target} AS t
     SET _is_deleted = TRUE, _batch_id = {batch}, _inserted_at = applied_at
-    WHERE NOT t._is_deleted AND NOT {IS_BACKFILLED} AND t.{key} NOT IN ({present});
+    WHERE
+        NOT t._is_deleted AND NOT {IS_BACKFILLED} AND NOT {is_cleared}
+        AND t.{key} NOT IN ({present});
 END IF;"""

@@ -1,8 +1,8 @@
 """Records of a source to an Arrow page: nothing dropped, nothing guessed.
 
-A value that does not fit its column becomes NULL there and is kept, as it came, in `_extra`, and
-the row counts as odd. A row without a usable key, update stamp or event time goes to the rejects,
-whole.
+A value that does not fit its column becomes NULL there, or rounded where the column rounds, and is
+kept, as it came, in `_extra`; the row counts as odd. A row without a usable key, update stamp or
+event time goes to the rejects, whole.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core import values
 from core.schema import REJECTS, STAGED, Table, arrow_schema
 from core.values import as_json
 
@@ -40,28 +42,41 @@ class Reject:
     # A known habit of the source, kept and counted, which by itself fails no run.
     is_expected: bool = False
     key: str | None = None
+    # Of a row of a snapshot that has no key: its other values, JSON of texts by column name.
+    content: str | None = None
 
 
 @dataclass
 class Fields:
-    """Which fields a source sent: those with no column, those of another type, those present."""
+    """Which fields a source sent: those with no column, those of another type, those present.
+
+    A field is present where it is null or empty, too. `lacking` are those that a part of the source
+    says that it does not have, though another may.
+    """
 
     new: set[str] = field(default_factory=set)
     retyped: set[str] = field(default_factory=set)
     present: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
 
     def add(self, other: Fields) -> None:
         self.new |= other.new
         self.retyped |= other.retyped
         self.present |= other.present
+        self.lacking |= other.lacking
+
+    def missing(self, table: Table) -> set[str]:
+        """The declared columns that no row has a field for, or that a part of the source lacks."""
+        if not self.present:
+            return set()
+        wanted = {column.name for column in table.columns if not column.is_optional}
+        return (wanted - self.present) | (wanted & self.lacking)
 
     def changes(self, table: Table) -> tuple[tuple[str, str], ...]:
         """(field, change) of what is not as declared: new, retyped, or missing from every row."""
         found = [(name, "new") for name in self.new]
         found += [(name, "retyped") for name in self.retyped]
-        if self.present:
-            wanted = {column.name for column in table.columns if not column.is_optional}
-            found += [(name, "missing") for name in wanted - self.present]
+        found += [(name, "missing") for name in self.missing(table)]
         return tuple(sorted(found))
 
 
@@ -73,6 +88,8 @@ class Page:
     rejects: list[Reject] = field(default_factory=list)
     odd: int = 0
     fields: Fields = field(default_factory=lambda: Fields())
+    # Why these may not be all rows of the page, in words.
+    faults: tuple[str, ...] = ()
 
     @property
     def extracted(self) -> int:
@@ -90,6 +107,9 @@ class Packed:
     unexpected: int
     odd: int
     fields: Fields
+    faults: tuple[str, ...]
+    # Nulls by column.
+    nulls: dict[str, int]
 
     @property
     def extracted(self) -> int:
@@ -106,7 +126,24 @@ def pack(page: Page) -> Packed:
         unexpected=sum(not reject.is_expected for reject in page.rejects),
         odd=page.odd,
         fields=page.fields,
+        faults=page.faults,
+        nulls={name: page.rows[name].null_count for name in page.rows.column_names},
     )
+
+
+def faults_of(
+    table: Table, rows: int, nulls: Mapping[str, int], missing: Iterable[str]
+) -> list[str]:
+    """How a batch of all rows differs from what its table declares: it may be something else."""
+    if table.write != "replace":
+        return []
+    found = [f"no column {name}" for name in sorted(missing)]
+    if rows < table.min_rows:
+        found.append(f"{rows:,} rows, at least {table.min_rows:,} are expected")
+    for name, share in table.max_null_shares:
+        if nulls.get(name, 0) > share * rows and name not in missing:
+            found.append(f"{name} is null in {nulls[name]:,} of {rows:,} rows")
+    return found
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -146,24 +183,25 @@ def to_page(
                 continue
             try:
                 typed[column.name] = column.convert(value)
+            except values.Rounded as rounded:
+                typed[column.name] = rounded.nearest
+                extra[column.name] = value
+                is_odd = True
             except ValueError:
                 typed[column.name] = None
                 extra[column.name] = value
                 is_odd = True
-                fields.retyped.add(column.name)
+                if not (column.may_be_text and isinstance(value, str)):
+                    fields.retyped.add(column.name)
         reason = reject_reason(table, record, typed)
         if reason is not None:
             is_expected = reason in (expected or {})
             key = typed[table.key[0]] if len(table.key) == 1 else None
-            rejects.append(
-                Reject(
-                    reason,
-                    as_json(record.payload),
-                    row,
-                    is_expected,
-                    key if isinstance(key, str) and key else None,
-                )
-            )
+            key = key if isinstance(key, str) and key else None
+            content = None
+            if key is None and table.write == "snapshot":
+                content = content_of(table, typed, extra)
+            rejects.append(Reject(reason, as_json(record.payload), row, is_expected, key, content))
             continue
         odd += is_odd
         for name, values_ in columns.items():
@@ -194,6 +232,16 @@ def reject_reason(table: Table, record: Record, typed: Mapping[str, object]) -> 
     return None
 
 
+def content_of(table: Table, typed: Mapping[str, object], extra: Mapping[str, object]) -> str:
+    """A row's values but its key, as texts that casting to the columns' types gives back."""
+    content = {
+        name: f"{value:f}" if isinstance(value, Decimal) else str(value)
+        for name, value in typed.items()
+        if name not in table.key and value is not None
+    }
+    return as_json(content | ({"_extra": as_json(extra)} if extra else {}))
+
+
 def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
     listed = list(rejects)
     return pa.Table.from_pydict(
@@ -203,6 +251,7 @@ def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
             "is_expected": [reject.is_expected for reject in listed],
             "payload": [reject.payload for reject in listed],
             "key": [reject.key for reject in listed],
+            "content": [reject.content for reject in listed],
         },
         schema=arrow_schema(REJECTS),
     )

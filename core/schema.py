@@ -45,6 +45,8 @@ class Column:
     keep: Literal["min", "max"] | None = None
     # The source leaves it out when there is nothing to say; otherwise its absence is announced.
     is_optional: bool = False
+    # A person types it, and a text may be there in place of a number: it is kept, not announced.
+    may_be_text: bool = False
 
     def convert(self, value: object) -> object:
         """The value in this column's type; ValueError when it does not fit without loss."""
@@ -86,6 +88,10 @@ class Table:
     # A snapshot that lacks more than this share of the live rows marks none of them, and one that
     # is to replace them leaves them all.
     max_absent_share: float = 0.2
+    # A batch that is to replace all rows is held when it has fewer than `min_rows`, a larger share
+    # of nulls in one of these columns than is said here, or lacks any column.
+    min_rows: int = 0
+    max_null_shares: tuple[tuple[str, float], ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -102,7 +108,11 @@ STAGED = (Column("_is_deleted", "BOOL"), Column("_extra", "STRING"), Column("_ro
 # What every raw table carries besides its source's columns.
 META = (
     Column("_batch_id", "STRING", "The batch that wrote this version of the row."),
-    Column("_inserted_at", "TIMESTAMP", "When this version of the row was written, UTC."),
+    Column(
+        "_inserted_at",
+        "TIMESTAMP",
+        "Start of the transaction that wrote this version of the row, UTC.",
+    ),
     Column("_is_deleted", "BOOL", "True when the source deleted or renamed the row."),
     Column("_extra", "STRING", "JSON of what fits no column, null when there is nothing."),
 )
@@ -113,6 +123,8 @@ REJECTS = (
     Column("payload", "STRING"),
     # The rejected row's key where it has one: a snapshot that rejects a row still has it.
     Column("key", "STRING"),
+    # Of a row without a key: what else it has. An entry that lost its id is known by it.
+    Column("content", "STRING"),
 )
 
 

@@ -13,9 +13,10 @@ from textwrap import indent
 
 from core import merging
 from core.batch import Manifest
-from core.ledger import FINAL_STATES, MARKS, VERDICTS
+from core.ledger import CHANGES, COUNTED, FINAL_STATES
 from core.schema import Table
 from core.sql import Names, fence_table, in_effect, literal, quoted, staging_table
+from core.stamps import later
 from core.values import as_json
 
 
@@ -34,10 +35,11 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
         "undos": manifest.undos,
         "extracted": manifest.extracted,
         "met_again": manifest.met_again,
-        "rejected": manifest.rejected,
         "rejected_unexpected": manifest.rejected_unexpected,
         "odd": manifest.odd,
         "source_count": manifest.source_count,
+        "total": manifest.total,
+        "depth": manifest.depth,
         "requests": manifest.requests,
         "size_bytes": manifest.size_bytes,
         "schema_fingerprint": manifest.schema_fingerprint,
@@ -48,7 +50,7 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
         "message": manifest.note,
     }
     expressions = {name: literal(value) for name, value in line.items()}
-    counts = {name: f"n_{name}" for name in (*VERDICTS, *MARKS)}
+    counts = {name: f"n_{name}" for name in COUNTED}
     return {
         **expressions,
         "state": "verdict_of_batch",
@@ -65,11 +67,13 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     Afterwards the raw table is what its write mode says, rows that a newer row names among its
     aliases are marked deleted, the rejects and one ledger line are in. A whole older than the last
     one in effect goes to the ledger as superseded, one that would replace many more rows than it
-    has as held, and neither changes a row. Nothing of this happens when the ledger knows the batch,
-    or when any count does not add up.
+    has as held, and neither changes a row. A whole that was read while its source's clock was ahead
+    does not count as the last one. Nothing of this happens when the ledger knows the batch, or when
+    any count does not add up.
 
     Its result is one row: `known`, more than 0 when the ledger knew the batch before, and else what
-    it came to: `state`, the counts, and `applied_at`.
+    it came to: `state`, the counts, where its rows lie, `applied_at`, and when the last batch
+    before it was applied or undone.
     """
     target = names.raw(table.name)
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rows"))
@@ -77,14 +81,15 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     batch = literal(manifest.batch_id)
     source = literal(manifest.source)
     known = ", ".join(literal(state) for state in FINAL_STATES)
+    changes = ", ".join(map(literal, CHANGES))
     line = ledger_line(manifest)
     # A backfill brings old rows, and says nothing of those that it lacks.
     is_whole = table.is_whole and manifest.mode != "backfill"
+    is_snapshot = table.write == "snapshot" and is_whole
     if table.write == "replace":
         steps = [_replace(table, manifest, target, staging, batch)]
     else:
         rows = merging.judged(table, manifest, target, staging, batch)
-        is_snapshot = table.write == "snapshot" and is_whole
         steps = [
             merging.bounds(table, target, staging),
             merging.find_backfills(manifest.source, loads) if is_snapshot else "",
@@ -97,8 +102,10 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     if is_whole:
         apply = f"""\
 SET newer = (
-    SELECT COUNT(*) FROM {loads}
-    WHERE batch_id > {batch} AND {in_effect(loads, manifest.source)}
+    SELECT COUNT(*) FROM {loads} AS l
+    WHERE
+        l.batch_id > {batch} AND l.observed_at <= {later("l.applied_at")}
+        AND {in_effect(loads, manifest.source)}
 );
 IF newer > 0 THEN
   SET verdict_of_batch = 'superseded';
@@ -108,39 +115,56 @@ ELSE
 END IF;"""
     body = "\n".join(
         [
+            # In a transaction this is the time at which it started, before its rows are visible.
             "SET applied_at = CURRENT_TIMESTAMP();",
             apply,
-            _insert_rejects(manifest, names) if manifest.rejected else "",
+            _insert_rejects(manifest, names, is_snapshot) if manifest.rejected else "",
             _announce(manifest, names) if manifest.fields else "",
             f"INSERT INTO {loads} ({', '.join(line)})\nSELECT {', '.join(line.values())};",
         ]
     )
     # No table: what the script came to, so that nobody has to ask the ledger.
-    counted = [f"CAST(n_{name} AS INT64) AS {name}" for name in (*VERDICTS, *MARKS)]
+    counted = [f"CAST(n_{name} AS INT64) AS {name}" for name in COUNTED]
     return f"""\
 DECLARE known, newer, n_placed, n_twice INT64;
-DECLARE applied_at, bound_from, bound_to TIMESTAMP;
+DECLARE applied_at, previous_at, bound_from, bound_to TIMESTAMP;
 DECLARE verdict_of_batch STRING DEFAULT 'applied';
 DECLARE bounds, backfills, counted STRING;
-DECLARE {", ".join(f"n_{name}" for name in (*VERDICTS, *MARKS))} INT64 DEFAULT 0;
+DECLARE alike STRING DEFAULT '[]';
+DECLARE {", ".join(f"n_{name}" for name in COUNTED)} INT64 DEFAULT 0;
 BEGIN TRANSACTION;
 UPDATE {names.raw(fence_table(manifest.source))}
 SET batch_id = {batch}, fenced_at = CURRENT_TIMESTAMP()
 WHERE TRUE;
-SET known = (
-    SELECT COUNT(*) FROM {loads}
-    WHERE source = {source} AND batch_id = {batch} AND state IN ({known})
+SET counted = (
+    SELECT CONCAT(
+        CAST(COUNTIF(l.batch_id = {batch} AND l.state IN ({known})) AS STRING), ',',
+        COALESCE(
+            CAST(UNIX_MICROS(MAX(IF(l.state IN ({changes}), l.applied_at, NULL))) AS STRING), ''
+        )
+    )
+    FROM {loads} AS l
+    WHERE l.source = {source}
 );
+SET known = CAST(SPLIT(counted, ',')[OFFSET(0)] AS INT64);
+SET previous_at = TIMESTAMP_MICROS(SAFE_CAST(SPLIT(counted, ',')[OFFSET(1)] AS INT64));
 IF known = 0 THEN
 {indent(body.strip(), "  ")}
 END IF;
 COMMIT TRANSACTION;
-SELECT known, verdict_of_batch AS state, {", ".join(counted)}, applied_at;
+SELECT
+    known, verdict_of_batch AS state, {", ".join(counted)},
+    bound_from AS touched_from, bound_to AS touched_to, applied_at, previous_at;
 """
 
 
 def _replace(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
-    """The staged rows instead of those that stand, unless so few that they are hardly all."""
+    """The staged rows instead of those that stand, unless they are hardly all or something else.
+
+    TRUNCATE TABLE is DML, allowed in a transaction, and reads nothing; a DELETE is billed all rows.
+    """
+    if manifest.faults and not manifest.allow_absent:
+        return "SET verdict_of_batch = 'held';"
     columns = [quoted(name) for name in (*table.column_names, "_is_deleted", "_extra")]
     share = "1.0" if manifest.allow_absent else str(table.max_absent_share)
     where = f"{manifest.source} batch {manifest.batch_id}"
@@ -157,7 +181,7 @@ IF n_replaced - {manifest.rows} > {share} * n_replaced THEN
   SET n_replaced = 0;
 ELSE
   SET n_inserted = {manifest.rows};
-  DELETE FROM {target} WHERE TRUE;
+  TRUNCATE TABLE {target};
   INSERT INTO {target} ({", ".join(columns)}, _batch_id, _inserted_at)
   SELECT
     {merging.own_columns(table, manifest)}, s._is_deleted, {merging.extra_column(table, manifest)},
@@ -166,8 +190,35 @@ ELSE
 END IF;"""
 
 
-def _insert_rejects(manifest: Manifest, names: Names) -> str:
+def _insert_rejects(manifest: Manifest, names: Names, is_snapshot: bool) -> str:
+    """Keep the rejects that are not kept from before, and count both.
+
+    A backfill brings the rejects of earlier batches once more, and a count by reason would grow
+    with every one. The same row for the same reason is the same reject; a batch with more of them
+    than any before keeps those that are more. Of a snapshot all are kept: they say which rows
+    without a key it had (merging.find_alike).
+    """
     staging = names.staged(staging_table(manifest.source, manifest.batch_id, "rejects"))
+    of_table = f"source = {literal(manifest.source)} AND table_name = {literal(manifest.table)}"
+    batch = literal(manifest.batch_id)
+    fresh = f"""\
+(
+    SELECT s._row, s.reason, s.is_expected, s.payload
+    FROM (
+        SELECT
+            t._row, t.reason, t.is_expected, t.payload,
+            ROW_NUMBER() OVER (PARTITION BY t.reason, t.payload ORDER BY t._row) AS _number
+        FROM {staging} AS t
+    ) AS s
+    LEFT JOIN (
+        SELECT reason, payload, COUNT(*) AS times
+        FROM {names.raw("_rejects")}
+        WHERE {of_table}
+        GROUP BY reason, payload
+    ) AS kept
+        ON kept.reason = s.reason AND kept.payload = s.payload
+    WHERE s._number > COALESCE(kept.times, 0)
+)"""
     return f"""\
 SELECT IF(
     (SELECT COUNT(*) FROM {staging}) = {manifest.rejected},
@@ -177,9 +228,14 @@ SELECT IF(
 INSERT INTO {names.raw("_rejects")}
     (batch_id, source, table_name, row_number, reason, is_expected, payload, rejected_at)
 SELECT
-    {literal(manifest.batch_id)}, {literal(manifest.source)}, {literal(manifest.table)},
+    {batch}, {literal(manifest.source)}, {literal(manifest.table)},
     r._row, r.reason, r.is_expected, r.payload, applied_at
-FROM {staging} AS r;"""
+FROM {staging if is_snapshot else fresh} AS r;
+SET n_rejected = (
+    SELECT COUNT(*) FROM {names.raw("_rejects")}
+    WHERE {of_table} AND batch_id = {batch} AND rejected_at = applied_at
+);
+SET n_rejected_before = {manifest.rejected} - n_rejected;"""
 
 
 def _announce(manifest: Manifest, names: Names) -> str:

@@ -1,10 +1,10 @@
 """The SQL that takes a table back to what it was before a batch, in one fenced transaction.
 
-The moment to go back to is the batch's own `applied_at`, which its apply script took inside its
-transaction: that began after every earlier batch was committed, since two transactions that update
-one fence cannot overlap, and was itself committed later. So BigQuery's time travel shows the table
-of that moment with every earlier batch and without this one. It shows the ledger of that moment
-too, and the two changed together: `lines_of_then` proves it before anything is written.
+The moment to go back to is the batch's own `applied_at`, the start of the transaction that applied
+it: that began after every earlier batch was committed, since of two transactions that update one
+fence and overlap only one commits, and was itself committed later. So BigQuery's time travel shows
+the table of that moment with every earlier batch and without this one. It shows the ledger of that
+moment too, and the two changed together: `lines_of_then` proves it before anything is written.
 """
 
 from __future__ import annotations
@@ -40,6 +40,27 @@ def lines_of_then(source: str, names: Names, back_to: datetime) -> str:
     return f"""\
 SELECT COUNT(*) AS lines FROM {names.raw("_loads")} FOR SYSTEM_TIME AS OF {literal(back_to)}
 WHERE source = {literal(source)} AND state IN ('applied', 'undone')"""
+
+
+def in_effect_since(source: str, names: Names, back_to: datetime) -> str:
+    """The batches that an undo to `back_to` takes out: applied then or later, and not undone."""
+    loads = names.raw("_loads")
+    return f"""\
+SELECT batch_id, mode, window_start, window_end FROM {loads}
+WHERE applied_at >= {literal(back_to)} AND {in_effect(loads, source)}"""
+
+
+def rows_now(table: Table, names: Names) -> str:
+    """How many rows the table has, and how many of them the batches `@ids` wrote last."""
+    return f"""\
+SELECT COUNT(*) AS number, COUNTIF(_batch_id IN UNNEST(@ids)) AS touched
+FROM {names.raw(table.name)}"""
+
+
+def rows_of_then(table: Table, names: Names, back_to: datetime) -> str:
+    """How many rows the table of that moment had."""
+    return f"""\
+SELECT COUNT(*) AS number FROM {names.raw(table.name)} FOR SYSTEM_TIME AS OF {literal(back_to)}"""
 
 
 def stage_earlier(
@@ -109,7 +130,7 @@ IF stands > 0 THEN
       SELECT COALESCE(MAX(undos), 0) + 1 FROM {loads} WHERE source = {source}
   );
   SET rows_stood = (SELECT COUNT(*) FROM {target});
-  DELETE FROM {target} WHERE TRUE;
+  TRUNCATE TABLE {target};
   INSERT INTO {target} ({named})
   SELECT {named} FROM {staging};
   INSERT INTO {loads} ({", ".join(line)})

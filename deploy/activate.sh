@@ -12,7 +12,12 @@ ln -sfn "releases/$version" "$CURRENT.new"
 mv -T "$CURRENT.new" "$CURRENT"
 
 # Flow runs write what nobody else may read; nginx reads here.
-install -d -m 0755 -o pipelines -g pipelines "$WEB" "$WEB/catalog"
+install -d -m 0755 -o pipelines -g pipelines "$WEB" "$WEB/catalog" "$WEB/serving"
+# Private pages are for nginx and their owner alone; what is made in these folders is of their group.
+for kind in snapshots pages; do
+    install -d -m 0755 -o pipelines -g pipelines "$WEB/serving/$kind"
+    install -d -m 2750 -o pipelines -g www-data "$WEB/serving/$kind/private"
+done
 
 # systemd and nginx have what this release says.
 for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
@@ -20,7 +25,8 @@ for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
 done
 # What Debian's own units may do and take. That is settled when one starts: a reload is not enough.
 restarts=()
-for pair in nginx:nginx postgresql:postgresql@15-main; do
+postgresql=$(cluster)
+for pair in nginx:nginx "postgresql:postgresql@${postgresql/\//-}"; do
     ours=$CURRENT/deploy/systemd/${pair%%:*}.conf unit=${pair#*:}
     theirs=/etc/systemd/system/$unit.service.d/data-pipelines.conf
     if ! cmp --silent "$ours" "$theirs"; then
@@ -28,7 +34,11 @@ for pair in nginx:nginx postgresql:postgresql@15-main; do
         restarts+=("$unit")
     fi
 done
-sed -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
+# HTTP/2 is an option of its own since nginx 1.25.1.
+http2=('ssl http2' '')
+printf '%s\n' 1.25.1 "$(nginx -v 2>&1 | sed 's/.*nginx\///; s/ .*//')" | sort -CV && http2=(ssl 'http2 on;')
+sed -e "s/@SSL@/${http2[0]}/" -e "s/@HTTP2@/${http2[1]}/" \
+    -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
     -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
     -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
     "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines

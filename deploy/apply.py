@@ -1,11 +1,12 @@
-"""What `prefect.yaml` says, and nothing else, is deployed.
+"""What `prefect.yaml` says of the sources that run here, and nothing else, is deployed.
 
     python -m deploy.apply
 
-The work pool stands (deploy/pool.py), `prefect deploy --all` has run, and what is no longer in the
-file is gone: the pool is this project's own, so a deployment in it that the file does not name is
-one that was removed from it, and so is a schedule whose slug it does not name. Prefect leaves both.
-A schedule that was paused by hand stays paused. Repeating it changes nothing.
+The work pool exists (deploy/pool.py), `prefect deploy` has run, and what is no longer wanted is
+gone: the pool is this project's own, so a deployment in it that the file does not name is one that
+was removed from it, and so is a schedule whose slug it does not name. Prefect leaves both. The
+deployment of a source without a block (blocks/sources.py) is not wanted either. Before any block is
+saved, all are. A schedule that somebody paused stays paused. Repeating it changes nothing.
 
 Deployments point to PIPELINES_HOME, or to this checkout where it is not set.
 """
@@ -28,7 +29,10 @@ from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 
+from blocks.platform import WAREHOUSE, WarehouseSettings, load_if_saved
 from blocks.server import every, server_url
+from blocks.source import flow_of, source_of
+from blocks.sources import load_sources
 from deploy.pool import PoolError, create
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,11 +41,15 @@ FILE = ROOT / "prefect.yaml"
 
 @dataclass(frozen=True)
 class Declared:
-    """A deployment of prefect.yaml by its full name, and the slugs of its schedules."""
+    """A deployment of prefect.yaml by its full name, and the slugs of its schedules.
+
+    `source` is the one that it loads, as its flow is named.
+    """
 
     name: str
     pool: str
     slugs: frozenset[str]
+    source: str = ""
 
 
 def declared(file: Path = FILE) -> list[Declared]:
@@ -53,12 +61,37 @@ def declared(file: Path = FILE) -> list[Declared]:
     found = []
     for one in yaml.safe_load(file.read_text())["deployments"]:
         path, _, function = one["entrypoint"].rpartition(":")
-        flow: Flow[..., Any] = load_flow_from_entrypoint(
-            f"{file.parent / path}:{function}", use_placeholder_flow=False
-        )
+        flow = imported(file.parent / path, function)
         slugs = frozenset(schedule["slug"] for schedule in one.get("schedules", []))
-        found.append(Declared(f"{flow.name}/{one['name']}", one["work_pool"]["name"], slugs))
+        if source := one.get("parameters", {}).get("source", ""):
+            # Its own flow, which `elt` imports when it runs.
+            name = source_of(source)
+            imported((file.parent / path).with_name(f"{name}.py"), name)
+        found.append(
+            Declared(f"{flow.name}/{one['name']}", one["work_pool"]["name"], slugs, source)
+        )
     return found
+
+
+def imported(path: Path, function: str) -> Flow[..., Any]:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(
+        f"{path}:{function}", use_placeholder_flow=False
+    )
+    return flow
+
+
+def of_running(listed: list[Declared]) -> list[Declared]:
+    """Those of the sources that run here, and of none; all, before blocks are saved.
+
+    Blocks that cannot be read, as after a restore with another key, are as good as none.
+    """
+    try:
+        if load_if_saved(WarehouseSettings, WAREHOUSE) is None:
+            return listed
+        running = {flow_of(source) for source in load_sources()}
+    except ValueError:
+        return listed
+    return [one for one in listed if not one.source or one.source in running]
 
 
 def prune(client: SyncPrefectClient, wanted: list[Declared]) -> list[str]:
@@ -83,35 +116,42 @@ def prune(client: SyncPrefectClient, wanted: list[Declared]) -> list[str]:
     return removed
 
 
-def deploy(environ: Mapping[str, str]) -> None:
-    """Run `prefect deploy --all`. Raises CalledProcessError with what it said."""
+def deploy(wanted: list[Declared], environ: Mapping[str, str]) -> None:
+    """Run `prefect deploy` for these. Raises CalledProcessError with what it said."""
     environment = {"PIPELINES_HOME": str(ROOT), **environ}
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    # Prefect takes the second half alone, and then all that have it.
+    names = sorted({one.name.partition("/")[2] for one in wanted})
+    chosen = [each for name in names for each in ("--name", name)]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
 
 
 def main() -> int:
-    """Print what stands and what was removed. 1 when it could not be done."""
+    """Print what is deployed, what is not, and what was removed. 1 when it could not be done."""
     if not (api := server_url()):
         return 1
     try:
-        wanted = declared()
+        every_one = declared()
+        wanted = of_running(every_one)
         for pool in sorted({one.pool for one in wanted}):
             print(f"work pool {pool!r} is of type {create(pool, os.environ)}")
-        deploy(os.environ)
+        deploy(wanted, os.environ)
         with get_client(sync_client=True) as client:
             removed = prune(client, wanted)
     except (PoolError, ScriptError, MissingFlowError) as error:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
-        print(f"prefect deploy --all failed:\n{error.stdout}{error.stderr}", file=sys.stderr)
+        print(f"prefect deploy failed:\n{error.stdout}{error.stderr}", file=sys.stderr)
         return 1
     except httpx.HTTPError as error:
         print(f"{api}: {error}", file=sys.stderr)
         return 1
     for one in wanted:
         print(f"deployed {one.name}")
+    for one in every_one:
+        if one not in wanted:
+            print(f"not configured {one.name}")
     for line in removed:
         print(f"removed {line}")
     return 0

@@ -1,27 +1,45 @@
 #!/bin/bash
-# gcloud.sh [--dry-run]: what the platform needs in a Google Cloud project stands: APIs, network and
-# firewall, service accounts with their roles, bucket, datasets, VM, snapshots, and the federation that
-# lets GitHub deploy without a key. With --dry-run nothing is asked or changed; every command is
-# printed.
+# gcloud.sh [--dry-run] [--adopt DATASET]...: what the platform needs in a Google Cloud project exists: APIs,
+# a limit of queries and a budget, network and firewall, service accounts with their roles, bucket,
+# datasets, VM, snapshots, and the federation that lets GitHub deploy without a key. With --dry-run
+# nothing is asked or changed; every command is printed.
 #
-# Repeating it changes nothing that is as it should be. Needs gcloud (and its bq), logged in as an owner
-# of the project. Environment:
+# Nothing foreign is touched: a dataset or bucket that has something in it and not our label (managed_by=
+# data-pipelines) ends the command before anything is changed, with what to do. --adopt takes a dataset
+# that you name, with the tables in it; these stay as they are. A bucket is never taken.
+#
+# It looks before it changes: repeated, it changes nothing that is as it should be. What differs is set
+# right, or, where only a person can decide, printed with the command that sets it right. Needs gcloud
+# with its alpha commands and bq, logged in as an owner of the project. Environment:
 #   GCP_PROJECT GCS_BUCKET           required
 #   GCP_REGION (us-central1) GCP_ZONE (us-central1-a) GCP_VM (data-pipelines)
 #   GCP_MACHINE_TYPE (e2-medium)
-#   BIGQUERY_LOCATION (US) RAW_DATASET (raw)
-#   GITHUB_REPOSITORY                owner/name; empty: no federation
+#   BIGQUERY_LOCATION (US) RAW_DATASET (raw) DBT_DATASET_PREFIX (empty) LOG_RETENTION_DAYS (730)
+#   GCS_LOCATION                     of a new bucket; empty: the region that BIGQUERY_LOCATION reads
+#                                    from without a charge, us-central1 for US
+#   GCP_DAILY_QUERY_GIB (100)        what queries of the project may bill a day; none: no limit is set
+#   GCP_MONTHLY_BUDGET (40USD)       of the project, in the billing account's currency; none: no budget
+#   GITHUB_REPOSITORY                owner/name; empty: no federation. With it, the numbers that stay
+#   GITHUB_REPOSITORY_ID             when a name is given to somebody else; both are printed by
+#   GITHUB_OWNER_ID                  gh api repos/OWNER/NAME --jq '.id, .owner.id'
 set -euo pipefail
 
 dry_run=''
-case ${1:-} in
---dry-run) dry_run=1 ;;
-'') ;;
-*)
-    sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
-    exit 2
-    ;;
-esac
+adopted=' '
+while (($#)); do
+    case $1 in
+    --dry-run) dry_run=1 ;;
+    --adopt)
+        adopted+="${2:?a dataset after --adopt} "
+        shift
+        ;;
+    *)
+        sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
 : "${GCP_PROJECT:?is not set}" "${GCS_BUCKET:?is not set}"
 region=${GCP_REGION:-us-central1}
 zone=${GCP_ZONE:-us-central1-a}
@@ -29,8 +47,32 @@ vm=${GCP_VM:-data-pipelines}
 machine=${GCP_MACHINE_TYPE:-e2-medium}
 location=${BIGQUERY_LOCATION:-US}
 raw=${RAW_DATASET:-raw}
+prefix=${DBT_DATASET_PREFIX:-}
+daily_gib=${GCP_DAILY_QUERY_GIB:-100}
+budget=${GCP_MONTHLY_BUDGET:-40USD}
 repository=${GITHUB_REPOSITORY:-}
+repository_id=${GITHUB_REPOSITORY_ID:-}
+owner_id=${GITHUB_OWNER_ID:-}
+if [ -n "$repository" ] && [[ ! $repository_id =~ ^[0-9]+$ || ! $owner_id =~ ^[0-9]+$ ]]; then
+    echo "set GITHUB_REPOSITORY_ID and GITHUB_OWNER_ID, which are numbers, also in private repositories:" >&2
+    echo "gh api repos/$repository --jq '.id, .owner.id'" >&2
+    exit 2
+fi
+if [[ ! $daily_gib =~ ^([1-9][0-9]*|none)$ ]]; then
+    echo "GCP_DAILY_QUERY_GIB=$daily_gib must be a whole number of GiB, or none" >&2
+    exit 2
+fi
+# Where BigQuery reads a bucket without a charge (BigQuery, locations, "Load Cloud Storage data").
+case ${location^^} in
+US) near=us-central1 ;;
+EU) near=europe-west4 ;;
+*) near=$location ;;
+esac
 readonly NETWORK=data-pipelines
+# As in core/ownership.py.
+readonly LABEL=managed_by OWNER=data-pipelines
+# What runs write into the bucket, below $GCP_PROJECT.$raw/.
+readonly SOURCES='usgs_earthquake openweather ph_news nyc_fhv finance'
 # The VM's account runs flows; the other may only reach the VM and update it.
 readonly RUNNER=pipelines@$GCP_PROJECT.iam.gserviceaccount.com
 readonly DEPLOYER=pipelines-deploy@$GCP_PROJECT.iam.gserviceaccount.com
@@ -45,7 +87,9 @@ do_() {
     fi
 }
 g() { do_ gcloud --project="$GCP_PROJECT" --quiet "$@"; }
-# there KIND COMMAND...: whether a look-up finds it. A dry run asks nothing: there is nothing yet.
+# asked COMMAND...: what a look prints; nothing where there is nothing. A dry run asks nothing.
+asked() { [ -n "$dry_run" ] || gcloud --project="$GCP_PROJECT" "$@" 2>/dev/null || true; }
+# there COMMAND...: whether a look finds it.
 there() { [ -z "$dry_run" ] && gcloud --project="$GCP_PROJECT" "$@" >/dev/null 2>&1; }
 # known COMMAND...: the same as do_, and again for two minutes: so long an account that was made a moment
 # ago may not be known everywhere.
@@ -66,13 +110,139 @@ known() {
     done
     printf '%s\n' "$said"
 }
+# The way through Google's proxy to the VM. gcloud has no command for its policy; the page "Using IAP for TCP
+# forwarding" has these calls.
+tunnel_of() { echo "https://iap.googleapis.com/v1/projects/$1/iap_tunnel/zones/$zone/instances/$2"; }
+# iap VERB BODY: what it answers. No list of processes shows the token.
+iap() {
+    gcloud auth print-access-token | sed 's/.*/header = "Authorization: Bearer &"/' |
+        curl --silent --show-error --fail-with-body --config - --header 'Content-Type: application/json' \
+            --data "$2" "$(tunnel_of "$number" "$instance"):$1"
+}
 grant() { known gcloud --project="$GCP_PROJECT" --quiet "$@"; }
 part() { printf '\n# %s\n' "$*"; }
+# differs TEXT COMMAND...: what only a person can set right, and how.
+differs() {
+    printf '\n# DIFFERS: %s\n' "$1"
+    shift
+    printf '%s\n' "$@"
+}
+# one_of LINE TEXT: whether a text has this line.
+one_of() { [[ $'\n'$2$'\n' == *$'\n'"$1"$'\n'* ]]; }
+# has JSON PIECE...: whether a JSON text without spaces has every piece.
+has() {
+    local json=$1 piece
+    shift
+    for piece in "$@"; do
+        [[ $json == *"$piece"* ]] || return 1
+    done
+}
+# bindings_of GROUP NAME [OPTION]...: member, role and condition of a policy, by tabs.
+bindings_of() {
+    local -a group
+    read -ra group <<<"$1"
+    shift
+    asked "${group[@]}" get-iam-policy "$@" --flatten='bindings[].members[]' \
+        --format='value(bindings.members,bindings.role,bindings.condition.expression)'
+}
+# roles_of MEMBER GROUP NAME [OPTION]...: the roles that a member has there without a condition.
+roles_of() { bindings_of "${@:2}" | awk -F '\t' -v member="$1" '$1 == member && $3 == "" { print $2 }'; }
+# bind MEMBER ROLE GROUP NAME [OPTION]...: the member has the role there.
+bind() {
+    local member=$1 role=$2 roles
+    local -a group
+    roles=$(roles_of "$member" "${@:3}")
+    ! one_of "$role" "$roles" || return 0
+    read -ra group <<<"$3"
+    shift 3
+    grant "${group[@]}" add-iam-policy-binding "$@" --member="$member" --role="$role" --condition=None
+}
+# only MEMBER ROLES GROUP NAME [OPTION]...: any role that the member has there beside these differs.
+only() {
+    local member=$1 wanted=$2 role roles
+    shift 2
+    roles=$(roles_of "$member" "$@")
+    for role in $roles; do
+        [[ " $wanted " == *" $role "* ]] ||
+            differs "${member#*:} has a role on $2 that the platform does not need. To take it away:" \
+                "gcloud --project=$GCP_PROJECT $1 remove-iam-policy-binding ${*:2} --member=$member --role=$role --condition=None"
+    done
+}
 
 part "APIs"
-g services enable bigquery.googleapis.com bigquerystorage.googleapis.com cloudresourcemanager.googleapis.com \
-    compute.googleapis.com iam.googleapis.com iamcredentials.googleapis.com iap.googleapis.com \
-    oslogin.googleapis.com sheets.googleapis.com storage.googleapis.com sts.googleapis.com
+apis=(bigquery bigquerystorage billingbudgets cloudbilling cloudresourcemanager compute iam iamcredentials
+    iap oslogin serviceusage sheets storage sts)
+enabled=$(asked services list --enabled --format='value(config.name)')
+missing=()
+for api in "${apis[@]}"; do
+    one_of "$api.googleapis.com" "$enabled" || missing+=("$api.googleapis.com")
+done
+[ ${#missing[@]} = 0 ] || g services enable "${missing[@]}"
+
+# labelled COMMAND...: whether what it describes, as JSON, has our label.
+labelled() { "$@" 2>/dev/null | tr -d '[:space:]' | grep -q "\"$LABEL\":\"$OWNER\""; }
+# whose_dataset NAME: missing, ours, empty or foreign. What cannot be listed is not empty.
+whose_dataset() {
+    local kind listed
+    if ! bq --project_id="$GCP_PROJECT" show --dataset "$GCP_PROJECT:$1" >/dev/null 2>&1; then
+        echo missing
+    elif labelled bq --project_id="$GCP_PROJECT" --format=json show --dataset "$GCP_PROJECT:$1"; then
+        echo ours
+    else
+        for kind in '' --routines --models; do
+            listed=$(bq --project_id="$GCP_PROJECT" --format=json ls ${kind:+"$kind"} --max_results=1 \
+                "$GCP_PROJECT:$1") || listed=unknown
+            case $listed in
+            '' | '[]') ;;
+            *)
+                echo foreign
+                return
+                ;;
+            esac
+        done
+        echo empty
+    fi
+}
+# datasets RAW PREFIX: the datasets of a configuration.
+datasets() { printf '%s ' "$1" "$1_staging" "$2staging" "$2silver" "$2gold"; }
+# free_pair: a configuration none of whose datasets is there.
+free_pair() {
+    local number name
+    for number in '' 2 3 4 5 6 7 8 9; do
+        for name in $(datasets "pipelines${number}_raw" "pipelines${number}_"); do
+            [ "$(whose_dataset "$name")" = missing ] || continue 2
+        done
+        echo "RAW_DATASET=pipelines${number}_raw DBT_DATASET_PREFIX=pipelines${number}_"
+        return
+    done
+    echo "RAW_DATASET and DBT_DATASET_PREFIX of your own"
+}
+# judge: ends the command, before anything is changed, where a dataset or the bucket is foreign.
+judge() {
+    local name refused='' bucket="gs://$GCS_BUCKET" found
+    for name in $(datasets "$raw" "$prefix"); do
+        [[ $adopted == *" $name "* ]] && continue
+        if [ "$(whose_dataset "$name")" = foreign ]; then
+            echo "dataset $GCP_PROJECT:$name is not ours: it has something in it and no label $LABEL=$OWNER" >&2
+            refused=1
+        fi
+    done
+    if [ -n "$refused" ]; then
+        echo "nothing in it was changed. Set $(free_pair), which is free, here and in .env;" >&2
+        echo "or, to work beside what is in it, name it: deploy/gcloud.sh --adopt NAME" >&2
+    fi
+    if found=$(gcloud --project="$GCP_PROJECT" storage buckets describe "$bucket" --format=json 2>/dev/null) &&
+        ! labelled printf '%s' "$found"; then
+        found=$(gcloud --project="$GCP_PROJECT" storage ls --all-versions "$bucket") || found=unknown
+        if [ -n "$found" ]; then
+            echo "bucket $bucket is not ours: it has objects in it and no label $LABEL=$OWNER;" >&2
+            echo "nothing in it was changed. Set GCS_BUCKET to a new name: this command makes the bucket" >&2
+            refused=1
+        fi
+    fi
+    [ -z "$refused" ] || exit 1
+}
+[ -n "$dry_run" ] || judge
 
 part "Service accounts: no keys; the VM has its own attached, GitHub exchanges its token"
 there iam service-accounts describe "$RUNNER" ||
@@ -80,49 +250,127 @@ there iam service-accounts describe "$RUNNER" ||
 there iam service-accounts describe "$DEPLOYER" ||
     g iam service-accounts create pipelines-deploy --display-name="Data platform: deployment from GitHub"
 
-part "Landing bucket: private, in BigQuery's location. A lifecycle is a last resort against what was"
-part "forgotten: runs remove their batches themselves, and what was never loaded must wait for it."
-there storage buckets describe "gs://$GCS_BUCKET" ||
-    g storage buckets create "gs://$GCS_BUCKET" --location="$location" \
+part "Landing bucket: private, where BigQuery reads it without a charge. The lifecycle is a last resort"
+part "against batches that were forgotten: runs remove theirs. Logs and backups have a time of their own."
+bucket=gs://$GCS_BUCKET
+described=$(asked storage buckets describe "$bucket" --format=json | tr -d '[:space:]')
+if [ -z "$described" ]; then
+    g storage buckets create "$bucket" --location="${GCS_LOCATION:-$near}" \
         --uniform-bucket-level-access --public-access-prevention
+elif [ -n "${GCS_LOCATION:-}" ] && ! has "${described^^}" "\"LOCATION\":\"${GCS_LOCATION^^}\""; then
+    differs "bucket $bucket is not in $GCS_LOCATION, and a bucket cannot move. Set GCS_BUCKET to a new name"
+fi
+# rule_of DAYS NAME...: what is below these prefixes goes after so many days. As gcloud prints it: names in
+# order, no spaces.
+rule_of() {
+    local days=$1 named
+    shift
+    named=$(printf "\"$GCP_PROJECT.$raw/%s/\"," "$@")
+    printf '{"action":{"type":"Delete"},"condition":{"age":%s,"matchesPrefix":[%s]}}' "$days" "${named%,}"
+}
+read -ra sources <<<"$SOURCES"
+rules=$(printf '{"rule":[%s,%s,%s]}' "$(rule_of 365 "${sources[@]}")" \
+    "$(rule_of "${LOG_RETENTION_DAYS:-730}" _logs)" "$(rule_of 90 _backup)")
 lifecycle=$(mktemp)
 trap 'rm -f "$lifecycle"' EXIT
-cat >"$lifecycle" <<'JSON'
-{"rule": [{"action": {"type": "Delete"}, "condition": {"age": 365}}]}
-JSON
-g storage buckets update "gs://$GCS_BUCKET" --soft-delete-duration=7d --lifecycle-file="$lifecycle"
-# extract and upload: create, list, read; load: read; cleanup: delete. Not the bucket's own settings.
-grant storage buckets add-iam-policy-binding "gs://$GCS_BUCKET" \
-    --member="serviceAccount:$RUNNER" --role=roles/storage.objectAdmin
-grant storage buckets add-iam-policy-binding "gs://$GCS_BUCKET" \
-    --member="serviceAccount:$RUNNER" --role=roles/storage.legacyBucketReader
+printf '%s\n' "$rules" >"$lifecycle"
+[ -z "$dry_run" ] || sed 's/^/# /' "$lifecycle"
+if ! has "$described" "\"lifecycle_config\":$rules" "\"$LABEL\":\"$OWNER\"" '"retentionDurationSeconds":"604800"' \
+    '"uniform_bucket_level_access":true' '"public_access_prevention":"enforced"'; then
+    g storage buckets update "$bucket" --update-labels="$LABEL=$OWNER" --soft-delete-duration=7d \
+        --uniform-bucket-level-access --public-access-prevention --lifecycle-file="$lifecycle"
+fi
+# extract and upload: create, list, read; cleanup: delete. Our code asks nothing of the bucket itself; the
+# second role is for load jobs, whose documentation wants storage.buckets.get of whoever starts them.
+bucket_roles='roles/storage.objectUser roles/storage.legacyBucketReader'
+for role in $bucket_roles; do
+    bind "serviceAccount:$RUNNER" "$role" "storage buckets" "$bucket"
+done
+only "serviceAccount:$RUNNER" "$bucket_roles" "storage buckets" "$bucket"
 
 part "Datasets: staging tables expire after 3 days by themselves"
 dataset() {
-    local name=$1 description=$2
+    local name=$1 description=$2 described='' writer="\"role\":\"WRITER\",\"userByEmail\":\"$RUNNER\""
     shift 2
-    if [ -n "$dry_run" ] || ! bq --project_id="$GCP_PROJECT" show --dataset "$GCP_PROJECT:$name" >/dev/null 2>&1; then
+    if [ -n "$dry_run" ] || [ "$(whose_dataset "$name")" = missing ]; then
         do_ bq --project_id="$GCP_PROJECT" --location="$location" mk --dataset \
-            --description="$description" "$@" "$GCP_PROJECT:$name"
+            --description="$description" --label="$LABEL:$OWNER" "$@" "$GCP_PROJECT:$name"
     else
-        do_ bq --project_id="$GCP_PROJECT" update --dataset --description="$description" "$@" \
-            "$GCP_PROJECT:$name"
+        described=$(bq --project_id="$GCP_PROJECT" --format=json show --dataset "$GCP_PROJECT:$name" | tr -d '[:space:]')
+        has "${described^^}" "\"LOCATION\":\"${location^^}\"" ||
+            differs "dataset $GCP_PROJECT:$name is not in $location, and a dataset cannot move. Set BIGQUERY_LOCATION to its location"
+        # Its description and expiry stay: of one that was taken, they are its owner's.
+        has "$described" "\"$LABEL\":\"$OWNER\"" ||
+            do_ bq --project_id="$GCP_PROJECT" update --dataset --set_label="$LABEL:$OWNER" "$GCP_PROJECT:$name"
     fi
-    # Writes to these datasets only.
-    known bq --project_id="$GCP_PROJECT" --location="$location" query --use_legacy_sql=false \
-        "GRANT \`roles/bigquery.dataEditor\` ON SCHEMA \`$GCP_PROJECT\`.$name TO 'serviceAccount:$RUNNER'"
+    # Writes to these datasets only. On a dataset, Data Editor is called WRITER.
+    has "$described" "$writer" ||
+        known bq --project_id="$GCP_PROJECT" --location="$location" query --use_legacy_sql=false \
+            "GRANT \`roles/bigquery.dataEditor\` ON SCHEMA \`$GCP_PROJECT\`.$name TO 'serviceAccount:$RUNNER'"
 }
 dataset "$raw" "Raw tables and the platform's ledger"
 dataset "${raw}_staging" "Batches on their way" --default_table_expiration=259200
-dataset staging "dbt: one view per source table"
-dataset silver "dbt: entities"
-dataset gold "dbt: marts, for people"
+dataset "${prefix}staging" "dbt: one view per source table"
+dataset "${prefix}silver" "dbt: entities"
+dataset "${prefix}gold" "dbt: marts, for people"
 
-part "Roles on the project: run jobs, read sizes; nothing else"
-for role in roles/bigquery.jobUser roles/logging.logWriter roles/monitoring.metricWriter; do
-    grant projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
-        --member="serviceAccount:$RUNNER" --role="$role"
-done
+part "Roles on the project: run jobs; nothing else"
+bind "serviceAccount:$RUNNER" roles/bigquery.jobUser projects "$GCP_PROJECT"
+only "serviceAccount:$RUNNER" roles/bigquery.jobUser projects "$GCP_PROJECT"
+
+part "Limits of cost: queries of a day, in the whole project, and a budget that tells by e-mail"
+# The datasets of others, whose queries the limit would count as well.
+others=''
+if [ -z "$dry_run" ]; then
+    while IFS= read -r name; do
+        [ -z "$name" ] || [[ " $(datasets "$raw" "$prefix") " == *" $name "* ]] || others+=" $name"
+    done <<<"$(bq --project_id="$GCP_PROJECT" --format=json ls --max_results=1000 |
+        grep -o '"datasetId": *"[^"]*"' | cut -d'"' -f4 || true)"
+fi
+if [ "$daily_gib" != none ]; then
+    metric=bigquery.googleapis.com/quota/query/usage
+    limited=$(asked alpha services quota list --service=bigquery.googleapis.com \
+        --consumer="projects/$GCP_PROJECT" --flatten='consumerQuotaLimits[]' \
+        --filter="metric=$metric AND consumerQuotaLimits.unit='1/d/{project}'" \
+        --format='value(consumerQuotaLimits.quotaBuckets[0].consumerOverride.overrideValue)')
+    # In MiB. It is far below the default of 200 TiB, hence --force.
+    quota=(alpha services quota update --service=bigquery.googleapis.com --consumer="projects/$GCP_PROJECT"
+        --metric="$metric" --unit='1/d/{project}' --value=$((daily_gib * 1024)) --force)
+    if [ -n "$limited" ] && [ "$limited" != $((daily_gib * 1024)) ]; then
+        differs "queries may bill $limited MiB a day, not $daily_gib GiB. To change the limit:" \
+            "gcloud --project=$GCP_PROJECT$(printf ' %q' "${quota[@]}")"
+    elif [ -z "$limited" ] && [ -n "$others" ]; then
+        differs "no limit of queries a day: it would bind the datasets of others as well ($others ). To set it:" \
+            "gcloud --project=$GCP_PROJECT$(printf ' %q' "${quota[@]}")"
+    elif [ -z "$limited" ]; then
+        g "${quota[@]}"
+    fi
+fi
+if [ "$budget" != none ]; then
+    account=BILLING_ACCOUNT
+    [ -n "$dry_run" ] || account=$(asked billing projects describe "$GCP_PROJECT" --format='value(billingAccountName.basename())')
+    name="data-pipelines in $GCP_PROJECT"
+    alert=(billing budgets create --billing-account="$account" --display-name="$name" --budget-amount="$budget"
+        --filter-projects="projects/$GCP_PROJECT" --threshold-rule=percent=0.5 --threshold-rule=percent=0.9
+        --threshold-rule=percent=1.0 '--threshold-rule=percent=1.0,basis=forecasted-spend')
+    creation="gcloud --project=$GCP_PROJECT$(printf ' %q' "${alert[@]}")"
+    if [ -z "$account" ]; then
+        differs "the project has no billing account that this login may see, so no budget. Whoever may see it:" "$creation"
+    elif [ -n "$dry_run" ]; then
+        g "${alert[@]}"
+    elif ! found=$(gcloud --project="$GCP_PROJECT" billing budgets list --billing-account="$account" \
+        --filter="displayName='$name'" \
+        --format='value(name.basename(),amount.specifiedAmount.units,amount.specifiedAmount.currencyCode)' 2>&1); then
+        differs "this login may not see the budgets of $account: ${found%%$'\n'*} Whoever may:" "$creation"
+    elif [ -z "$found" ]; then
+        g "${alert[@]}" || differs "no budget was made; GCP_MONTHLY_BUDGET is in the account's currency, as 2500PHP"
+    else
+        IFS=$'\t' read -r id units currency <<<"$found"
+        [ "$budget" = "$units$currency" ] || [ "$budget" = "$units" ] ||
+            differs "the budget is $units$currency, not $budget. To change it:" \
+                "gcloud --project=$GCP_PROJECT billing budgets update $id --billing-account=$account --budget-amount=$budget"
+    fi
+fi
 
 part "Network: 443 for the world; 22 only for Google's proxy, which asks who it is"
 there compute networks describe "$NETWORK" ||
@@ -130,19 +378,20 @@ there compute networks describe "$NETWORK" ||
 there compute networks subnets describe "$NETWORK" --region="$region" ||
     g compute networks subnets create "$NETWORK" --network="$NETWORK" --region="$region" \
         --range=10.10.0.0/24 --enable-private-ip-google-access
-# rule NAME OPTIONS...: the rule says this, also where it stood and somebody had changed it.
+# rule NAME PORT RANGE: the rule says this, whoever has changed it.
 rule() {
-    local name=$1
-    shift
-    if there compute firewall-rules describe "$name"; then
-        g compute firewall-rules update "$name" "$@"
-    else
-        g compute firewall-rules create "$name" --network="$NETWORK" "$@"
+    local name=$1 port=$2 range=$3 found
+    found=$(asked compute firewall-rules describe "$name" \
+        --format='value(allowed[0].IPProtocol,allowed[0].ports.list(),allowed[1].IPProtocol,sourceRanges.list(),targetServiceAccounts.list(),disabled)')
+    set -- "$name" --allow="tcp:$port" --source-ranges="$range" --target-service-accounts="$RUNNER"
+    if [ -z "$found" ]; then
+        g compute firewall-rules create "$@" --network="$NETWORK"
+    elif [ "$found" != tcp$'\t'"$port"$'\t\t'"$range"$'\t'"$RUNNER"$'\t'False ]; then
+        g compute firewall-rules update "$@" --no-disabled
     fi
 }
-rule data-pipelines-https --allow=tcp:443 --source-ranges=0.0.0.0/0 --target-service-accounts="$RUNNER"
-rule data-pipelines-iap --allow=tcp:22 --source-ranges=35.235.240.0/20 \
-    --target-service-accounts="$RUNNER"
+rule data-pipelines-https 443 0.0.0.0/0
+rule data-pipelines-iap 22 35.235.240.0/20
 
 part "Address, disk with daily snapshots for 14 days, VM"
 there compute addresses describe "$vm" --region="$region" ||
@@ -151,22 +400,28 @@ there compute resource-policies describe data-pipelines-daily --region="$region"
     g compute resource-policies create snapshot-schedule data-pipelines-daily --region="$region" \
         --daily-schedule --start-time=20:00 --max-retention-days=14 \
         --on-source-disk-delete=keep-auto-snapshots
+scopes=(https://www.googleapis.com/auth/cloud-platform https://www.googleapis.com/auth/spreadsheets.readonly)
 if there compute instances describe "$vm" --zone="$zone"; then
-    stands=$(gcloud --project="$GCP_PROJECT" compute instances describe "$vm" --zone="$zone" \
-        --format='value(machineType.basename())')
-    if [ "$stands" != "$machine" ]; then
-        # Only a person knows when the machine may stand still for some minutes.
-        part "$vm is an $stands. To make it an $machine:"
-        echo "gcloud --project=$GCP_PROJECT compute instances stop $vm --zone=$zone"
-        echo "gcloud --project=$GCP_PROJECT compute instances set-machine-type $vm --zone=$zone --machine-type=$machine"
-        echo "gcloud --project=$GCP_PROJECT compute instances start $vm --zone=$zone"
+    IFS=$'\t' read -r kind attached granted <<<"$(asked compute instances describe "$vm" --zone="$zone" \
+        --format='value(machineType.basename(),serviceAccounts[0].email,serviceAccounts[0].scopes.list())')"
+    # Only a person knows when the machine may be off for some minutes.
+    at="gcloud --project=$GCP_PROJECT compute instances"
+    if [ "$kind" != "$machine" ]; then
+        differs "$vm is an $kind. To make it an $machine:" "$at stop $vm --zone=$zone" \
+            "$at set-machine-type $vm --zone=$zone --machine-type=$machine" "$at start $vm --zone=$zone"
+    fi
+    if [ "$attached" != "$RUNNER" ] || ! has ",$granted," ",${scopes[0]}," ",${scopes[1]},"; then
+        differs "$vm runs as $attached with the scopes $granted. To give it its account and scopes:" \
+            "$at stop $vm --zone=$zone" \
+            "$at set-service-account $vm --zone=$zone --service-account=$RUNNER --scopes=${scopes[0]},${scopes[1]}" \
+            "$at start $vm --zone=$zone"
     fi
 else
     g compute instances create "$vm" --zone="$zone" --machine-type="$machine" \
         --image-family=debian-12 --image-project=debian-cloud \
         --boot-disk-size=30GB --boot-disk-type=pd-balanced --boot-disk-device-name="$vm" \
         --network-interface="subnet=$NETWORK,address=$vm" \
-        --service-account="$RUNNER" --scopes=cloud-platform,https://www.googleapis.com/auth/spreadsheets.readonly \
+        --service-account="$RUNNER" --scopes="${scopes[0]},${scopes[1]}" \
         --shielded-secure-boot --shielded-vtpm --shielded-integrity-monitoring \
         --metadata=enable-oslogin=TRUE --deletion-protection
 fi
@@ -176,32 +431,62 @@ if [ -n "$dry_run" ] || ! gcloud --project="$GCP_PROJECT" compute disks describe
 fi
 
 if [ -n "$repository" ]; then
-    part "Deployment from GitHub: only the main branch of $repository becomes $DEPLOYER"
+    part "Deployment from GitHub: only the main branch of $repository, in its environment production,"
+    part "becomes $DEPLOYER. Names can be given to somebody else, numbers cannot"
     there iam workload-identity-pools describe github --location=global ||
         g iam workload-identity-pools create github --location=global --display-name=GitHub
-    provider=(data-pipelines --location=global --workload-identity-pool=github
-        --attribute-condition="assertion.repository == '$repository' && assertion.ref == 'refs/heads/main'")
-    if there iam workload-identity-pools providers describe "${provider[@]:0:3}"; then
-        g iam workload-identity-pools providers update-oidc "${provider[@]}"
-    else
+    provider=(data-pipelines --location=global --workload-identity-pool=github)
+    mapping=''
+    for claim in environment ref repository_id repository_owner_id; do
+        mapping+=attribute.$claim=assertion.$claim,
+    done
+    mapping+=google.subject=assertion.sub
+    condition="assertion.repository_id == '$repository_id' && assertion.repository_owner_id == '$owner_id'"
+    condition+=" && assertion.ref == 'refs/heads/main' && assertion.environment == 'production'"
+    found=$(asked iam workload-identity-pools providers describe "${provider[@]}" \
+        --format='value(attributeCondition,attributeMapping)')
+    if [ -z "$found" ]; then
         g iam workload-identity-pools providers create-oidc "${provider[@]}" \
             --issuer-uri=https://token.actions.githubusercontent.com \
-            --attribute-mapping=google.subject=assertion.sub,attribute.repository=assertion.repository
+            --attribute-mapping="$mapping" --attribute-condition="$condition"
+    elif [ "$found" != "$condition"$'\t'"${mapping//,/;}" ]; then
+        g iam workload-identity-pools providers update-oidc "${provider[@]}" \
+            --attribute-mapping="$mapping" --attribute-condition="$condition"
     fi
-    number=PROJECT_NUMBER
-    [ -n "$dry_run" ] || number=$(gcloud projects describe "$GCP_PROJECT" --format='value(projectNumber)')
+    number=PROJECT_NUMBER instance=INSTANCE_ID
+    if [ -z "$dry_run" ]; then
+        number=$(gcloud projects describe "$GCP_PROJECT" --format='value(projectNumber)')
+        instance=$(gcloud --project="$GCP_PROJECT" compute instances describe "$vm" --zone="$zone" --format='value(id)')
+    fi
     pool=projects/$number/locations/global/workloadIdentityPools/github
-    grant iam service-accounts add-iam-policy-binding "$DEPLOYER" --role=roles/iam.workloadIdentityUser \
-        --member="principalSet://iam.googleapis.com/$pool/attribute.repository/$repository"
-    # To reach the VM through the proxy and be root on it; it acts there as the VM's account.
-    grant compute instances add-iam-policy-binding "$vm" --zone="$zone" \
-        --member="serviceAccount:$DEPLOYER" --role=roles/compute.osAdminLogin
-    grant projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
-        --member="serviceAccount:$DEPLOYER" --role=roles/iap.tunnelResourceAccessor
-    grant projects add-iam-policy-binding "$GCP_PROJECT" --condition=None \
-        --member="serviceAccount:$DEPLOYER" --role=roles/compute.viewer
-    grant iam service-accounts add-iam-policy-binding "$RUNNER" --role=roles/iam.serviceAccountUser \
-        --member="serviceAccount:$DEPLOYER"
+    trusted=principalSet://iam.googleapis.com/$pool/attribute.repository_id/$repository_id
+    bind "$trusted" roles/iam.workloadIdentityUser "iam service-accounts" "$DEPLOYER"
+    for member in $(bindings_of "iam service-accounts" "$DEPLOYER" |
+        awk -F '\t' '$2 == "roles/iam.workloadIdentityUser" { print $1 }'); do
+        [ "$member" = "$trusted" ] ||
+            differs "$member may become $DEPLOYER as well. To end that:" \
+                "gcloud --project=$GCP_PROJECT iam service-accounts remove-iam-policy-binding $DEPLOYER --member=$member --role=roles/iam.workloadIdentityUser --all"
+    done
+    # To reach the VM, and no other, through the proxy and be root on it; it acts there as the VM's account.
+    deployer=serviceAccount:$DEPLOYER
+    bind "$deployer" roles/compute.osAdminLogin "compute instances" "$vm" --zone="$zone"
+    bind "$deployer" roles/compute.viewer projects "$GCP_PROJECT"
+    bind "$deployer" roles/iam.serviceAccountUser "iam service-accounts" "$RUNNER"
+    only "$deployer" roles/compute.viewer projects "$GCP_PROJECT"
+    way="{\"role\":\"roles/iap.tunnelResourceAccessor\",\"members\":[\"$deployer\"]}"
+    if [ -n "$dry_run" ]; then
+        printf '# POST %s:setIamPolicy {"policy":{"bindings":[%s]}}\n' "$(tunnel_of "$number" "$instance")" "$way"
+        policy=$way
+    else
+        policy=$(known iap getIamPolicy '{}' | tr -d '[:space:]')
+    fi
+    if ! has "$policy" '"role":'; then
+        etag=$(grep -o '"etag":"[^"]*"' <<<"$policy" || true)
+        known iap setIamPolicy "{\"policy\":{\"bindings\":[$way]${etag:+,$etag}}}"
+    elif ! has "$policy" "\"roles/iap.tunnelResourceAccessor\"" "\"$deployer\""; then
+        differs "the way through the proxy to $vm is given to others, and not to $DEPLOYER. In the console, under" \
+            "Security, Identity-Aware Proxy, SSH and TCP resources, give it IAP-secured Tunnel User on $vm"
+    fi
     part "Variables of the repository on GitHub"
     printf 'GCP_PROJECT=%s\nGCP_ZONE=%s\nGCP_VM=%s\n' "$GCP_PROJECT" "$zone" "$vm"
     printf 'GCP_WORKLOAD_IDENTITY_PROVIDER=%s/providers/data-pipelines\n' "$pool"

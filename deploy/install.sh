@@ -1,12 +1,13 @@
 #!/bin/bash
 # install.sh --host NAME (--self-signed | --certificate FILE --key FILE) [--source DIRECTORY]
 #
-# The data platform runs on this Debian 12: PostgreSQL, Prefect server, worker, nginx with TLS, daily
-# backup. Repeating it changes nothing that is well; an existing setting, password, key or certificate
-# is kept, unless a certificate is given. Needs root.
+# The data platform runs on this Debian: PostgreSQL and nginx in the versions that it has, Prefect
+# server, worker, TLS, daily backup. Repeating it changes nothing that is well; an existing setting,
+# password, key or certificate is kept, unless a certificate is given. Needs root.
 #
 # Where 443, 4200 or 8080 are taken: HTTPS_LISTEN=[address:]port, PREFECT_PORT and HEALTH_PORT in the
-# environment of the first run.
+# environment of the first run. Where the machine's own Python is not 3.11: PYTHON=/path/to/python3.11,
+# which updates then use as well.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/lib.sh
@@ -29,9 +30,17 @@ done
 begin
 [ -n "$host" ] || die "--host is missing: the name under which browsers find this machine"
 [[ $host =~ ^[A-Za-z0-9.-]+$ ]] || die "--host $host is not a host's name"
-grep -q '^VERSION_ID="12"' /etc/os-release || die "this is written for Debian 12"
+command -v apt-get >/dev/null || die "this is written for Debian: there is no apt-get"
+grep -qx 'ID=debian' /etc/os-release ||
+    say "not tried on $(sed -n 's/^PRETTY_NAME=//p' /etc/os-release): this is written for Debian 12 and 13"
 
-packages=(ca-certificates curl nginx openssl postgresql procps python3 python3-venv)
+packages=(ca-certificates curl nginx openssl postgresql procps)
+if ! python=$(find_python 2>/dev/null); then
+    apt-get update -qq
+    # Before anything is changed: one that this machine's archives do not have is a person's matter.
+    if [ -n "${PYTHON:-}" ] || ! apt-cache show python3.11 >/dev/null 2>&1; then find_python; fi
+    packages+=(python3.11 python3-pip-whl)
+fi
 missing=()
 for package in "${packages[@]}"; do
     [ "$(dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null)" = "install ok installed" ] ||
@@ -43,8 +52,11 @@ if ((${#missing[@]})); then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+python=$(find_python)
 # Debian makes none where the locale that it was given, as by SSH, is not there.
-[ -d /etc/postgresql/15/main ] || pg_createcluster 15 main
+[ -n "$(cluster)" ] || pg_createcluster "$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -V | tail -n 1)" main
+postgresql=$(cluster)
+[ -n "$postgresql" ] || die "no PostgreSQL of this machine has port 5432 (pg_lsclusters shows them)"
 
 # Users without a login, and who may read what.
 id prefect >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines-server \
@@ -57,6 +69,9 @@ install -d -m 0700 -o postgres -g postgres "$BACKUPS"
 if [ ! -e "$ETC/.env" ]; then
     install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
 fi
+
+# Updates find that one as well.
+[ -z "${PYTHON:-}" ] || put_setting install.env PYTHON "$python"
 
 # Settings of this host; secrets are made once.
 if [ ! -e "$ETC/server.env" ]; then
@@ -89,11 +104,12 @@ fi
 rm -f /etc/nginx/sites-enabled/default
 
 # PostgreSQL: a database that the user prefect reaches over the socket, without a password.
-if ! cmp --silent "$source/deploy/postgresql.conf" /etc/postgresql/15/main/conf.d/data-pipelines.conf; then
-    install -m 0644 "$source/deploy/postgresql.conf" /etc/postgresql/15/main/conf.d/data-pipelines.conf
-    systemctl restart postgresql@15-main
+configuration=/etc/postgresql/$postgresql/conf.d/data-pipelines.conf
+if ! cmp --silent "$source/deploy/postgresql.conf" "$configuration"; then
+    install -m 0644 "$source/deploy/postgresql.conf" "$configuration"
+    systemctl restart "postgresql@${postgresql/\//-}"
 fi
-systemctl start postgresql@15-main
+systemctl start "postgresql@${postgresql/\//-}"
 as_postgres psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --dbname=postgres <<'SQL'
 SELECT 'CREATE ROLE prefect LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'prefect') \gexec
 SELECT 'CREATE DATABASE prefect OWNER prefect' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'prefect') \gexec

@@ -57,19 +57,38 @@ releases() { find "$RELEASES" -mindepth 1 -maxdepth 1 -printf '%T@ %f\n' | sort 
 
 is_release() { [ -n "$1" ] && [ -e "$RELEASES/$1/.complete" ]; }
 
+# find_python: the Python 3.11 of this machine: PYTHON, the one that was named when it was installed, or
+# its own. Services must be able to run it. Fails, saying what to install, where there is none.
+find_python() {
+    local named=${PYTHON:-} python
+    [ -n "$named" ] || [ ! -e "$ETC/install.env" ] || named=$(setting install.env PYTHON)
+    # Not one of whoever is logged in.
+    python=$(PATH=/usr/local/bin:/usr/bin:/bin "${here:?}/find_python.sh" "$named") || return 1
+    case $("$python" -c 'import sys; print(sys.base_prefix)') in
+    /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
+        die "$python is in a folder that services do not see: install Python 3.11 elsewhere, as in /opt or /usr/local"
+        ;;
+    esac
+    runuser -u nobody -- "$python" -c 'import ssl' || die "$python cannot be run by every user: correct its rights"
+    echo "$python"
+}
+
+# cluster: version and name of the PostgreSQL cluster that clients reach where no port is named, with a
+# slash between, as in Debian's paths. Nothing where there is none.
+cluster() { pg_lsclusters --no-header | awk '$3 == 5432 { print $1 "/" $2 }'; }
+
 # make_environment RELEASE: what the release has locked is installed, once for all with the same lock.
 make_environment() {
-    local release=$1 environment
+    local release=$1 environment python
     environment=$ENVIRONMENTS/$(sha256sum <"$release/requirements.lock" | cut -c1-16)
-    if [ ! -e "$environment/.complete" ]; then
+    if [ ! -e "$environment/.complete" ] || ! "$environment/bin/python" -c '' 2>/dev/null; then
+        python=$(find_python)
         say "installing the locked environment (minutes) ..."
         rm -rf "$environment"
-        python3 -m venv "$environment"
-        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --require-hashes --requirement "$release/requirements.lock"
+        "$release/deploy/environment.sh" "$python" "$environment" "$release/requirements.lock"
         touch "$environment/.complete"
     fi
-    ln -s "$environment" "$release/.venv"
+    ln -sfn "$environment" "$release/.venv"
 }
 
 # make_release SOURCE VERSION: the files of a directory or tar archive and their locked environment
@@ -78,6 +97,8 @@ make_release() {
     local source=$1 version=$2 release=$RELEASES/$2
     if is_release "$version"; then
         say "release $version is installed already"
+        # Its Python may be gone, as after the machine became another Debian.
+        "$release/.venv/bin/python" -c '' 2>/dev/null || make_environment "$release"
         return
     fi
     rm -rf "$release"
@@ -93,7 +114,7 @@ make_release() {
     [ -e "$release/prefect.yaml" ] || die "$source does not hold this project"
     make_environment "$release"
     # The services may not write here, so what Python compiles it compiles now.
-    (cd "$release" && .venv/bin/python -m compileall -q blocks core deploy flows sources tasks)
+    (cd "$release" && .venv/bin/python -m compileall -q blocks core dashboards deploy flows serving sources tasks)
     ln -s "$ETC/.env" "$release/.env"
     chmod -R u=rwX,go=rX "$release"
     touch "$release/.complete"

@@ -2,7 +2,8 @@
 # rotate.sh api: the API and the UI have a new password.
 # rotate.sh encryption: the blocks in the database are encrypted with a new key.
 # rotate.sh certificate (FILE KEY | --self-signed): nginx serves that certificate.
-# rotate.sh blocks: what /etc/data-pipelines/.env and the key file say now is saved in the blocks.
+# rotate.sh blocks: what /etc/data-pipelines/.env and the key file say now is saved in the blocks, and
+# the sources that it configures are deployed.
 #
 # Nothing secret is printed. Needs root.
 set -euo pipefail
@@ -45,6 +46,7 @@ certificate)
     ;;
 blocks)
     register_blocks
+    in_release python -m deploy.apply
     in_release python -m blocks.register --check
     ;;
 *) die "usage: rotate.sh api | encryption | certificate ... | blocks" ;;

@@ -3,10 +3,10 @@
     python -m deploy.watchdog
 
 A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full
-the disk is, how old the last backup and the certificate are and, every ten minutes, how old the
-last line of the ledger is; while the server does answer, it looks at the runs as the flow `watch`
-does. It needs neither of them to tell: it reads environment and `.env` as
-`python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
+the disk is, what waits on it for a bucket, how old the last backup and the certificate are and,
+every ten minutes, how old the last line of the ledger is; while the server does answer, it looks at
+the runs as the flow `watch` does. It needs neither of them to tell: it reads environment and `.env`
+as `python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
@@ -24,12 +26,20 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from pydantic import ValidationError
 
 from blocks.alerts import Alerts, alerts_from
 from blocks.server import server_url
-from blocks.settings import Settings, explain
+from blocks.settings import (
+    Misconfigured,
+    Settings,
+    SettingsWithoutFiles,
+    not_configured,
+    read,
+)
+from blocks.source import deployment_of, source_of
+from blocks.state import spool_path
 from core.alerts import Finding, Kind, Look, State
+from core.batch import MANIFEST
 from core.errors import first_line
 from tasks.alerts import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
 from tasks.conditions import ended_runs, read_names, silence, waiting_runs
@@ -42,11 +52,15 @@ LEDGER_EVERY = timedelta(minutes=10)
 # A backup is made every day.
 BACKUP_WITHIN = timedelta(hours=26)
 CERTIFICATE_WITHIN = timedelta(days=14)
+# The next run, an hour later, commits what the last one had to keep.
+SPOOLED_WITHIN = timedelta(hours=2)
+MOST_SPOOLED = 3
 
 
 def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tuple[Look, list[str]]:
     """One look, and the secrets that no message may hold."""
     api = get_current_settings().api.url or ""
+    absent = absent_sources(settings)
     seen = Look(by="watchdog", at=now, covered={"health"})
     secrets = known_secrets(settings)
     seen.findings += health("worker", "the worker", str(settings.worker_health_url), now)
@@ -61,6 +75,8 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
                 secrets += saved_secrets(client)
                 names = read_names(client)
                 seen.names = names.all
+                # What the settings leave out runs on until that is registered.
+                seen.absent = {one for one in absent if deployment_of(one) not in names.all}
                 seen.runs = ended_runs(client, state, names, now)
                 seen.findings += waiting_runs(client, names, alerts, now)
             seen.covered.add("prefect")
@@ -68,9 +84,15 @@ def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tup
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
     seen.findings += server
     seen.findings += full_disk(alerts, state, now)
+    seen.findings += waiting_spool(spool_path(settings.spool_directory), absent, now)
     seen.findings += old_backup(os.environ.get("BACKUP_STAMP"), now)
     seen.findings += old_certificate(os.environ.get("CERTIFICATE"), now)
     return seen, secrets
+
+
+def absent_sources(settings: Settings) -> set[str]:
+    """Those that do not run here, as the ledger names them."""
+    return {source_of(flow) for flow in not_configured(settings)}
 
 
 def full_disk(alerts: Alerts, state: State, now: datetime) -> list[Finding]:
@@ -85,6 +107,34 @@ def full_disk(alerts: Alerts, state: State, now: datetime) -> list[Finding]:
         return []
     why = f"{share:.0%} of {disk.total / 2**30:.1f} GiB at {at} are in use"
     return [of_the_machine("disk", "the disk is nearly full", why, now)]
+
+
+def waiting_spool(spool: Path, absent: Collection[str], now: datetime) -> list[Finding]:
+    """Batches that runs keep on disk, since their bucket takes none, for too long or too many.
+
+    Those of an absent source wait for its next run, if it ever runs here again.
+    """
+    found = [
+        path for path in sorted(spool.glob(f"*/*/*/{MANIFEST}")) if path.parts[-3] not in absent
+    ]
+    kept_at = [one for path in found if (one := changed_at(path))]
+    if not kept_at:
+        return []
+    oldest = min(kept_at)
+    if now - oldest <= SPOOLED_WITHIN and len(kept_at) <= MOST_SPOOLED:
+        return []
+    sources = ", ".join(sorted({path.parts[-3] for path in found}))
+    number = f"{len(kept_at)} batch{'es' * (len(kept_at) > 1)}"
+    why = f"{number} of {sources} in {spool}, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
+    return [of_the_machine("spool", "answers wait on disk for their bucket", why, now)]
+
+
+def changed_at(path: Path) -> datetime | None:
+    """When a file was written; None when it is gone by now."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
 
 
 def old_backup(stamp: str | None, now: datetime) -> list[Finding]:
@@ -183,13 +233,24 @@ def ask_age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list
     from google.auth.exceptions import GoogleAuthError
 
     from blocks.platform import blocks_from
+    from tasks.freshness import declared_thresholds
     from tasks.ledger_conditions import ledger_age
     from tasks.platform import connect
+    from tasks.repeat import Repeat
 
+    # Where no source runs every hour, a line may come as much later.
+    limits = {
+        source: clocks["last_look"].warn_after for source, clocks in declared_thresholds().items()
+    }
+    running = limits.keys() - absent_sources(settings)
+    later = min(limits[source] for source in running) - min(limits.values())
+    within = timedelta(hours=alerts.ledger_hours) + later
     try:
-        warehouse = connect(blocks_from(settings)).warehouse
-        return ledger_age(warehouse, alerts.ledger_hours, now)
-    except (GoogleAPIError, GoogleAuthError, OSError) as error:
+        # Given up in time to say why.
+        quick = Repeat(seconds=LEDGER_SECONDS * 2 / 3)
+        warehouse = replace(connect(blocks_from(settings)).warehouse, retry=quick)
+        return ledger_age(warehouse, within, now)
+    except (GoogleAPIError, GoogleAuthError, Misconfigured, OSError) as error:
         return [unreadable(cause(error), now)]
 
 
@@ -217,9 +278,9 @@ def known_secrets(settings: Settings) -> list[str]:
 
 def main() -> int:
     try:
-        settings = Settings()
-    except ValidationError as error:
-        print(explain(error), file=sys.stderr)
+        settings = read(SettingsWithoutFiles)
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
         return 1
     if not server_url():
         return 1

@@ -1,9 +1,10 @@
 """The weekly sweep: what the deployment `cleanup/weekly` runs.
 
-Every source's own run cleans up after itself. This one also reaches sources whose flow does not
-run, and tells how much is kept: in the buckets, in the raw tables, on this machine's disk.
+Every source's own run cleans up after itself. This one also reaches sources whose runs fail, and
+tells how much is kept: in the buckets, in the raw tables, on this machine's disk. A source without
+a block does not run here: what it left in a bucket is removed by the bucket's own rule.
 
-Requires: the platform's blocks (`python -m blocks.register`).
+Requires: the platform's blocks and those of the sources (`python -m blocks.register`).
 """
 
 from __future__ import annotations
@@ -16,23 +17,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-import sources.finance
-import sources.nyc_fhv
-import sources.openweather
-import sources.ph_news
-import sources.usgs_earthquake
 from blocks.platform import load_blocks
+from blocks.sources import load_sources
+from sources.tables import TABLES
 from tasks.cleanup import Cleaned, Stock, sweep_staging, take_stock
 from tasks.cleanup import cleanup as clean_source
 from tasks.platform import connect
 
-TABLES = (
-    sources.usgs_earthquake.TABLE,
-    sources.openweather.TABLE,
-    sources.ph_news.TABLE,
-    sources.nyc_fhv.TABLE,
-    sources.finance.TABLE,
-)
 # So full a disk stops PostgreSQL before the next sweep.
 FULLEST_DISK = 0.85
 
@@ -48,11 +39,12 @@ def cleanup() -> State:
     Raises LandingError when a bucket cannot be listed, DiskNearlyFull; after all else was done.
     """
     platform = connect(load_blocks())
+    tables = [TABLES[source] for source in load_sources()]
     platform.warehouse.ensure_ledger()
     try:
-        cleaned = {table.source: clean_source(platform, table) for table in TABLES}
+        cleaned = {table.source: clean_source(platform, table) for table in tables}
         tables_swept = sweep_staging(platform)
-        stocks = [take_stock(platform, table) for table in TABLES]
+        stocks = [take_stock(platform, table) for table in tables]
     finally:
         platform.warehouse.flush_jobs("cleanup")
     disk = shutil.disk_usage(Path.home())

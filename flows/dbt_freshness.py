@@ -1,15 +1,18 @@
 """How fresh every source is: what the deployment `dbt-freshness/hourly` checks.
 
 Two clocks per source, from the ledger: when it was last looked at, and when it last brought
-anything. Their thresholds stand with the dbt sources (`meta.freshness`).
+anything. Their thresholds are those of the dbt sources (`meta.freshness`), except where a block has
+its own (finance: its newest event).
 
-Requires: the platform's blocks (`python -m blocks.register`). A source without a block is not
-configured, and not expected.
+Requires: the platform's blocks (`python -m blocks.register`). A source without a block does not
+run here, and is not expected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -17,43 +20,56 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from blocks.finance import Finance
-from blocks.nyc_fhv import NycFhv
-from blocks.openweather import OpenWeather
-from blocks.ph_news import PhNews
-from blocks.platform import load_blocks, load_if_saved
+from blocks.platform import load_blocks
 from blocks.source import SourceBlock
-from blocks.usgs_earthquake import UsgsEarthquake
-from core.freshness import WORDS, Reading, StaleSource, in_words, summary
+from blocks.sources import load_sources
+from core.freshness import (
+    WORDS,
+    ClockName,
+    Reading,
+    StaleSource,
+    Threshold,
+    in_words,
+    summary,
+)
+from serving.status import FRESHNESS
 from tasks.freshness import read_freshness
 from tasks.platform import connect
-
-SOURCES: dict[str, type[SourceBlock]] = {
-    "usgs_earthquake": UsgsEarthquake,
-    "openweather": OpenWeather,
-    "ph_news": PhNews,
-    "nyc_fhv": NycFhv,
-    "finance": Finance,
-}
+from tasks.serve import publish_status
 
 
 @flow(name="dbt-freshness", flow_run_name="dbt-freshness")
 def dbt_freshness() -> State:
     """Fail when a source is stale; name those that are late."""
-    platform = connect(load_blocks())
-    configured = [
-        source
-        for source, block_type in SOURCES.items()
-        if load_if_saved(block_type, source.replace("_", "-"))
-    ]
+    shared = load_blocks()
+    platform = connect(shared)
+    blocks = load_sources()
     try:
-        readings = read_freshness(platform, configured)
+        readings = read_freshness(platform, blocks, thresholds_of(blocks))
     finally:
         platform.warehouse.flush_jobs("freshness")
+    publish_status(shared, {FRESHNESS: as_status(readings)})
     message = summary(readings)
     create_table_artifact(as_rows(readings), key="freshness", description=message)
     if any(reading.status == "error" for reading in readings):
         raise StaleSource(message)
     return Completed(message=message)
+
+
+def thresholds_of(
+    blocks: Mapping[str, SourceBlock],
+) -> dict[str, dict[ClockName, Threshold]]:
+    """The thresholds that blocks have of their own."""
+    return {
+        source: {
+            "newest_event": Threshold(
+                timedelta(hours=block.newest_event_warn_hours),
+                timedelta(hours=block.newest_event_fail_hours),
+            )
+        }
+        for source, block in blocks.items()
+        if isinstance(block, Finance)
+    }
 
 
 def as_rows(readings: Iterable[Reading]) -> list[dict[str, str]]:
@@ -70,3 +86,14 @@ def as_rows(readings: Iterable[Reading]) -> list[dict[str, str]]:
         }
         for reading in readings
     ]
+
+
+def as_status(readings: Iterable[Reading]) -> list[dict[str, Any]]:
+    """Rows of FRESHNESS: one per source, of both clocks."""
+    now, rows = datetime.now(UTC), dict[str, dict[str, Any]]()
+    for reading in readings:
+        row = rows.setdefault(reading.source, {"source": reading.source, "checked_at": now})
+        is_look = reading.clock == "last_look"
+        row["last_look_at" if is_look else "newest_event_at"] = reading.at
+        row["look_state" if is_look else "event_state"] = reading.status
+    return list(rows.values())

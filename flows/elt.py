@@ -6,24 +6,46 @@ Requires: the blocks of the source's flow.
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal, cast
+from importlib import import_module
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from prefect import flow
+from prefect import Flow, flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
+from pydantic import AfterValidator, ValidationInfo
 
 from blocks.platform import load_blocks
-from flows.finance import finance
-from flows.nyc_fhv import nyc_fhv
-from flows.openweather import openweather
-from flows.ph_news import ph_news
-from flows.usgs_earthquake import usgs_earthquake
+from blocks.source import source_of
+from core.errors import StoreFailed
+from flows.days import Day
 from tasks.build import BuildFailed, describe
 from tasks.due import due_build, run_build
 from tasks.platform import connect
 from tasks.report import is_on_schedule, run_name
+from tasks.serve import announce_build, serve_marts
+from tasks.stores import store_failures
 
 Source = Literal["usgs-earthquake", "openweather", "ph-news", "nyc-fhv", "finance"]
+# Which of them take a range of days, and which replace their table and so may lose rows of it.
+RANGED: tuple[Source, ...] = ("usgs-earthquake",)
+REPLACED: tuple[Source, ...] = ("finance", "nyc-fhv")
+T = TypeVar("T")
+
+
+def only_of(sources: tuple[Source, ...], told: str) -> Any:
+    """A parameter that other sources than these have no use for."""
+
+    def check(value: T, info: ValidationInfo) -> T:
+        source = info.data.get("source")
+        if value and source and source not in sources:
+            raise ValueError(f"{source} {told}")
+        return value
+
+    return AfterValidator(check)
+
+
+DayOfRange = Annotated[Day, only_of(RANGED, "cannot be asked for a range of days")]
+Deletions = Annotated[bool, only_of(REPLACED, "has no deletions to allow")]
 
 
 class EltFailed(Exception):
@@ -33,9 +55,9 @@ class EltFailed(Exception):
 @flow(name="elt", flow_run_name=run_name, validate_parameters=True)
 def elt(
     source: Source,
-    start: date | None = None,
-    end: date | None = None,
-    allow_deletions: bool = False,
+    start: DayOfRange = None,
+    end: DayOfRange = None,
+    allow_deletions: Deletions = False,
 ) -> State:
     """Load a source, then build and test its marts if anything is new in them.
 
@@ -48,19 +70,28 @@ def elt(
     loaded = load_source(source, start, end, allow_deletions)
     blocks = load_blocks()
     platform = connect(blocks)
-    name = source.replace("-", "_")
+    name = source_of(source)
     built = "marts up to date"
     failures: list[BaseException] = []
     if not loaded.is_completed():
         failures.append(cast(BaseException, get_state_exception(loaded)))
     try:
         # Also after a failed load: what is good of it is in, and an earlier run may have died here.
-        if due := due_build(platform, name, on_schedule=is_on_schedule()):
-            built = describe(run_build(platform, blocks, name, due))
-    except BuildFailed as failed:
+        with store_failures(name, "build"):
+            # The run knows what was applied of late, which is not asked for twice.
+            changes = loaded.result() if loaded.is_completed() else None
+            if due := due_build(platform, name, on_schedule=is_on_schedule(), changes=changes):
+                announce_build(blocks, name)
+                built = describe(run_build(platform, blocks, name, due))
+        if shown := serve_marts(platform, blocks, name):
+            built = f"{built}; {shown}"
+    except (BuildFailed, StoreFailed) as failed:
         failures.append(failed)
-    finally:
-        platform.warehouse.flush_jobs(name)
+    try:
+        with store_failures(name, "account of jobs"):
+            platform.warehouse.flush_jobs(name)
+    except StoreFailed as failed:
+        failures.append(failed)
     if failures:
         causes = [f"{type(failure).__name__}: {failure}" for failure in failures]
         raise EltFailed("; ".join(causes)) from failures[0]
@@ -72,22 +103,13 @@ def load_source(
 ) -> State:
     """Run a source's flow and return its final state.
 
-    Raises ValueError for a range or a permission that the source has no use for.
+    Only its own module is imported: what the others need takes time and memory.
     """
-    if (start or end) and source != "usgs-earthquake":
-        raise ValueError(f"{source} cannot be asked for a range of days")
-    if allow_deletions and source not in ("finance", "nyc-fhv"):
-        raise ValueError(f"{source} has no deletions to allow")
-    state: State
-    match source:
-        case "usgs-earthquake":
-            state = usgs_earthquake(start=start, end=end, return_state=True)
-        case "openweather":
-            state = openweather(return_state=True)
-        case "ph-news":
-            state = ph_news(return_state=True)
-        case "nyc-fhv":
-            state = nyc_fhv(allow_deletions=allow_deletions, return_state=True)
-        case "finance":
-            state = finance(allow_deletions=allow_deletions, return_state=True)
-    return state
+    parameters: dict[str, Any] = {}
+    if source in RANGED:
+        parameters |= {"start": start, "end": end}
+    if source in REPLACED:
+        parameters |= {"allow_deletions": allow_deletions}
+    name = source_of(source)
+    load: Flow[..., State] = getattr(import_module(f"flows.{name}"), name)
+    return load(**parameters, return_state=True)

@@ -1,8 +1,8 @@
 """The finance ledger into `raw.finance__ledger`.
 
 Every run reads the whole tab in one request. Entries that are gone from it are marked deleted,
-unless they are so many that the tab is hardly all there is: the run then fails, and one with
-`allow_deletions` marks them.
+unless only their id cell was cleared, or they are so many that the tab is hardly all there is: the
+run then fails. A run with `allow_deletions` marks both.
 
 Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
 warehouse/warehouse and finance/finance (`python -m blocks.register`), and the sheet shared with the
@@ -22,9 +22,10 @@ from blocks.platform import load_block, load_blocks
 from core.batch import Window, new_batch_id
 from core.ledger import Cursor, Look
 from core.rows import to_page
+from core.stamps import moment_of_read
 from core.steps import step
-from sources.finance import SOURCE, TABLE, digest, moment_of_read, read_ledger
-from tasks.by_hand import by_hand
+from sources.finance import SOURCE, TABLE, digest, read_ledger
+from tasks.clock import moment_of
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
 from tasks.run import Extracted, run_source
@@ -39,7 +40,8 @@ def extract(
 ) -> Extracted:
     """A committed batch of the whole tab, or the line of a look at a tab that has not changed.
 
-    A tab whose deletions are held back is taken again, so that runs fail until somebody decides.
+    A tab whose deletions are held back is taken again, so that runs fail until somebody decides,
+    and so is one whose deletions are allowed.
     Raises SourceError when the tab cannot be read or its header is not the ledger's.
     """
     sheet = read_sheet(
@@ -49,36 +51,39 @@ def extract(
         sheet_url=api.sheet_url,
         worksheet=api.worksheet,
     )
-    ledger = read_ledger(sheet.rows, f"worksheet {api.worksheet!r}")
-    observed_at = moment_of_read(sheet.observed_at, cursor.watermark)
+    records = read_ledger(sheet.rows, f"worksheet {api.worksheet!r}")
+    moment = moment_of(platform, SOURCE, sheet.served_at)
+    observed_at = moment_of_read(moment.at, cursor.watermark)
     seen = {"sheet": digest(sheet.rows)}
-    if cursor.seen == seen and not cursor.held:
+    if cursor.seen == seen and not cursor.is_held and not allow_deletions:
         return Extracted(
             Look(
                 batch_id=new_batch_id(observed_at),
                 mode="incremental",
                 window=window,
                 seen=seen,
-                met_again=len(ledger.records),
-                source_count=len(ledger.records),
+                met_again=len(records),
+                source_count=len(records),
                 requests=sheet.requests,
                 observed_at=observed_at,
-            )
+                note=moment.doubt,
+            ),
+            note=moment.doubt,
         )
     draft = new_draft(platform, TABLE, "incremental", window, observed_at)
     with step("extract.page"):
-        add_page(draft, to_page(ledger.records, TABLE, draft.next_row))
+        add_page(draft, to_page(records, TABLE, draft.next_row))
     manifest = commit(
         draft,
         requests=sheet.requests,
-        source_count=len(ledger.records),
+        source_count=len(records),
         undos=cursor.undos,
         watermark=observed_at,
         seen=seen,
-        note=ledger.note,
+        note=moment.doubt,
         allow_absent=allow_deletions,
     )
-    return Extracted(manifest, note=ledger.note)
+    return Extracted(manifest, note=moment.doubt)
 
 
 def run(platform: Platform, api: Finance, allow_deletions: bool) -> Outcome:
@@ -102,10 +107,12 @@ def finance(allow_deletions: bool = False) -> State:
     api = load_block(Finance, "finance")
     outcome = run(connect(load_blocks(), api.landing), api, allow_deletions)
     report(outcome)
-    return Completed(message=outcome.message)
+    return Completed(message=outcome.message, data=outcome.changes)
 
 
 if __name__ == "__main__":
+    from tasks.by_hand import by_hand
+
     sys.exit(
         by_hand(
             TABLE,

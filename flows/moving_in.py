@@ -15,28 +15,29 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from blocks.platform import blocks_from
-from blocks.settings import Settings, explain
+from blocks.settings import Misconfigured, read_settings
 from core.batch import Window, new_batch_id
 from core.errors import (
     CountMismatch,
     LoadFailed,
+    SourceError,
+    StoreFailed,
     TooManyRejects,
 )
 from core.ledger import Look
 from core.plan import Import, InvalidPlan, Plan
-from core.rows import to_page
+from core.rows import Fields, to_page
 from core.schema import Table
 from core.steps import step
-from sources.history import TABLES, Kind, digest, imports, read_plan, resolve, to_records
+from sources.history import DELETED, TABLES, Kind, digest, imports, read_plan, resolve, to_records
 from tasks.landing import Discard
 from tasks.moving_in import (
     ROWS_AT_ONCE,
     OldTable,
     as_report,
     compare_mart,
+    count_missing,
     is_imported,
     keep_name,
     look_at,
@@ -97,15 +98,54 @@ def extract(
         with step("extract.page"):
             records = to_records(kind, wanted, resolved, rows, stamp)
             add_page(draft, to_page(records, table, draft.next_row))
+    # An old table's columns say nothing of what the source sends.
+    draft.fields = Fields()
     if draft.rows + draft.rejected != old.rows:
         raise CountMismatch(table.source, window, old.rows, draft.rows + draft.rejected)
     manifest = commit(draft, requests=0, source_count=old.rows, note=note)
     return Extracted(manifest, note=f"from {old.name}")
 
 
-def import_history(platform: Platform, plan: Plan) -> int:
-    """Import every table of the plan; 1 when one had more rejects than its source may have."""
+def is_agreed(platform: Platform, kind: Kind, wanted: Import, *, keep_missing: bool) -> bool:
+    """Whether the table may be imported, and what a person should know of it, printed.
+
+    Of a source that is read whole, the rows that it lacks would stay live by an import: a person
+    must want that, and know how many they are.
+    """
+    table = TABLES[kind]
+    if table.write != "snapshot":
+        return True
+    old = look_at(platform.warehouse, table_id(platform.warehouse, wanted.table))
+    resolved = resolve(kind, wanted, old.columns)
+    missing = count_missing(
+        platform.warehouse, table, old, resolved[table.key[0]], resolved.get(DELETED)
+    )
+    if missing is None:
+        print(
+            f"{kind}: {table.source} was not read yet, so which rows of {old.name} it lacks is not"
+            f" known: run python -m flows.{table.source}, then repeat this"
+        )
+        return False
+    print(f"{kind}: {missing:,} live rows of {old.name} are missing in what {table.source} reads")
+    if not missing or keep_missing or platform.is_dry:
+        return True
+    print("  an import keeps them live: repeat it with --keep-missing to do so")
+    return False
+
+
+def import_history(platform: Platform, plan: Plan, *, keep_missing: bool = False) -> int:
+    """Import every table of the plan; 1 when one had more rejects than its source may have.
+
+    Also 1, before anything is imported, when a table has rows that nobody said are to be kept.
+    """
     code = 0
+    agreed = [
+        is_agreed(platform, kind, wanted, keep_missing=keep_missing)
+        for kind, wanted in imports(plan).items()
+    ]
+    if not all(agreed):
+        print("nothing was imported")
+        return 1
     for kind, wanted in imports(plan).items():
         outcome = import_table(platform, kind, wanted)
         counts = ", ".join(
@@ -115,7 +155,7 @@ def import_history(platform: Platform, plan: Plan) -> int:
         print(f"{kind}: {outcome.message}\n  {counts}")
         try:
             report(outcome)
-        except (LoadFailed, TooManyRejects) as error:
+        except (LoadFailed, StoreFailed, TooManyRejects) as error:
             logging.getLogger("pipelines.moving_in").error(
                 "%s into raw.%s: %s", wanted.table, TABLES[kind].name, error
             )
@@ -124,13 +164,13 @@ def import_history(platform: Platform, plan: Plan) -> int:
 
 
 def compare_marts(platform: Platform, plan: Plan, name: str, file: Path) -> int:
-    """Write the report to `file`; 1 when anything differs."""
+    """Write the report to `file`; 1 when anything differs that no rule of the plan gives."""
     found = [compare_mart(platform.warehouse, mart) for mart in plan.marts]
     file.write_text(as_report(found, datetime.now(UTC), name))
     for one in found:
         print(one.message)
     print(f"every difference: {file}")
-    return 0 if all(one.is_equal for one in found) else 1
+    return 0 if all(one.is_as_expected for one in found) else 1
 
 
 def keep_names(platform: Platform, plan: Plan) -> int:
@@ -152,23 +192,26 @@ def main(arguments: list[str] | None = None) -> int:
         sub.add_argument("plan", type=Path)
         if command == "import":
             sub.add_argument("--dry-run", action="store_true", help="count rows; write nothing")
+            sub.add_argument(
+                "--keep-missing",
+                action="store_true",
+                help="keep entries that the sheet lacks",
+            )
         if command == "compare":
             sub.add_argument("--report", type=Path, default=Path("moving-in-report.md"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         plan = read_plan(options.plan.read_bytes(), options.plan.name)
-        platform = connect(blocks_from(Settings()))
+        platform = connect(blocks_from(read_settings()))
         if options.command == "import":
             if options.dry_run:
                 platform = replace(platform, landing=Discard(), is_dry=True)
-            return import_history(platform, plan)
+            return import_history(platform, plan, keep_missing=options.keep_missing)
         if options.command == "compare":
             return compare_marts(platform, plan, options.plan.name, options.report)
         return keep_names(platform, plan)
-    except ValidationError as error:
-        print(explain(error), file=sys.stderr)
-    except (InvalidPlan, OSError) as error:
+    except (InvalidPlan, Misconfigured, SourceError, StoreFailed, OSError) as error:
         print(error, file=sys.stderr)
     return 1
 

@@ -2,7 +2,8 @@
 
 The city writes the whole list anew every afternoon. A run asks when its rows last changed; if they
 did, it reads all of them in pages, proves their number, and replaces the table in one step, unless
-many rows are gone: the run then fails, and one with `allow_deletions` replaces them.
+many rows are gone, or what came is not what the table declares: the run then fails, and one with
+`allow_deletions` replaces them.
 
 Requires: blocks gcp-credentials/gcp, the landing bucket's, warehouse/warehouse and nyc-fhv/nyc-fhv
 (`python -m blocks.register`).
@@ -10,11 +11,13 @@ Requires: blocks gcp-credentials/gcp, the landing bucket's, warehouse/warehouse 
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -22,21 +25,24 @@ from prefect.states import Completed
 
 from blocks.nyc_fhv import NycFhv
 from blocks.platform import load_block, load_blocks
-from core.batch import Manifest, Window, new_batch_id
+from core.batch import Window, new_batch_id, notes
 from core.errors import CountMismatch, SourceError
 from core.ledger import Cursor, Look
 from core.rows import Packed, pack
+from core.schema import Table
+from core.stamps import in_utc, is_ahead, moment_of_read
 from core.steps import step
 from sources.nyc_fhv import (
     SOURCE,
     TABLE,
+    cut_off,
     page_parameters,
     pages,
     read_count,
     read_page,
     updated_at_of,
 )
-from tasks.by_hand import by_hand
+from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
@@ -52,9 +58,14 @@ PAGE_TRIES = 3
 
 @verb(name="extract", task_run_name="extract nyc-fhv", retries=2, retry_delay_seconds=[10, 60])
 def extract(
-    platform: Platform, api: NycFhv, window: Window, cursor: Cursor, allow_deletions: bool
-) -> Manifest | Look:
-    """A committed batch of the whole list, or the line of a look at one that has not changed.
+    platform: Platform,
+    api: NycFhv,
+    window: Window,
+    cursor: Cursor,
+    allow_deletions: bool,
+    table: Table = TABLE,
+) -> Extracted:
+    """A committed batch of the whole list, or the line of a look at the one that was read last.
 
     A list whose replacement was held back is taken again, so that runs fail until somebody
     decides. Raises SourceError when the service does not answer, says that it has no rows, or
@@ -62,46 +73,67 @@ def extract(
     counts.
     """
     with open_http(SOURCE, api.secrets, read_timeout_seconds=60, headers=api.headers) as http:
-        updated_at = rows_updated_at(http, api)
-        if cursor.watermark and updated_at <= cursor.watermark and not cursor.held:
-            note = None
-            if updated_at < cursor.watermark:
-                note = f"rowsUpdatedAt went back to {updated_at:%Y-%m-%dT%H:%M:%SZ}"
-            return Look(
-                batch_id=new_batch_id(updated_at),
+        written = when_written(platform, http, api, cursor)
+        if cursor.watermark and cursor.seen == written.seen and not cursor.is_held:
+            look = Look(
+                batch_id=new_batch_id(cursor.watermark),
                 window=window,
                 observed_at=cursor.watermark,
-                seen={},
+                seen=written.seen,
                 met_again=0,
                 requests=http.requests,
-                note=note,
             )
+            return Extracted(look)
         for _ in range(TAKES):
             count = count_rows(http, api)
-            draft = new_draft(platform, TABLE, "incremental", window, updated_at)
+            draft = new_draft(platform, table, "incremental", window, written.observed_at)
             for page in fetch(http, api, count):
                 with step("extract.page"):
                     add_page(draft, page)
-            before, updated_at = updated_at, rows_updated_at(http, api)
-            if updated_at == before:
+            before, written = written, when_written(platform, http, api, cursor)
+            if written.seen == before.seen:
                 break
         else:
             raise SourceError(SOURCE, window, f"the list was written anew {TAKES} times while read")
         if draft.next_row != count:
             raise CountMismatch(SOURCE, window, count, draft.next_row)
-        return commit(
+        manifest = commit(
             draft,
             requests=http.requests,
             source_count=count,
             undos=cursor.undos,
-            watermark=updated_at,
+            watermark=draft.observed_at,
+            seen=written.seen,
+            note=written.doubt,
             allow_absent=allow_deletions,
         )
+        return Extracted(manifest, note=manifest.note)
 
 
-def rows_updated_at(http: Http, api: NycFhv) -> datetime:
-    """When the list was last written, by Socrata's metadata."""
-    return updated_at_of(http.get_json(api.metadata_url, {}, "metadata").body, api.dataset)
+@dataclass(frozen=True)
+class Written:
+    """When a list was written: what Socrata stamped it with, and what orders it, UTC."""
+
+    seen: dict[str, str]
+    observed_at: datetime
+    doubt: str | None = None
+
+
+def when_written(platform: Platform, http: Http, api: NycFhv, cursor: Cursor) -> Written:
+    """When the list was last written, by Socrata's metadata.
+
+    A stamp from the future tells one list from another, but orders none: the moment at which it was
+    read does. A list that came later is ordered later, whatever it is stamped with.
+    """
+    answer = http.get_json(api.metadata_url, {}, "metadata")
+    updated_at = updated_at_of(answer.body, api.dataset)
+    moment = moment_of(platform, SOURCE, answer.served_at)
+    seen = {"rowsUpdatedAt": in_utc(updated_at)}
+    doubt = moment.doubt
+    if is_ahead(updated_at, moment.at, datetime.now(UTC)):
+        doubt = notes(doubt, f"rowsUpdatedAt is {in_utc(updated_at)}, in the future: not believed")
+        updated_at = moment.at
+    return Written(seen, moment_of_read(updated_at, cursor.watermark), doubt)
 
 
 def count_rows(http: Http, api: NycFhv) -> int:
@@ -130,27 +162,43 @@ def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Packed]:
 
 
 def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Packed:
-    """One page; the last try's when none has as many rows as it should."""
+    """One page; the last try's when none is as it should be.
+
+    A page that ends within a row may have lost the end of its last field. When every try ended at
+    the same place the service may well write it so: it is kept, and its batch held. Raises
+    SourceError when they ended in several places.
+    """
+    where, endings = f"rows from {offset:,}", set[str | None]()
     for _ in range(PAGE_TRIES):
-        page = http.get(
+        page, ending = http.get(
             api.rows_url("csv"),
             page_parameters(offset, api.page_size),
-            f"rows from {offset:,}",
-            lambda content, headers: read_page(content, headers, offset),
+            where,
+            lambda content, headers: (
+                read_page(content, headers, offset),
+                hashlib.sha256(content).hexdigest() if cut_off(content) else None,
+            ),
         ).body
-        if page.extracted == min(api.page_size, count - offset):
-            break
+        is_full = page.extracted == min(api.page_size, count - offset)
+        if is_full and not ending:
+            return pack(page)
+        endings.add(ending)
+    if is_full and len(endings) > 1:
+        raise SourceError(SOURCE, where, f"{PAGE_TRIES} tries ended within a row, each elsewhere")
+    if ending:
+        fault = f"{where}: no line end after the last in {PAGE_TRIES} tries, it may be cut off"
+        page = replace(page, faults=(fault,))
     return pack(page)
 
 
-def run(platform: Platform, api: NycFhv, allow_deletions: bool) -> Outcome:
+def run(platform: Platform, api: NycFhv, allow_deletions: bool, table: Table = TABLE) -> Outcome:
     """One run: the whole list, if it was written anew."""
     return run_source(
         platform,
-        TABLE,
+        table,
         "incremental",
         lambda cursor: Window(cursor.watermark),
-        lambda window, cursor: Extracted(extract(platform, api, window, cursor, allow_deletions)),
+        lambda window, cursor: extract(platform, api, window, cursor, allow_deletions, table),
     )
 
 
@@ -159,15 +207,18 @@ def nyc_fhv(allow_deletions: bool = False) -> State:
     """Load the list if it was written anew.
 
     Args:
-        allow_deletions: Replace the table although many of its rows are gone from the list.
+        allow_deletions: Replace the table although many of its rows are gone from the list, or it
+            is not what the table declares.
     """
     api = load_block(NycFhv, "nyc-fhv")
     outcome = run(connect(load_blocks(), api.landing), api, allow_deletions)
     report(outcome)
-    return Completed(message=outcome.message)
+    return Completed(message=outcome.message, data=outcome.changes)
 
 
 if __name__ == "__main__":
+    from tasks.by_hand import by_hand
+
     sys.exit(
         by_hand(
             TABLE,

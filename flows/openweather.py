@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -22,7 +22,7 @@ from prefect.states import Completed
 
 from blocks.openweather import OpenWeather
 from blocks.platform import load_block, load_blocks
-from core.batch import Window, new_batch_id
+from core.batch import Window, new_batch_id, notes
 from core.errors import Refused, SourceError, without_secrets
 from core.ledger import Cursor, Look
 from core.rows import to_page
@@ -31,6 +31,7 @@ from sources.openweather import (
     OF_THE_ACCOUNT,
     SOURCE,
     TABLE,
+    WAITS_ONCE_FOR,
     Query,
     digest,
     judge,
@@ -38,7 +39,7 @@ from sources.openweather import (
     spacing_seconds,
     to_record,
 )
-from tasks.by_hand import by_hand
+from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
@@ -67,12 +68,15 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
     A location that fails is named in `failures`, the others stand. Raises SourceError when none
     answers.
     """
-    with open_http(SOURCE, [api.api_key.get_secret_value()], judge=judge) as http:
+    with open_http(
+        SOURCE, [api.api_key.get_secret_value()], judge=judge, waits_once_for=WAITS_ONCE_FOR
+    ) as http:
         found = poll(http, api)
     failures = tuple(f"{query}: {cause}" for query, cause in found.failures.items())
     if not found.bodies:
         raise SourceError(SOURCE, window, f"no location answered: {'; '.join(failures)}")
-    observed_at = found.served_at or datetime.now(UTC)
+    moment = moment_of(platform, SOURCE, found.served_at)
+    observed_at = moment.at
     met = {query.location: digest(body, query) for query, body in found.bodies.items()}
     fresh = {
         query: body
@@ -91,8 +95,9 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
             seen=seen,
             met_again=met_again,
             requests=http.requests,
+            note=moment.doubt,
         )
-        return Extracted(look, failures=failures)
+        return Extracted(look, note=moment.doubt, failures=failures)
     draft = new_draft(platform, TABLE, "incremental", window, observed_at)
     records = (to_record(body, query) for query, body in fresh.items())
     with step("extract.page"):
@@ -105,9 +110,9 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
         undos=cursor.undos,
         watermark=observed_at,
         seen=seen,
-        note=f"not had: {'; '.join(failures)}" if failures else None,
+        note=notes(moment.doubt, f"not had: {'; '.join(failures)}" if failures else None),
     )
-    return Extracted(batch, failures=failures)
+    return Extracted(batch, note=moment.doubt, failures=failures)
 
 
 def poll(http: Http, api: OpenWeather) -> Poll:
@@ -168,10 +173,12 @@ def openweather() -> State:
     api = load_block(OpenWeather, "openweather")
     outcome = run(connect(load_blocks(), api.landing), api)
     report(outcome)
-    return Completed(message=outcome.message)
+    return Completed(message=outcome.message, data=outcome.changes)
 
 
 if __name__ == "__main__":
+    from tasks.by_hand import by_hand
+
     sys.exit(
         by_hand(
             TABLE,

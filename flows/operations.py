@@ -16,6 +16,7 @@ from blocks.platform import load_blocks
 from tasks.build import describe
 from tasks.due import operations_due, run_build
 from tasks.platform import connect
+from tasks.serve import announce_build, serve_marts
 
 SOURCE = "operations"
 
@@ -27,7 +28,10 @@ def operations() -> State:
     platform = connect(blocks)
     platform.warehouse.ensure_ledger()
     try:
-        built = run_build(platform, blocks, SOURCE, operations_due(platform))
+        announce_build(blocks, SOURCE)
+        built = describe(run_build(platform, blocks, SOURCE, operations_due(platform)))
+        if shown := serve_marts(platform, blocks, SOURCE):
+            built = f"{built}; {shown}"
     finally:
         platform.warehouse.flush_jobs(SOURCE)
-    return Completed(message=describe(built))
+    return Completed(message=built)

@@ -1,8 +1,10 @@
 """PH news into `raw.ph_news__articles`.
 
-Every run reads mediastack's English news of the Philippines from the newest back to a whole page
-without an unknown article, as far as the plan's requests reach. Each request is reserved in the
-ledger before it is sent; a run for which none is left ends without sending any.
+Every run reads mediastack's news of the Philippines from the newest back to a whole page without an
+unknown article, as far as the plan's requests reach. Each request is reserved in the ledger before
+it is sent; a run for which none is left ends without sending any. Twice a day, and when more
+articles are listed than were met, a run goes on to the end of the listing, if the plan has the
+requests to spare.
 
 Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
 warehouse/warehouse and ph-news/ph-news (`python -m blocks.register`).
@@ -12,8 +14,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import urlencode
 
 from google.cloud import bigquery
 from prefect import flow
@@ -26,28 +29,30 @@ from core.batch import Window, new_batch_id
 from core.errors import NoRequestLeft, Refused, SourceError
 from core.ledger import Cursor, Look
 from core.rows import to_page
+from core.stamps import moment_of_read
 from core.steps import step
 from sources.ph_news import (
     HTTPS_RESTRICTED,
-    MOST_LISTED,
     SOURCE,
     TABLE,
-    Listing,
-    above_gap,
     error_code,
-    is_known_ground,
-    is_news,
     judge,
-    listing_of,
-    observed_at,
-    parameters,
-    published_range,
-    remembered,
     to_record,
 )
+from sources.ph_news_listing import (
+    DEEPER_SHARE,
+    FIRST_RUN_PAGES,
+    Listing,
+    Memory,
+    Reading,
+    is_news,
+    listing_of,
+    plan_digest,
+    published_range,
+)
 from tasks.budget import budget
-from tasks.by_hand import by_hand
-from tasks.http import Answer, Http, open_http
+from tasks.clock import moment_of
+from tasks.http import Answer, Http, Params, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
 from tasks.run import Extracted, run_source
@@ -58,23 +63,6 @@ from tasks.warehouse import Warehouse
 logger = logging.getLogger("pipelines.ph_news")
 
 
-@dataclass
-class Reading:
-    """What one read met, top first: at most MOST_LISTED articles.
-
-    `gap` says what was not reached, `failure` why when the source is to blame; `is_open` when the
-    next reads should go on until they reach known ground.
-    """
-
-    listings: list[Listing] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)
-    observed_at: datetime | None = None
-    requests: int = 0
-    gap: str | None = None
-    is_open: bool = False
-    failure: str | None = None
-
-
 # No retries here: the HTTP helper has repeated what may pass, and each request is counted.
 @verb(name="extract", task_run_name="extract ph-news {window}")
 def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> Extracted:
@@ -82,55 +70,73 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
 
     Raises SourceError when nothing could be had.
     """
-    reading = read(platform, api, cursor)
+    memory = Memory.of(cursor.seen, urlencode(api.filters))
+    reading = read(platform, api, cursor, memory)
     if reading.observed_at is None:
-        return Extracted(note=reading.gap)
-    articles = [article for listing in reading.listings for article in listing.articles]
-    seen = remembered(reading.listings, reading.known, cursor.seen, has_gap=reading.is_open)
+        return Extracted(note=reading.note)
+    met = [article for listing in reading.listings for article in listing.articles]
+    below = [article for listing in reading.deeper for article in listing.articles]
+    late = [article for article in below if reading.is_unmet(article)]
+    seen = reading.remembered().seen()
     failures = (reading.failure,) if reading.failure else ()
-    if not is_news(articles, cursor.seen):
+    if not late and not is_news(met, memory.rows):
         line = Look(
             batch_id=new_batch_id(reading.observed_at),
             mode="incremental",
             window=window,
             seen=seen,
-            met_again=len(articles),
-            source_count=len(articles),
+            met_again=len(met) + len(below),
+            source_count=len(met) + len(below),
+            total=reading.total,
+            depth=reading.depth,
             requests=reading.requests,
             observed_at=reading.observed_at,
-            note=reading.gap,
+            note=reading.note,
         )
-        return Extracted(line, reading.gap, failures)
+        return Extracted(line, reading.note, failures)
     draft = new_draft(platform, TABLE, "incremental", window, reading.observed_at)
-    for listing in reading.listings:
-        # Every row, known or not, since each read moves when it was last seen.
-        records = (to_record(article, reading.observed_at) for article in listing.articles)
+    # Every row down to known ground, known or not, since each read moves when it was last seen; of
+    # those below only what is new.
+    for page in [*(listing.articles for listing in reading.listings), late]:
+        records = (to_record(article, reading.observed_at) for article in page)
         with step("extract.page"):
             add_page(draft, to_page(records, TABLE, draft.next_row))
     manifest = commit(
         draft,
         requests=reading.requests,
-        source_count=len(articles),
+        source_count=len(met) + len(below),
+        met_again=len(below) - len(late),
+        total=reading.total,
+        depth=reading.depth,
         undos=cursor.undos,
         watermark=reading.observed_at,
         seen=seen,
-        note=reading.gap,
+        note=reading.note,
     )
-    return Extracted(manifest, reading.gap, failures)
+    return Extracted(manifest, reading.note, failures)
 
 
-def read(platform: Platform, api: PhNews, cursor: Cursor) -> Reading:
+def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Reading:
     """Page back until a whole page is known, the listing ends, or a request may not be sent.
 
-    Raises SourceError when not even the first page could be had.
+    From known ground on to the end of the listing, when that is due and the plan has the requests
+    to spare. A first run ends after FIRST_RUN_PAGES, and so does the next when a first one was cut
+    short. Raises SourceError when not even the first page could be had.
     """
-    reading = Reading()
-    open_ids = above_gap(cursor.seen)
+    reading = Reading(memory)
+    secret = api.access_key.get_secret_value()
+    plan = plan_digest(str(api.base_url), secret, api.monthly_requests)
     urls, offset = api.urls, 0
+    if len(urls) > 1 and memory.is_plain(plan, cursor.watermark):
+        urls.pop(0)
+    has_tls = len(urls) > 1
     with (
         budget(platform.warehouse, TABLE, api.monthly_requests) as held,
         open_http(
-            SOURCE, [api.access_key.get_secret_value()], judge=judge, admit=held.spend
+            SOURCE,
+            [secret],
+            judge=judge,
+            admit=lambda: held.spend(DEEPER_SHARE if reading.is_deeper else 1.0),
         ) as http,
     ):
         while True:
@@ -138,33 +144,45 @@ def read(platform: Platform, api: PhNews, cursor: Cursor) -> Reading:
                 answer = get_page(http, api, urls, offset)
                 listing = listing_of(answer.body, offset, f"offset {offset:,}")
             except NoRequestLeft as stop:
-                reading.gap = f"{stop} (plan: {api.monthly_requests:,} a month)"
-                if reading.listings:
-                    reading.gap = f"gap: older than offset {offset:,} not read; {reading.gap}"
-                    reading.is_open = True
+                reading.stop(offset, f"{stop} (plan: {api.monthly_requests:,} a month)")
                 break
             except SourceError as error:
-                if not reading.listings:
+                if not reading.answers:
                     raise
                 reading.failure = str(error)
-                reading.gap = f"gap: older than offset {offset:,} not read; {error.cause}"
-                reading.is_open = True
+                reading.stop(offset, error.cause)
                 break
             finally:
                 reading.requests = http.requests
             if reading.observed_at is None:
-                served_at = answer.served_at or datetime.now(UTC)
-                reading.observed_at = observed_at(served_at, cursor.watermark)
-            reading.listings.append(listing)
-            known = known_ids(platform.warehouse, listing)
+                moment = moment_of(platform, SOURCE, answer.served_at)
+                reading.observed_at = moment_of_read(moment.at, cursor.watermark)
+                if moment.doubt:
+                    reading.notes.append(moment.doubt)
+            offset = reading.add(listing)
+            known = set() if reading.is_deeper else known_ids(platform.warehouse, [listing])
             reading.known |= known
-            if is_known_ground(listing, known, open_ids):
-                break
-            offset = listing.next_offset
+            if offset < listing.next_offset:
+                continue
             if listing.is_last(api.page_size):
-                if offset >= MOST_LISTED:
-                    reading.gap = f"gap: the service lists no more than {MOST_LISTED:,} articles"
+                reading.end(reading.observed_at)
                 break
+            if not reading.is_deeper and reading.is_known_ground(listing, known):
+                if not reading.is_due(reading.observed_at):
+                    break
+                if held.spare(DEEPER_SHARE) < reading.pages_left(offset, api.page_size):
+                    per_month, now = api.monthly_requests, reading.observed_at
+                    reading.put_off(offset, api.page_size, per_month, now)
+                    break
+                reading.is_deeper = True
+            elif memory.is_first and len(reading.answers) >= FIRST_RUN_PAGES:
+                reading.stop_first_run(offset)
+                break
+    if reading.deeper:
+        reading.known |= known_ids(platform.warehouse, reading.deeper)
+    if has_tls and reading.observed_at:
+        refused_at = reading.observed_at if len(urls) == 1 else None
+        reading.memory = replace(reading.memory, plain=plan, plain_at=refused_at)
     return reading
 
 
@@ -175,26 +193,27 @@ def get_page(http: Http, api: PhNews, urls: list[str], offset: int) -> Answer[ob
     """
     window = f"offset {offset:,}"
     secret = api.access_key.get_secret_value()
-    query = {**parameters(offset, api.page_size), "access_key": secret}
+    query: Params = {**api.filters, "limit": api.page_size, "offset": offset, "access_key": secret}
     try:
         return http.get_json(urls[0], query, window)
     except Refused as refused:
         if error_code(refused.body) != HTTPS_RESTRICTED or len(urls) == 1:
             raise
         urls.pop(0)
-        logger.warning("%s; a base_url with http:// would save this request", refused)
+        logger.warning("%s; the plan has no TLS, so the next runs ask without it, too", refused)
         try:
             return http.get_json(urls[0], query, window)
         except NoRequestLeft:
             raise refused from None
 
 
-def known_ids(warehouse: Warehouse, listing: Listing) -> set[str]:
-    """Keys of a page that stand in the raw table, sought in the partitions of its articles.
+def known_ids(warehouse: Warehouse, listings: Sequence[Listing]) -> set[str]:
+    """Keys of these pages that the raw table has, sought in the partitions of their articles.
 
     A row whose publication was moved into another partition counts as unknown: one page more.
     """
-    start, end = published_range(listing)
+    ids = [id_ for listing in listings for id_ in listing.ids]
+    start, end = published_range(one for listing in listings for one in listing.articles)
     sql = f"""
     SELECT article_id FROM {warehouse.names.raw(TABLE.name)}
     WHERE
@@ -202,7 +221,7 @@ def known_ids(warehouse: Warehouse, listing: Listing) -> set[str]:
         AND (published_at BETWEEN @start AND @end OR published_at IS NULL)
     """
     parameters = [
-        bigquery.ArrayQueryParameter("ids", "STRING", listing.ids),
+        bigquery.ArrayQueryParameter("ids", "STRING", ids),
         bigquery.ScalarQueryParameter("start", "TIMESTAMP", start),
         bigquery.ScalarQueryParameter("end", "TIMESTAMP", end),
     ]
@@ -232,10 +251,12 @@ def ph_news() -> State:
     api = load_block(PhNews, "ph-news")
     outcome = run(connect(load_blocks(), api.landing), api)
     report(outcome)
-    return Completed(message=outcome.message)
+    return Completed(message=outcome.message, data=outcome.changes)
 
 
 if __name__ == "__main__":
+    from tasks.by_hand import by_hand
+
     sys.exit(
         by_hand(
             TABLE,

@@ -1,6 +1,7 @@
 """How the platform has done over 1, 7 and 30 days: what the deployment `run-report/daily` runs.
 
-Requires: block alerts/alerts and the platform's blocks (`python -m blocks.register`).
+Requires: block alerts/alerts, the platform's blocks and those of the sources
+(`python -m blocks.register`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from prefect.utilities.urls import url_for
 
 from blocks.alerts import ALERTS, Alerts
 from blocks.platform import load_block, load_blocks
+from blocks.sources import load_sources
 from core.digest import Report, count_runs, digest, headline, markdown
 from tasks.alerts import read_state, send_text
 from tasks.ledger_conditions import SOURCE
@@ -30,7 +32,7 @@ def run_report() -> State:
     """Count, leave the report as an artifact, and send its digest."""
     alerts = load_block(Alerts, ALERTS)
     now = datetime.now(UTC)
-    warehouse = connect(load_blocks()).warehouse
+    warehouse, running = connect(load_blocks()).warehouse, load_sources()
     warehouse.ensure_ledger()
     with get_client(sync_client=True) as client:
         runs = read_ended(client, now)
@@ -38,7 +40,7 @@ def run_report() -> State:
         at=now,
         runs=count_runs(runs, now),
         counted=read_counted(warehouse),
-        ages=read_ages(warehouse),
+        ages={source: age for source, age in read_ages(warehouse).items() if source in running},
         incidents=[one.finding.title for one in read_state(alerts.state_path).incidents.values()],
     )
     warehouse.flush_jobs(SOURCE)

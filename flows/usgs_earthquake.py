@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -19,12 +19,13 @@ from prefect.states import Completed
 
 from blocks.platform import load_block, load_blocks
 from blocks.usgs_earthquake import UsgsEarthquake
-from core.batch import Manifest, Window, new_batch_id
+from core.batch import Window, new_batch_id, notes
 from core.errors import CountMismatch, Refused
 from core.ledger import Cursor, Look
 from core.rows import to_page
 from core.schema import Mode
 from core.steps import step
+from flows.days import Day, days
 from sources.usgs_earthquake import (
     EXPECTED_REJECTS,
     MOST_SEEN,
@@ -42,7 +43,7 @@ from sources.usgs_earthquake import (
     unseen,
     whole_seconds,
 )
-from tasks.by_hand import by_hand
+from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report, run_name
@@ -59,20 +60,22 @@ PAGE_TRIES = 3
 )
 def extract(
     platform: Platform, api: UsgsEarthquake, window: Window, mode: Mode, cursor: Cursor
-) -> Manifest | Look:
+) -> Extracted:
     """A committed batch of what the service has for the window, or the line of a look without news.
 
+    After a look by a clock that is not believed, the next one goes on from where this one did.
     Raises SourceError when the service does not answer, CountMismatch when it gives fewer or more
     events than it counts.
     """
     with open_http(SOURCE) as http:
-        served_at = source_clock(http, api)
+        moment = moment_of(platform, SOURCE, source_clock(http, api))
         incremental = mode == "incremental"
+        watermark = cursor.watermark if moment.doubt else moment.at
         planned = [
             piece
             for query in queries(
                 window,
-                served_at,
+                moment.at,
                 is_backfill=not incremental,
                 history_start=api.history_start,
             )
@@ -90,48 +93,52 @@ def extract(
             news = expected > 0
         met: dict[str, str] = {}
         read = met_again = 0
-        draft = new_draft(platform, TABLE, mode, window, served_at) if news else None
+        draft = new_draft(platform, TABLE, mode, window, moment.at) if news else None
         for query, features in pages:
             fresh = unseen(features, seen)
             read += len(features)
             met_again += len(features) - len(fresh)
-            met |= to_be_met_again(features, served_at - OVERLAP)
+            met |= to_be_met_again(features, (watermark or moment.at) - OVERLAP)
             if draft and fresh:
                 records = (to_record(feature, query.listing) for feature in fresh)
                 with step("extract.page"):
                     add_page(draft, to_page(records, TABLE, draft.next_row, EXPECTED_REJECTS))
         remembered = met if incremental and len(met) <= MOST_SEEN else {}
-        watermark = served_at if incremental else None
         if draft is None:
-            return Look(
-                batch_id=new_batch_id(served_at),
+            look = Look(
+                batch_id=new_batch_id(moment.at),
                 mode=mode,
                 window=window,
                 seen=remembered,
                 met_again=met_again,
                 source_count=read,
                 requests=http.requests,
-                observed_at=served_at,
+                observed_at=watermark or moment.at,
+                note=moment.doubt,
             )
-        return commit(
+            return Extracted(look, note=moment.doubt)
+        note = notes(moment.doubt, draft.doubt)
+        manifest = commit(
             draft,
             requests=http.requests,
             source_count=read,
             met_again=met_again,
             undos=cursor.undos,
-            watermark=watermark,
+            watermark=watermark if incremental else None,
             seen=remembered,
+            note=note,
         )
+        return Extracted(manifest, note=note)
 
 
-def source_clock(http: Http, api: UsgsEarthquake) -> datetime:
-    """The service's own time before anything is read; ours only if it tells none.
+def source_clock(http: Http, api: UsgsEarthquake) -> datetime | None:
+    """The service's own time before anything is read; None if it tells none.
 
     Nothing stronger than magnitude 9.9 has happened: the smallest answer that bears a date.
     """
     parameters = {"format": "geojson", "minmagnitude": "9.9"}
     answer = http.get_json(api.url("count"), parameters, "its clock")
-    return answer.served_at or datetime.now(UTC)
+    return answer.served_at
 
 
 def count(http: Http, api: UsgsEarthquake, query: Query) -> Count:
@@ -193,7 +200,7 @@ def run(
         TABLE,
         mode,
         window_of,
-        lambda window, cursor: Extracted(extract(platform, api, window, mode, cursor)),
+        lambda window, cursor: extract(platform, api, window, mode, cursor),
     )
 
 
@@ -202,7 +209,7 @@ def run(
     flow_run_name=run_name,
     validate_parameters=True,
 )
-def usgs_earthquake(start: date | None = None, end: date | None = None) -> State:
+def usgs_earthquake(start: Day = None, end: Day = None) -> State:
     """Load what changed, or backfill a range of event days (UTC).
 
     Args:
@@ -212,18 +219,12 @@ def usgs_earthquake(start: date | None = None, end: date | None = None) -> State
     api = load_block(UsgsEarthquake, "usgs-earthquake")
     outcome = run(connect(load_blocks(), api.landing), api, *days(start, end))
     report(outcome)
-    return Completed(message=outcome.message)
-
-
-def days(start: date | None, end: date | None) -> tuple[datetime | None, datetime | None]:
-    """The first moment of `start` and the last second of `end`, UTC."""
-    return (
-        datetime.combine(start, time.min, UTC) if start else None,
-        datetime.combine(end, time(23, 59, 59), UTC) if end else None,
-    )
+    return Completed(message=outcome.message, data=outcome.changes)
 
 
 if __name__ == "__main__":
+    from tasks.by_hand import by_hand
+
     sys.exit(
         by_hand(
             TABLE,

@@ -6,13 +6,15 @@ death and the server's, is seen by the timer `deploy.watchdog`. Both keep the sa
 neither repeats the other.
 
 Requires: block alerts/alerts, the platform's blocks and those of the sources
-(`python -m blocks.register`).
+(`python -m blocks.register`). A source without a block does not run here, and raises no alert.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
@@ -24,18 +26,22 @@ from prefect.states import Completed
 from blocks.alerts import ALERTS, Alerts
 from blocks.automations import WATCH_FLOW
 from blocks.ph_news import PhNews
-from blocks.platform import load_block, load_blocks, load_if_saved
+from blocks.platform import PlatformBlocks, load_block, load_blocks
+from blocks.source import SourceBlock
+from blocks.sources import load_sources
 from core.alerts import Look
 from core.errors import first_line
-from sources import finance, nyc_fhv, openweather, ph_news, usgs_earthquake
-from tasks.alerts import read_state, saved_secrets, tell
-from tasks.conditions import ended_runs, read_names, silence, waiting_runs
+from serving.status import BUDGETS, INCIDENTS, RUNS, SOURCES
+from sources.tables import TABLES
+from tasks.alerts import incidents, read_state, saved_secrets, tell
+from tasks.conditions import ended_runs, last_runs, read_names, silence, waiting_runs
 from tasks.landing import LandingError
-from tasks.ledger_conditions import SOURCE, ledger_findings, new_fields
+from tasks.ledger_conditions import SOURCE, ledger_findings, new_fields, requests_spent
 from tasks.platform import connect
 from tasks.report import is_on_schedule
+from tasks.run_logs import logs_behind
+from tasks.serve import publish_status, serving_findings
 
-TABLES = [source.TABLE for source in (usgs_earthquake, openweather, ph_news, nyc_fhv, finance)]
 # A look at the ledger bills 60 MiB, and what only it tells is no matter of minutes. A run that no
 # schedule started looks all the same.
 LEDGER_EVERY = timedelta(hours=3)
@@ -48,26 +54,33 @@ class LedgerUnread(Exception):
 @flow(name=WATCH_FLOW, flow_run_name="watch")
 def watch() -> State:
     """Look at the runs and at the ledger, and tell of incidents that began or are over."""
-    alerts = load_block(Alerts, ALERTS)
+    alerts, blocks, running = load_block(Alerts, ALERTS), load_blocks(), load_sources()
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
         now, unread = datetime.now(UTC), None
         ledger = Look(by="watch", at=now)
         last = read_state(alerts.state_path).covered.get("ledger")
         if is_ledger_due(last, now, on_schedule=is_on_schedule()):
-            unread = look_at_ledger(ledger, alerts)
+            unread = look_at_ledger(client, ledger, alerts, blocks, running)
         # Last, since the ledger may take minutes, and runs are told as they are.
-        look = look_at_runs(client, alerts)
+        look = look_at_runs(client, alerts, running)
         look.findings += ledger.findings
-        look.covered |= ledger.covered
+        look.findings += serving_findings(blocks, look.at)
+        look.covered |= {*ledger.covered, "serving"}
         look.fields_until = ledger.fields_until
         told = tell(alerts, look, secrets)
         sent = told.sent
         # What fails together is told together.
         while told.wait_seconds:
             time.sleep(told.wait_seconds)
-            told = tell(alerts, look_at_runs(client, alerts), secrets)
+            told = tell(alerts, look_at_runs(client, alerts, running), secrets)
             sent += told.sent
+        status = {
+            RUNS: last_runs(client, secrets),
+            INCIDENTS: incidents(alerts),
+            SOURCES: configured(running),
+        }
+        publish_status(blocks, status)
     if unread:
         raise LedgerUnread(unread)
     standing = f"{len(told.standing)} incidents: {'; '.join(told.standing)}"
@@ -76,7 +89,7 @@ def watch() -> State:
     return Completed(message=f"{message}; {len(sent)} messages sent{nobody}")
 
 
-def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
+def look_at_runs(client: SyncPrefectClient, alerts: Alerts, running: Collection[str]) -> Look:
     """How runs ended and which do not begin, and whether the watchdog looks."""
     now = datetime.now(UTC)
     state = read_state(alerts.state_path)
@@ -85,6 +98,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts) -> Look:
         by="watch",
         at=now,
         names=names.all,
+        absent=TABLES.keys() - running,
         runs=ended_runs(client, state, names, now),
         findings=[
             *waiting_runs(client, names, alerts, now),
@@ -100,23 +114,54 @@ def is_ledger_due(last: datetime | None, now: datetime, *, on_schedule: bool) ->
     return is_old or not on_schedule
 
 
-def look_at_ledger(look: Look, alerts: Alerts) -> str | None:
-    """Add what the ledger tells to the look; why not, when it cannot be read."""
-    platform = connect(load_blocks())
-    news = load_if_saved(PhNews, "ph-news")
-    budgets = {ph_news.SOURCE: news.monthly_requests} if news else {}
+def look_at_ledger(
+    client: SyncPrefectClient,
+    look: Look,
+    alerts: Alerts,
+    blocks: PlatformBlocks,
+    running: Mapping[str, SourceBlock],
+) -> str | None:
+    """Add what the ledger and the buckets tell to the look; why not, when they cannot be read."""
+    platform = connect(blocks)
+    budgets = {
+        source: block.monthly_requests
+        for source, block in running.items()
+        if isinstance(block, PhNews)
+    }
+    tables = [TABLES[source] for source in running]
     try:
         platform.warehouse.ensure_ledger()
-        found, unlisted = ledger_findings(platform, TABLES, budgets, alerts, look.at)
+        spent = requests_spent(platform.warehouse) if budgets else {}
+        found, unlisted = ledger_findings(platform, tables, budgets, spent, alerts, look.at)
         look.findings += found
         changes, look.fields_until = new_fields(
             platform.warehouse, read_state(alerts.state_path).fields_until, look.at
         )
         look.findings += changes
+        look.findings += logs_behind(platform, client, look.at)
         platform.warehouse.flush_jobs(SOURCE)
     except (GoogleAPIError, GoogleAuthError, LandingError) as error:
         return f"{type(error).__name__}: {first_line(str(error), 400)}"
+    publish_status(blocks, {BUDGETS: plans(budgets, spent)})
     if unlisted:  # what it would tell is not over
         return "; ".join(unlisted.values())
     look.covered.add("ledger")
     return None
+
+
+def configured(running: Collection[str]) -> list[dict[str, Any]]:
+    """Rows of SOURCES: every source, and whether it runs here."""
+    now = datetime.now(UTC)
+    return [
+        {"source": source, "is_configured": source in running, "checked_at": now}
+        for source in TABLES
+    ]
+
+
+def plans(budgets: Mapping[str, int], spent: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Rows of BUDGETS: what each plan allows, and what of it this month is spent."""
+    now = datetime.now(UTC)
+    return [
+        {"source": source, "allowed": allowed, "spent": spent.get(source, 0), "checked_at": now}
+        for source, allowed in budgets.items()
+    ]

@@ -1,8 +1,10 @@
 """python -m sandbox up | status | down"""
 
 import argparse
+import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -30,6 +32,13 @@ def _interrupted(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _end_with(parent: int) -> None:
+    """Interrupt this process when its parent has died: nobody waits for it any more."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> int:
     """The exit code: 1 when a part failed or, for `status`, when one that was started is dead."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
@@ -47,7 +56,9 @@ def main() -> int:
     for number in INTERRUPTS:
         signal.signal(number, _interrupted)
     stack = Stack(
-        getattr(options, "state", DEFAULT_STATE), say=lambda line: print(line, flush=True)
+        getattr(options, "state", DEFAULT_STATE),
+        say=lambda line: print(line, flush=True),
+        outlives=True,
     )
     try:
         if options.command == "status":
@@ -56,6 +67,7 @@ def main() -> int:
             if not stack.down():
                 print("nothing was running")
             return 0
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         began = time.monotonic()
         stack.up([name.strip() for name in options.parts.split(",")])
         print(f"up in {time.monotonic() - began:.1f} s; variables in {stack.directory / 'env'}")

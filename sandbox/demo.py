@@ -1,24 +1,33 @@
 """`python -m sandbox.demo`: the platform at work on the running stack.
 
 Registers the blocks, deploys, triggers every deployment through the Prefect API, waits, and prints
-what came of it. The second demo first advances the stand-ins' worlds; later ones find nothing new.
+the result. The second demo first advances the stand-ins' worlds; later ones find nothing new. While
+it runs the crons are paused: they would take what it says that has changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 
+from sandbox.private import write_private
+from sandbox.processes import end_with_parent
 from sandbox.stack import DEFAULT_STATE, ROOT, read_env
 
 # Each source and where its stand-in's world is.
@@ -30,8 +39,13 @@ SOURCES = {
     "finance": "sheets",
 }
 WORLD = "demo"
-RUN_DEADLINE_SECONDS = 600.0
+# A run that hangs; on a slow machine one may take many minutes.
+RUN_DEADLINE_SECONDS = 3600.0
+# What fills the start page and that of operations.
+SHOWN_BY = ("elt/operations", "dbt-freshness/hourly", "watch/alerts")
 POLL_SECONDS = 0.5
+# After so many without a word, what goes on is said.
+QUIET_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,30 +73,102 @@ def main() -> int:
     env = read_env(state)
     # Before Prefect is imported, which reads its settings then.
     os.environ.update(env)
-    for source in sources:
-        advance(env, source)
-    print("registering blocks and deploying ...", flush=True)
-    for command in (
-        [sys.executable, "-m", "blocks.register"],
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-    ):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{' '.join(command[1:])} failed:\n{done.stdout}{done.stderr}", file=sys.stderr)
-            return 1
-    rows = [run_source(source) for source in sources]
+    # So that what is paused is resumed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    with crons_paused(state) as pause_new:
+        for source in sources:
+            advance(env, source)
+        rows = deploy_and_run(sources, pause_new)
+    if rows is None:
+        return 1
     print_table(rows)
     print(
+        f"\ndashboards      {env['PAGES_URL']}"
         f"\nPrefect UI      {env['PREFECT_API_URL'].removesuffix('/api')}"
         f"\nBigQuery        {env['BIGQUERY_EMULATOR_HOST']}, project {env['GCP_PROJECT']}: "
         "raw.usgs_earthquake__events, raw._loads, gold.daily_earthquake_activity"
         f"\ncatalog         prefect deployment run data-catalog/hourly: "
         f"{os.path.relpath(env['CATALOG_DIRECTORY'])}/index.html"
         f"\nvariables       {os.path.relpath(state)}/env"
+        "\ncrons           run this checkout from now on, as it is when each begins"
         "\nmake demo       again: the sources have changed; once more: nothing new"
         "\nmake down       stops everything"
     )
     return 0 if all(row.state == "Completed" for row in rows) else 1
+
+
+def deploy_and_run(sources: list[str], pause_new: Callable[[], None]) -> list[Row] | None:
+    """Save the blocks, deploy, and run each source; None when that could not begin."""
+    for told, command in (
+        ("registering blocks", [sys.executable, "-m", "blocks.register"]),
+        ("deploying", [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]),
+    ):
+        print(f"{told} ...", flush=True)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, preexec_fn=end_with_parent
+        )
+        if done.returncode:
+            print(f"{' '.join(command[1:])} failed:\n{done.stdout}{done.stderr}", file=sys.stderr)
+            return None
+    pause_new()
+    rows = [run_source(source) for source in sources]
+    for job in SHOWN_BY:
+        run_job(job)
+    return rows
+
+
+@contextmanager
+def crons_paused(state: Path) -> Iterator[Callable[[], None]]:
+    """No schedule starts a run until this ends; a run that one has started is over.
+
+    What is yielded pauses those that were deployed since. What a person paused stays paused; what
+    a killed demo left paused is resumed.
+    """
+    from prefect.client.orchestration import get_client
+
+    file = state / "paused-crons.json"
+    resumable: set[str] = set(json.loads(file.read_text())) if file.exists() else set()
+
+    def pause() -> None:
+        with get_client(sync_client=True) as client:
+            for deployment in client.read_deployments():
+                if not deployment.paused:
+                    resumable.add(str(deployment.id))
+                    write_private(file, json.dumps(sorted(resumable)))
+                    client.pause_deployment(deployment.id)
+
+    try:
+        pause()
+        wait_for_runs()
+        yield pause
+    finally:
+        with get_client(sync_client=True) as client:
+            for deployment in client.read_deployments():
+                if str(deployment.id) in resumable:
+                    client.resume_deployment(deployment.id)
+        file.unlink(missing_ok=True)
+
+
+def wait_for_runs() -> None:
+    """No run is under way. Raises TimeoutError when one goes on for long."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    filters = {
+        "state": {"type": {"any_": ["RUNNING", "PENDING"]}},
+        "parent_task_run_id": {"is_null_": True},
+    }
+    under_way = FlowRunFilter.model_validate(filters)
+    told = False
+    deadline = time.monotonic() + RUN_DEADLINE_SECONDS
+    with get_client(sync_client=True) as client:
+        while runs := client.read_flow_runs(flow_run_filter=under_way):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{runs[0].name} is still running")
+            if not told:
+                print(f"waiting for {', '.join(run.name for run in runs)} to end ...", flush=True)
+            told = True
+            time.sleep(POLL_SECONDS)
 
 
 def advance(env: dict[str, str], source: str) -> None:
@@ -107,21 +193,39 @@ def run_source(source: str) -> Row:
     started_at = datetime.now(UTC)
     print(f"elt/{source}", flush=True)
     run: Any = run_deployment(f"elt/{source}", timeout=0)
+    # What reads the ledger afterwards takes seconds to import: done while the run is at work.
+    warming = threading.Thread(target=warehouse, daemon=True)
+    warming.start()
     said: set[UUID] = set()
-    deadline = time.monotonic() + RUN_DEADLINE_SECONDS
+    began = said_at = time.monotonic()
+    deadline = began + RUN_DEADLINE_SECONDS
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
             run = client.read_flow_run(run.id)
             for task in task_runs(client, run.id):
                 if task.id not in said and task.state and task.state.is_final():
                     said.add(task.id)
+                    said_at = time.monotonic()
                     print(f"  {task.state.name.lower():<10} {task.name}", flush=True)
             if run.state and run.state.is_final():
                 break
+            if time.monotonic() > said_at + QUIET_SECONDS:
+                said_at = time.monotonic()
+                print(f"  after {said_at - began:.0f} s  {last_word(client, run)}", flush=True)
             time.sleep(POLL_SECONDS)
     state = run.state.name if run.state else "unknown"
     print(f"  {state}: {run.state.message if run.state else ''}", flush=True)
+    warming.join()
     return outcome(source, state, started_at, run.total_run_time or timedelta())
+
+
+def run_job(deployment: str) -> None:
+    """Run a job of the platform to its end, and say how it ended."""
+    from prefect.deployments import run_deployment
+
+    run: Any = run_deployment(deployment, timeout=RUN_DEADLINE_SECONDS, poll_interval=POLL_SECONDS)
+    state = run.state
+    print(f"{deployment}\n  {state.name}: {state.message or ''}", flush=True)
 
 
 def task_runs(client: Any, flow_run_id: UUID) -> list[Any]:
@@ -140,28 +244,45 @@ def task_runs(client: Any, flow_run_id: UUID) -> list[Any]:
     return found
 
 
-def outcome(source: str, state: str, started_at: datetime, spent: timedelta) -> Row:
-    """What the ledger says of a run that began at `started_at`."""
+def last_word(client: Any, run: Any) -> str:
+    """The last line of a run's log; its state while it has none."""
+    from prefect.client.schemas.filters import LogFilter
+    from prefect.client.schemas.sorting import LogSort
+
+    of_run = LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}})
+    logs = client.read_logs(log_filter=of_run, limit=1, sort=LogSort.TIMESTAMP_DESC)
+    lines = [line for log in logs for line in log.message.splitlines() if line.strip()]
+    return lines[0].strip()[:100] if lines else f"{run.state.name.lower() if run.state else ''} ..."
+
+
+@cache
+def warehouse() -> Any:
+    """The one that the blocks of this environment describe."""
     from blocks.platform import blocks_from
-    from blocks.settings import Settings
-    from core.sql import literal
+    from blocks.settings import read_settings
     from tasks.platform import connect
 
-    warehouse = connect(blocks_from(Settings())).warehouse
+    return connect(blocks_from(read_settings())).warehouse
+
+
+def outcome(source: str, state: str, started_at: datetime, spent: timedelta) -> Row:
+    """What the ledger says of a run that began at `started_at`."""
+    from core.sql import literal
+
     since = f"source = {literal(source.replace('-', '_'))} AND {{}} >= {literal(started_at)}"
-    loads = warehouse.query(
+    loads = warehouse().query(
         f"""
         SELECT
             COALESCE(SUM(extracted), 0) AS extracted, COALESCE(SUM(rejected), 0) AS rejected,
             COALESCE(SUM(inserted + updated + deleted + superseded_ids), 0) AS written
-        FROM {warehouse.names.raw("_loads")}
+        FROM {warehouse().names.raw("_loads")}
         WHERE {since.format("applied_at")} AND state IN ('applied', 'looked')
         """,
         source=source,
         purpose="demo",
     )[0]
-    builds = warehouse.query(
-        f"SELECT SUM(nodes_passed) AS nodes FROM {warehouse.names.raw('_builds')} "
+    builds = warehouse().query(
+        f"SELECT SUM(nodes_passed) AS nodes FROM {warehouse().names.raw('_builds')} "
         f"WHERE {since.format('started_at')}",
         source=source,
         purpose="demo",

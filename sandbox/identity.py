@@ -77,7 +77,7 @@ class TokenEndpoint(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST, {"error": "unsupported_grant_type"})
             return
         try:
-            jwt.decode(
+            claims = jwt.decode(
                 form.get("assertion", ""),
                 self.public_key,
                 algorithms=["RS256"],
@@ -88,6 +88,11 @@ class TokenEndpoint(BaseHTTPRequestHandler):
             )
         except jwt.InvalidTokenError as error:
             refusal = {"error": "invalid_grant", "error_description": str(error)}
+            self._answer(HTTPStatus.BAD_REQUEST, refusal)
+            return
+        if not claims.get("scope"):
+            told = "Invalid OAuth scope or ID token audience provided."
+            refusal = {"error": "invalid_scope", "error_description": told}
             self._answer(HTTPStatus.BAD_REQUEST, refusal)
             return
         token = f"sandbox.{os.urandom(24).hex()}"

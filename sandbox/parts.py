@@ -14,7 +14,7 @@ from sandbox.probe import answers, prefect_api
 
 POOL = "vm"
 WORKER = "sandbox"
-PORTS = ("token", "gate", "bigquery", "gcs", "s3", "sources", "prefect", "worker")
+PORTS = ("token", "gate", "bigquery", "gcs", "s3", "sources", "prefect", "worker", "pages")
 DEMO_WORLD = "demo"
 
 # Who sets one of these runs that part elsewhere.
@@ -71,7 +71,8 @@ class Part:
     is_ready: Callable[[Layout, float], bool]
     address: Callable[[Layout], str]
     environment: Callable[[Layout], dict[str, str]] = lambda _: {}
-    ready_within_seconds: float = 60
+    # One that hangs; a slow machine is not to fail by it, and one that dies is seen at once.
+    ready_within_seconds: float = 600
     answers_within_seconds: float = 5
 
 
@@ -123,6 +124,8 @@ def variables_for(
 def own_variables(at: Layout) -> dict[str, str]:
     """What `env` says where the caller says nothing, the gate aside."""
     return {
+        # What a developer's own .env says is for his platform, not for this one.
+        "PIPELINES_ENV_FILE": "",
         "GCP_PROJECT": "sandbox-project",
         "GCP_SERVICE_ACCOUNT_FILE": str(at.service_account),
         "BIGQUERY_LOCATION": "US",
@@ -132,8 +135,12 @@ def own_variables(at: Layout) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "sandbox",
         "AWS_SECRET_ACCESS_KEY": "sandbox-aws-secret-access-key",
         "AWS_REGION": "us-east-1",
+        "SOURCES": "",
         "LANDING_RETENTION_DAYS": "7",
         "CATALOG_DIRECTORY": str(at.state / "www" / "catalog"),
+        "SPOOL_DIRECTORY": str(at.state / "spool"),
+        "SERVING_DIRECTORY": str(at.state / "serving"),
+        "PAGES_URL": at.url("pages"),
         "BIGQUERY_EMULATOR_HOST": at.url("bigquery"),
         "STORAGE_EMULATOR_HOST": at.url("gcs"),
         "AWS_ENDPOINT_URL": at.url("s3"),
@@ -154,7 +161,7 @@ def own_variables(at: Layout) -> dict[str, str]:
         "SOCRATA_APP_TOKEN": "sandbox-socrata-token",
         "GOOGLE_SHEETS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/sheets",
         "FINANCE_SHEET_URL": "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit",
-        "FINANCE_WORKSHEET": "ledger",
+        "FINANCE_WORKSHEET": "data",
         "PREFECT_API_URL": f"{at.url('prefect')}/api",
         "PREFECT_HOME": str(at.state / "prefect"),
         "PREFECT_UI_STATIC_DIRECTORY": str(at.state / "prefect-ui"),
@@ -173,6 +180,8 @@ def own_variables(at: Layout) -> dict[str, str]:
             "prefect.server.concurrency.lease_storage.filesystem"
         ),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # As on a machine: deploy/env/server.env says why.
+        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -223,10 +232,7 @@ def _python(*arguments: str | Path | int) -> list[str]:
 
 
 def _bucket_stands(at: Layout, _: float) -> bool:
-    """moto keeps everything in memory and comes without a bucket, so each look makes sure of it.
-
-    A batch that waits there unloaded is lost with the process; what is loaded is in BigQuery.
-    """
+    """The first start comes without a bucket, so each look makes sure of it."""
     return answers(f"{at.url('s3')}/{quote(at.variables['S3_BUCKET'])}", method="PUT")
 
 
@@ -275,7 +281,7 @@ PARTS = (
     Part(
         "gcs",
         command=lambda at: _python(
-            *("-m", "gcp_storage_emulator", "--data-dir", at.gcs_data, "start"),
+            *("-m", "sandbox.gcs", "--data-dir", at.gcs_data, "start"),
             *("--host", "127.0.0.1", "--port", at.ports["gcs"]),
             *("--default-bucket", at.variables["GCS_BUCKET"]),
         ),
@@ -285,7 +291,7 @@ PARTS = (
     Part(
         "s3",
         command=lambda at: _python(
-            *("-m", "moto.server", "--host", "127.0.0.1", "--port", at.ports["s3"])
+            *("-m", "sandbox.s3", "--port", at.ports["s3"], "--data", at.state / "s3.db")
         ),
         is_ready=_bucket_stands,
         address=lambda at: at.variables["AWS_ENDPOINT_URL"],
@@ -310,7 +316,14 @@ PARTS = (
         },
         is_ready=lambda at, _: answers(f"{at.url('prefect')}/api/health"),
         address=lambda at: at.variables["PREFECT_API_URL"],
-        ready_within_seconds=120,
+    ),
+    Part(
+        "pages",
+        command=lambda at: _python(
+            *("-m", "dashboards", "serve", at.state / "serving", "--port", at.ports["pages"])
+        ),
+        is_ready=lambda at, _: answers(f"{at.url('pages')}/health"),
+        address=lambda at: at.url("pages"),
     ),
     Part(
         "worker",

@@ -5,9 +5,11 @@ killed parent left behind (a flow run of a killed worker runs on, in a session o
 makes sure that nothing else is ever signalled.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,7 +18,10 @@ from pathlib import Path
 import psutil
 
 MARK = "SANDBOX_PART"
+# The process that they are not to outlive: see sandbox/guard.py.
+OWNER = "SANDBOX_OWNER"
 CREATE_TIME_TOLERANCE_SECONDS = 2.0  # psutil derives it from the boot time, which NTP may shift
+PR_SET_PDEATHSIG = 1
 TERM_SECONDS = 10.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.05
@@ -53,6 +58,12 @@ def _default_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def end_with_parent() -> None:
+    """In a child, before it becomes the command: it is killed when its parent dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def find(pid: int, created_at: float, mark: str) -> psutil.Process | None:
     """The process that was started under this pid, or None when it is dead or the pid recycled."""
     try:
@@ -68,27 +79,29 @@ def find(pid: int, created_at: float, mark: str) -> psutil.Process | None:
     return None
 
 
-def marked(mark: str) -> list[psutil.Process]:
+def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
     """Every living process that carries the mark, whoever its parent is by now."""
     spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in spared and process.environ().get(MARK) == mark:
+            if process.pid not in spared and process.environ().get(variable) == mark:
                 found.append(process)
         except psutil.Error:  # gone, a zombie, or another user's
             continue
     return found
 
 
-def stop(root: psutil.Process | None, mark: str, *, children_first: bool) -> int:
+def stop(
+    root: psutil.Process | None, mark: str, *, children_first: bool, variable: str = MARK
+) -> int:
     """Nothing with this mark, nor any child of `root`, is alive afterwards. How many were stopped.
 
     SIGTERM goes to the whole process group and to children that left it; what is left after a
     while gets SIGKILL. With `children_first` the children end before `root` is told to.
     Raises SurvivorsError.
     """
-    family = _family(root, mark)
+    family = _family(root, mark, variable)
     if children_first:
         children = [process for process in family if process != root]
         _terminate(children)
@@ -100,19 +113,19 @@ def stop(root: psutil.Process | None, mark: str, *, children_first: bool) -> int
         _terminate(outside)
     else:
         _terminate(family)
-    rest = {*_ended(family, TERM_SECONDS), *marked(mark)}
+    rest = {*_ended(family, TERM_SECONDS), *marked(mark, variable)}
     for process in rest:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    alive = [*_ended(rest, KILL_SECONDS), *marked(mark)]
+    alive = [*_ended(rest, KILL_SECONDS), *marked(mark, variable)]
     if alive:
         raise SurvivorsError(f"{mark}: still alive after SIGKILL: {alive}")
     return len(family)
 
 
-def _family(root: psutil.Process | None, mark: str) -> list[psutil.Process]:
+def _family(root: psutil.Process | None, mark: str, variable: str) -> list[psutil.Process]:
     """`root`, its descendants and all that is marked."""
-    found = set(marked(mark))
+    found = set(marked(mark, variable))
     if root is not None:
         try:
             found.update([root, *root.children(recursive=True)])

@@ -4,6 +4,10 @@ stack = Stack(Path(".sandbox"))
 stack.up()      # every part runs and is healthy, and .sandbox/env says where
 stack.env()
 stack.down()    # nothing of it is alive
+
+What a stack has started ends with the process that started it, however that ends (with the guard's
+owner where that process has one itself). A stack made with `outlives=True` ends with a process that
+dies in the middle of `up`, and runs on after it.
 """
 
 import hashlib
@@ -23,6 +27,7 @@ from dotenv import dotenv_values
 
 from sandbox import processes, state_file
 from sandbox.gate import ensure_certificate
+from sandbox.guard import Guard
 from sandbox.identity import ensure_service_account
 from sandbox.parts import (
     PARTS,
@@ -41,8 +46,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STATE = ROOT / ".sandbox"
 NAMES = tuple(part.name for part in PARTS)
 POLL_SECONDS = 0.1
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 600.0
 LOG_TAIL_LINES = 25
+# By state directory, for as long as this process may start something there.
+_guards: dict[Path, Guard] = {}
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,13 @@ class Stack:
         state: Path = DEFAULT_STATE,
         environ: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda _: None,
+        *,
+        outlives: bool = False,
     ) -> None:
         self.directory = state.resolve()
         self._environ = dict(os.environ if environ is None else environ)
         self._say = say
+        self._outlives = outlives
 
     def env(self) -> dict[str, str]:
         """See read_env."""
@@ -117,6 +127,8 @@ class Stack:
                 for part in reversed(begun):
                     self._clear(part, state)
                 raise
+        if self._outlives:
+            self._let_go()
 
     def down(self) -> list[str]:
         """Nothing of the stack is alive, the worker's flow runs being told first. What was stopped.
@@ -133,6 +145,7 @@ class Stack:
                 if count:
                     stopped.append(part.name)
                     self._say(f"{part.name:<9} stopped ({count} process{'es' * (count > 1)})")
+        self._let_go()
         return stopped
 
     def status(self) -> list[PartStatus]:
@@ -188,10 +201,13 @@ class Stack:
 
     def _start(self, part: Part, state: State, at: Layout) -> subprocess.Popen[bytes]:
         self._clear(part, state)
+        environment = self._environment(at, part)
+        if processes.OWNER not in environment:
+            if self.directory not in _guards:
+                _guards[self.directory] = Guard()
+            environment |= _guards[self.directory].variables
         log = self.directory / "logs" / f"{part.name}.log"
-        child = processes.start(
-            part.command(at), self._environment(at, part), ROOT, log, self._mark(part)
-        )
+        child = processes.start(part.command(at), environment, ROOT, log, self._mark(part))
         state.parts[part.name] = Record(
             pid=child.pid,
             created_at=psutil.Process(child.pid).create_time(),
@@ -225,6 +241,10 @@ class Stack:
                         f" {part.ready_within_seconds:.0f} s{_tail(record)}"
                     )
             time.sleep(POLL_SECONDS)
+
+    def _let_go(self) -> None:
+        if guard := _guards.pop(self.directory, None):
+            guard.let_go()
 
     def _clear(self, part: Part, state: State) -> int:
         """Nothing of the part is alive; how many processes were stopped."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,14 +38,20 @@ TABLES: dict[Kind, Table] = {
 NEEDED: dict[Kind, tuple[str, ...]] = {
     "articles": ("url", "published_at"),
     "weather": ("location", "dt", "units"),
-    "ledger": ("id", "date", "type", "amount", "currency"),
+    "ledger": ("id", "type", "cost"),
 }
+# The day of an entry: three columns of ours, or one of an older table.
+DAY, DATE = ("year", "month", "day"), "date"
+# Whether the older system had marked an entry as deleted.
+DELETED = "_is_deleted"
 # Of articles, what is derived from the others.
 DERIVED = {"article_id", "title_unescaped", "description_unescaped"}
 # The first condition of an observation, where the old table has it in columns.
 CONDITION = ("id", "main", "description", "icon")
 SEEN = ("_first_seen_at", "_last_seen_at")
-SERIAL_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a sheet's own wall clock
+MANILA = ZoneInfo("Asia/Manila")
+# Sheets counts days from here; from 1899-12-31 to 9999-12-31 they are dates.
+SERIAL_ZERO, SERIALS = date(1899, 12, 30), range(1, 2_958_466)
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 
 
@@ -62,6 +69,8 @@ def read_plan(content: bytes, where: str) -> Plan:
         raise InvalidPlan(f"{where}: {error}") from error
     for kind, wanted in imports(plan).items():
         known = {*TABLES[kind].column_names} - DERIVED
+        if kind == "ledger":
+            known |= {DATE, DELETED}
         if kind == "weather":
             known |= {f"weather.{name}" for name in CONDITION}
         if unknown := sorted((wanted.columns.keys() | wanted.values.keys()) - known):
@@ -71,8 +80,8 @@ def read_plan(content: bytes, where: str) -> Plan:
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise InvalidPlan(f"{where}: [{kind}]: time_zone: {error}") from error
     for mart in plan.marts:
-        if not mart.key or set(mart.key) - mart.columns.keys():
-            raise InvalidPlan(f"{where}: {mart.old}: the key is not among the columns")
+        if mart.fault:
+            raise InvalidPlan(f"{where}: {mart.old}: {mart.fault}")
     return plan
 
 
@@ -88,11 +97,20 @@ def resolve(kind: Kind, wanted: Import, old_columns: Iterable[str]) -> dict[str,
     taken = set(wanted.columns.values())
     own = {name.lower(): name for name in listed if name not in taken}
     resolved = dict(wanted.columns)
-    for name in TABLES[kind].column_names:
-        is_open = name not in resolved and name not in wanted.values and name not in DERIVED
+    # A plan that names the date does without its three parts.
+    skipped = {*DERIVED, *(DAY if DATE in wanted.columns else ())}
+    names = (*TABLES[kind].column_names, *([DELETED] if kind == "ledger" else ()))
+    for name in names:
+        is_open = name not in resolved and name not in wanted.values and name not in skipped
         if is_open and name.lower() in own:
             resolved[name] = own[name.lower()]
-    lacking = [name for name in NEEDED[kind] if name not in resolved and name not in wanted.values]
+    given = resolved.keys() | wanted.values.keys()
+    lacking = [name for name in NEEDED[kind] if name not in given]
+    if kind == "ledger" and DATE not in given and not given >= set(DAY):
+        if DATE in own:
+            resolved[DATE] = own[DATE]
+        else:
+            lacking.append(f"{', '.join(DAY)} or {DATE}")
     if lacking:
         raise InvalidPlan(
             f"{where}: nothing gives {', '.join(lacking)}: name an old column under "
@@ -128,7 +146,7 @@ def article(
 ) -> Record:
     """An article, under the key that the live source would give it.
 
-    Where the plan does not say when the old system saw it, it counts as seen at `observed_at`.
+    Where the plan does not say when the old system saw it, that is not known: null.
     """
     zone = ZoneInfo(wanted.time_zone or "UTC")
     given, rest = _given(wanted, resolved, row)
@@ -138,9 +156,8 @@ def article(
     made = ph_news.to_record(served, observed_at)
     fields = dict(made.fields)
     seen = [moment(given.get(name), zone) for name in SEEN]
-    first, last = seen[0] or seen[1], seen[1] or seen[0]
-    if first and last:
-        fields |= {"_first_seen_at": first.isoformat(), "_last_seen_at": last.isoformat()}
+    for name, at in zip(SEEN, (seen[0] or seen[1], seen[1] or seen[0]), strict=True):
+        fields[name] = at and at.isoformat()
     return Record(fields, rest, False, _payload(row), made.reason)
 
 
@@ -178,25 +195,35 @@ def _conditions(value: object, given: Mapping[str, Any]) -> object:
 def ledger_entries(
     wanted: Import, resolved: Mapping[str, str], rows: Iterable[Mapping[str, Any]]
 ) -> Iterator[Record]:
-    """Entries as the sheet would have them: days and times as serial numbers of its wall clock."""
-    zone = ZoneInfo(wanted.time_zone or "Asia/Manila")
+    """Entries as the sheet would have them: a Philippine day in three parts, times as texts.
+
+    A date that cannot be read is kept in `_extra`, and its entry has no day. What was marked as
+    deleted stays so.
+    """
+    zone = ZoneInfo(wanted.time_zone) if wanted.time_zone else MANILA
     read = []
     for row in rows:
         given, rest = _given(wanted, resolved, row)
+        is_deleted = given.pop(DELETED, None) is True
+        if not finance.is_blank(day := given.pop(DATE, None)):
+            if (at := local_day(day, zone)) is None:
+                rest[DATE] = plain(day)
+            else:
+                given |= {"year": at.year, "month": at.month, "day": at.day}
         cells: dict[str, object] = {}
         for column in finance.TABLE.columns:
             value = given.get(column.name)
             if finance.is_blank(value):
                 continue
-            if column.name in ("date", "time", "created_at", "updated_at"):
-                cells[column.name] = serial(value, zone)
+            if column.name in ("created_at", "updated_at"):
+                cells[column.name] = stamp(value, zone)
             else:
                 cells[column.name] = typed(value, column.type)
-        read.append((cells, rest, row))
-    ids = Counter(finance.id_of(cells) for cells, _, _ in read)
-    for cells, rest, row in read:
+        read.append((dict.fromkeys(given) | cells, rest, is_deleted, row))
+    ids = Counter(finance.id_of(cells) for cells, *_ in read)
+    for cells, rest, is_deleted, row in read:
         fields = cells | {"id": finance.id_of(cells) or None}
-        yield Record(fields, rest, False, _payload(row), finance.fault(cells, ids))
+        yield Record(fields, rest, is_deleted, _payload(row), finance.fault(cells, ids))
 
 
 def _given(
@@ -281,31 +308,40 @@ def epoch(at: datetime) -> int | float:
     return whole + rest / 10**6 if rest else whole
 
 
-def serial(value: object, zone: ZoneInfo) -> object:
-    """Days since 1899-12-30 by the wall clock of `zone`; of a time of day, the fraction of a day.
+def local_day(value: object, zone: ZoneInfo) -> date | None:
+    """The Philippine day of a date, a serial number of a sheet, or a point in time.
 
-    A number is taken for one already; other text is left as it is.
+    A time without an offset is in `zone`. None when it is none of these.
     """
     if isinstance(value, str):
         text = value.strip()
         if NUMBER.fullmatch(text):
-            return float(text)
-        for parse in (date.fromisoformat, datetime.fromisoformat, time.fromisoformat):
-            try:
-                value = parse(text)
-                break
-            except ValueError:
-                continue
+            value = Decimal(text)
         else:
-            return value
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, datetime):
-        local = value.astimezone(zone).replace(tzinfo=None) if value.tzinfo else value
-        return (local - SERIAL_EPOCH) / timedelta(days=1)
-    if isinstance(value, date):
-        return (value - SERIAL_EPOCH.date()).days
-    if isinstance(value, time):
-        since = timedelta(hours=value.hour, minutes=value.minute, seconds=value.second)
-        return (since + timedelta(microseconds=value.microsecond)) / timedelta(days=1)
-    return value
+            try:
+                return date.fromisoformat(text)
+            except ValueError:
+                pass
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        days = int(value) if math.isfinite(value) else 0
+        return SERIAL_ZERO + timedelta(days=days) if days in SERIALS else None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    at = moment(value, zone)
+    return at.astimezone(MANILA).date() if at else None
+
+
+def stamp(value: object, zone: ZoneInfo) -> object:
+    """A point in time as the sheet has it, Philippine time in text; anything else as it is.
+
+    A time without an offset is in `zone`.
+    """
+    if isinstance(value, int | float | Decimal):
+        return typed(value, "FLOAT64")
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return plain(value)
+    at = moment(value, zone)
+    if at is None or (isinstance(value, str) and NUMBER.fullmatch(value.strip())):
+        return plain(value)
+    text = at.astimezone(MANILA).replace(tzinfo=None).isoformat(" ")
+    return value if isinstance(value, str) and text.startswith(value.strip()) else text

@@ -36,6 +36,7 @@ def listing(value: object) -> str:
     return as_json(value)
 
 
+# Optional are the fields that answers of these years were seen without: no gust, no country at sea.
 TABLE = Table(
     source=SOURCE,
     name="openweather__observations",
@@ -59,12 +60,12 @@ TABLE = Table(
         Column("main_temp_max", "FLOAT64", "Highest temperature now in the area, as main_temp."),
         Column("main_pressure", "FLOAT64", "Pressure, hPa."),
         Column("main_humidity", "FLOAT64", "Relative humidity, percent."),
-        Column("main_sea_level", "FLOAT64", "Pressure at sea level, hPa."),
-        Column("main_grnd_level", "FLOAT64", "Pressure at ground level, hPa."),
-        Column("visibility", "FLOAT64", "Metres, 10000 at most."),
+        Column("main_sea_level", "FLOAT64", "Pressure at sea level, hPa.", is_optional=True),
+        Column("main_grnd_level", "FLOAT64", "Pressure at ground level, hPa.", is_optional=True),
+        Column("visibility", "FLOAT64", "Metres, 10000 at most.", is_optional=True),
         Column("wind_speed", "FLOAT64", "m/s (standard, metric) or mph (imperial)."),
-        Column("wind_deg", "FLOAT64", "Where the wind comes from, degrees."),
-        Column("wind_gust", "FLOAT64", "Gusts, as wind_speed."),
+        Column("wind_deg", "FLOAT64", "Where the wind comes from, degrees.", is_optional=True),
+        Column("wind_gust", "FLOAT64", "Gusts, as wind_speed.", is_optional=True),
         Column("clouds_all", "FLOAT64", "Cloud cover, percent."),
         Column(
             "rain_1h",
@@ -80,9 +81,14 @@ TABLE = Table(
             is_optional=True,
         ),
         Column("snow_3h", "FLOAT64", "Snow of 3 hours, mm; in older answers.", is_optional=True),
-        Column("sys_type", "INT64", "Internal to the service."),
-        Column("sys_id", "INT64", "Internal to the service."),
-        Column("sys_country", "STRING", "ISO 3166 code of two letters; null over sea."),
+        Column("sys_type", "INT64", "Internal to the service.", is_optional=True),
+        Column("sys_id", "INT64", "Internal to the service.", is_optional=True),
+        Column(
+            "sys_country",
+            "STRING",
+            "ISO 3166 code of two letters; null over sea.",
+            is_optional=True,
+        ),
         Column("sys_sunrise", "TIMESTAMP", "Sunrise, UTC.", epoch_seconds),
         Column("sys_sunset", "TIMESTAMP", "Sunset, UTC.", epoch_seconds),
         Column("timezone", "INT64", "Seconds from UTC."),
@@ -119,6 +125,8 @@ CALLS_PER_MINUTE = 60
 BLOCKED = "Your account is temporary blocked"
 # What is refused with these is refused for every location.
 OF_THE_ACCOUNT = {401, 429}
+# Where the service says how long it wants to be left alone, a poll waits for it once.
+WAITS_ONCE_FOR = frozenset({429})
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,9 @@ def spacing_seconds(locations: int) -> float:
 
 
 def judge(status: int, body: str) -> Literal["final"] | None:
-    """A blocked account is not asked again: another try within seconds makes it worse."""
+    """A blocked account is not asked again unless the service says when (WAITS_ONCE_FOR): another
+    try within seconds makes it worse.
+    """
     return "final" if status == 429 and BLOCKED in body else None
 
 

@@ -66,14 +66,14 @@ TABLE = Table(
 
 # More matches than this are refused without `limit`, not cut off.
 CAP = 20_000
-# Earlier than any event of the catalogue's instrumental era. Without a start the service takes the
-# last 30 days, also beside `updatedafter`.
-BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
+# Before and after any event, also one whose time is wrong: the catalogue goes back by centuries.
+# Without a start the service takes the last 30 days, also beside `updatedafter`. Public callers
+# send it 0001-01-01 and 2100-01-01; should it refuse them, the run fails with its own words.
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+ENDING = datetime(2100, 1, 1, tzinfo=UTC)
 FIRST_LOAD = timedelta(days=30)
 # Changes this long before the last look are read again, for those that appeared late.
 OVERLAP = timedelta(hours=1)
-# Windows end this long after the source's now, since no event lies in the future.
-MARGIN = timedelta(days=1)
 # 221 of 509 deletions in one observed sync had neither id nor ids: nothing can be marked by them.
 EXPECTED_REJECTS = {"deletion with blank id": "USGS sends deletions without any id"}
 # More rows than this to be met again are not remembered; they are then staged once more.
@@ -81,6 +81,8 @@ MOST_SEEN = 2_000
 
 Listing = Literal["live", "deleted"]
 LISTINGS: tuple[Listing, ...] = ("live", "deleted")
+# The columns that a point's coordinates go to.
+PLACE = ("longitude", "latitude", "depth")
 TOP_LEVEL = {"type", "id", "properties", "geometry"}
 Feature = Mapping[str, object]
 
@@ -120,7 +122,8 @@ class Count(NamedTuple):
 
 
 def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    # strftime leaves out the zeros of the year 1.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def whole_seconds(moment: datetime) -> datetime:
@@ -128,7 +131,7 @@ def whole_seconds(moment: datetime) -> datetime:
 
 
 def queries(
-    window: Window, served_at: datetime, *, is_backfill: bool, history_start: date | None = None
+    window: Window, now: datetime, *, is_backfill: bool, history_start: date | None = None
 ) -> list[Query]:
     """What to ask for: the live events and the deleted ones of a window.
 
@@ -136,17 +139,16 @@ def queries(
     the moment since which changes are wanted, of events of any time; without it, event times from
     `history_start` or of the last 30 days are read.
     """
-    end = whole_seconds(served_at + MARGIN)
     if is_backfill:
-        start = window.start or BEGINNING
-        return [Query(listing, start, window.end or end) for listing in LISTINGS]
+        start, end = window.start or BEGINNING, window.end or ENDING
+        return [Query(listing, start, end) for listing in LISTINGS]
     if window.start is None:
         if history_start:
             start = datetime.combine(history_start, time.min, UTC)
         else:
-            start = whole_seconds(served_at - FIRST_LOAD)
-        return [Query(listing, start, end) for listing in LISTINGS]
-    return [Query(listing, BEGINNING, end, window.start) for listing in LISTINGS]
+            start = whole_seconds(now - FIRST_LOAD)
+        return [Query(listing, start, ENDING) for listing in LISTINGS]
+    return [Query(listing, BEGINNING, ENDING, window.start) for listing in LISTINGS]
 
 
 def split(
@@ -211,18 +213,22 @@ def to_record(feature: object, listing: Listing) -> Record:
     properties = feature.get("properties")
     fields: dict[str, object] = {}
     extra: dict[str, object] = {}
-    names = set(TABLE.column_names) - {"id", "longitude", "latitude", "depth"}
+    names = set(TABLE.column_names) - {"id", *PLACE}
     if isinstance(properties, dict):
         for name, value in properties.items():
             (fields if name in names else extra)[name] = value
     elif properties is not None:
         extra["feature.properties"] = properties
-    fields["id"] = feature.get("id")
-    geometry = feature.get("geometry")
+    if "id" in feature:
+        fields["id"] = feature["id"]
+    geometry = feature.get("geometry", {})
+    if geometry is None or (isinstance(geometry, dict) and geometry.get("coordinates", 0) is None):
+        # Null is no place; a place that is left out is another thing.
+        fields.update(dict.fromkeys(PLACE))
     if isinstance(geometry, dict):
         point = geometry.get("coordinates")
-        if isinstance(point, list) and len(point) <= 3:
-            fields.update(zip(("longitude", "latitude", "depth"), point, strict=False))
+        if isinstance(point, list) and len(point) <= len(PLACE):
+            fields.update(zip(PLACE, point, strict=False))
         elif point is not None:
             extra["geometry.coordinates"] = point
         for name in geometry.keys() - {"type", "coordinates"}:

@@ -25,6 +25,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from pydantic import BaseModel, SecretStr
 
 from blocks.alerts import Alerts
+from blocks.settings import is_federation
 from core.alerts import (
     Letter,
     Look,
@@ -87,6 +88,22 @@ def tell(alerts: Alerts, look: Look, secrets: list[str]) -> Told:
     if failures.causes:
         raise NotTold("; ".join(without_secrets(cause, secrets) for cause in failures.causes))
     return Told(failures.sent, standing, wait_seconds)
+
+
+def incidents(alerts: Alerts) -> list[dict[str, Any]]:
+    """Rows of serving/status.py's INCIDENTS: what is going on, as it was told."""
+    return [
+        {
+            "incident": key,
+            "kind": one.finding.kind,
+            "title": one.finding.title,
+            "cause": one.finding.cause,
+            "source": one.finding.source,
+            "begun_at": one.opened_at,
+            "link": one.finding.link,
+        }
+        for key, one in read_state(alerts.state_path).incidents.items()
+    ]
 
 
 def send_text(alerts: Alerts, subject: str, text: str, now: datetime) -> None:
@@ -271,7 +288,8 @@ def saved_secrets(client: SyncPrefectClient) -> list[str]:
 def differing(clear: Any, hidden: Any) -> set[str]:
     """The texts that stand in `clear` and are obfuscated in `hidden`."""
     if isinstance(clear, dict):
-        if clear.get("type") == "service_account":
+        # Of a key or a federation's file, all is hidden and little is secret.
+        if clear.get("type") == "service_account" or is_federation(clear):
             hidden = {name: value for name, value in clear.items() if not SECRET_NAME.search(name)}
         inner = hidden if isinstance(hidden, dict) else {}
         return {text for name, value in clear.items() for text in differing(value, inner.get(name))}

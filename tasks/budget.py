@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import random
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
+from google.api_core.exceptions import GoogleAPIError
 
 from core.budget import CLOCK, reserve_script
 from core.errors import NoRequestLeft, first_line
 from core.schema import Table
 from core.steps import step
-from tasks.load import TRIES, may_pass
 from tasks.warehouse import Warehouse
 
 logger = logging.getLogger("pipelines.budget")
@@ -27,8 +24,11 @@ FIRST_RESERVED = 2
 
 @dataclass
 class Reservation:
+    """Requests granted out of `share` of what the month allows."""
+
     id: str
     granted: int
+    share: float
     sent: int = 0
 
 
@@ -39,14 +39,26 @@ class Budget:
     warehouse: Warehouse
     table: Table
     per_month: int
-    clock: str = CLOCK
+    clock: str = field(default_factory=lambda: CLOCK)
     reservations: list[Reservation] = field(default_factory=list)
+    # What the month had allowed, and what was spent or reserved of it, at the last reservation.
+    allowed: int = 0
+    spent: int = 0
 
-    def spend(self) -> None:
-        """One request that may be sent now. Raises NoRequestLeft when the month allows none yet."""
-        if not self.reservations or self.reservations[-1].sent == self.reservations[-1].granted:
-            self.reservations.append(self._reserve(FIRST_RESERVED << len(self.reservations)))
-        self.reservations[-1].sent += 1
+    def spend(self, share: float = 1.0) -> None:
+        """One request that may be sent now, of the first `share` of what the month allows so far.
+
+        Raises NoRequestLeft when that is spent.
+        """
+        last = self.reservations[-1] if self.reservations else None
+        if not last or last.sent == last.granted or last.share != share:
+            last = self._reserve(FIRST_RESERVED << len(self.reservations), share)
+            self.reservations.append(last)
+        last.sent += 1
+
+    def spare(self, share: float) -> int:
+        """How many more requests `share` allowed at the last reservation; asks nobody."""
+        return max(0, int(self.allowed * share) - self.spent)
 
     def settle(self) -> None:
         """Write what was really sent. What cannot be written counts as sent, and loses no page."""
@@ -70,7 +82,7 @@ class Budget:
                     first_line(str(error)),
                 )
 
-    def _reserve(self, wanted: int) -> Reservation:
+    def _reserve(self, wanted: int, share: float) -> Reservation:
         if not self.warehouse.has_source(self.table):
             self.warehouse.ensure_source(self.table)
         reservation_id = secrets.token_hex(8)
@@ -78,26 +90,19 @@ class Budget:
             self.table.source,
             reservation_id,
             wanted=wanted,
-            per_month=self.per_month,
+            per_month=max(1, int(self.per_month * share)),
             names=self.warehouse.names,
             clock=self.clock,
         )
-        for attempt in range(1, TRIES + 1):
-            try:
-                with step("budget.reserve"):
-                    (row,) = self.warehouse.query(
-                        script, source=self.table.source, purpose="ledger"
-                    )
-                break
-            except GoogleAPICallError as error:
-                if attempt == TRIES or not may_pass(error):
-                    raise
-                wait = random.uniform(0.5, 1.5) * min(2.0**attempt, 20.0)
-                logger.warning("%s; again in %.1f s", first_line(str(error)), wait)
-                time.sleep(wait)
+        with step("budget.reserve"):
+            # Run again it finds its own line, after the fence, and grants nothing more.
+            (row,) = self.warehouse.query(script, source=self.table.source, purpose="ledger")
         if not row["granted"]:
             raise NoRequestLeft(row["next_at"])
-        return Reservation(reservation_id, row["granted"])
+        if share == 1.0:
+            self.allowed = row["allowed"]
+        self.spent = row["spent"] + row["granted"]
+        return Reservation(reservation_id, row["granted"], share)
 
 
 @contextmanager

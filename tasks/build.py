@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,18 +19,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 PROJECT_DIR = Path(__file__).resolve().parents[1] / "dbt"
+# dbt's file of what it parsed, in each target path.
+PARSED = "partial_parse.msgpack"
 FAILED = ("fail", "error", "runtime error", "partial success")
+WARNED = ("warn",)
 KEYS_SHOWN = 3
 FAILURES_SHOWN = 3
 KEY_CHARACTERS = 80
 MESSAGE_CHARACTERS = 300
-TASK_RUNS_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
 
 # What every build tests: the keys of what is merged, snapshotted or made straight of staging. With
 # one that stands twice every count is wrong. What is made of these has its keys by its own SQL, and
 # that waits for the daily build, as all other tests do: each is a query, billed 10 MiB at least.
 EVERY_BUILD = "every_build"
+# Models that only the daily build makes: they read all of a table that grows.
+ONCE_A_DAY = "once_a_day"
 # What the builds in between select, in dbt's words.
 BETWEEN = ("resource_type:seed", "resource_type:model", "resource_type:snapshot")
 # "whole" has every test; "keys" is for the builds in between.
@@ -41,7 +45,7 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class NodeFailure:
-    """A test or model that failed. `failing_rows` is None where dbt counted none."""
+    """A test or model that failed or warned. `failing_rows` is None where dbt counted none."""
 
     node: str
     status: str
@@ -61,8 +65,8 @@ class BuildResult:
     nodes_failed: int
     nodes_warned: int
     nodes_skipped: int
-    bytes_billed: int
     failures: tuple[NodeFailure, ...] = ()
+    warnings: tuple[NodeFailure, ...] = ()
     # The failed build whose failed and skipped nodes this one ran; None for a whole build.
     continues: str | None = None
 
@@ -90,8 +94,8 @@ def build(
     In a flow run each node is a task run, and dbt's lines are in the run's log; elsewhere they go
     to stdout. `env` is set in os.environ for the duration, so one build at a time per process.
     Artifacts and dbt's log are written to `target_path`; the same path again saves the parsing.
-    `query` runs one SELECT: it fetches the keys of the rows that failed a test. With
-    `full_refresh` incremental models are made anew from all of their rows.
+    `query` runs one SELECT: it fetches the keys of the rows that failed a test or made it warn.
+    With `full_refresh` incremental models are made anew from all of their rows.
 
     With `continues`, the id of a failed build whose artifacts stand in `target_path`, only what it
     did not get done is run (`dbt retry`); where they do not stand, everything is.
@@ -105,6 +109,7 @@ def build(
         continues = None
         # So that what stands there afterwards was written by this build.
         file.unlink(missing_ok=True)
+    begin_with_parsed(target_path)
     with environment(env):
         selected = [select] if isinstance(select, str) else select
         whole = command(selected, suite, full_refresh)
@@ -116,83 +121,44 @@ def build(
     result = replace(
         summarise(run_results, manifest, started_at, datetime.now(UTC), cause), continues=continues
     )
-    if not result.failures:
-        return result
+    compiled = compiled_tests(run_results, manifest)
     try:
-        failures = with_keys(result.failures, compiled_tests(run_results, manifest), query)
+        result = replace(
+            result,
+            failures=with_keys(result.failures, compiled, query),
+            warnings=with_keys(result.warnings, compiled, query),
+        )
     except Exception as error:
         raise BuildFailed(result) from error
-    raise BuildFailed(replace(result, failures=failures))
+    if result.failures:
+        raise BuildFailed(result)
+    return result
 
 
 def command(select: Sequence[str], suite: Suite, full_refresh: bool) -> list[str]:
     """dbt's arguments.
 
     Unit tests check the SQL against fixed rows: `make test` runs them. Here they would only cost
-    queries and leave passing tables in the datasets of the readers.
+    queries and leave passing tables in the datasets of the readers. Exposures are pages, of which a
+    build makes nothing.
     """
     if suite == "keys":
         selected = [f"{one},{kind}" for one in select for kind in (*BETWEEN, f"tag:{EVERY_BUILD}")]
         # Else each model brings all of its tests.
-        selected += ["--indirect-selection", "empty"]
+        selected += ["--indirect-selection", "empty", "--exclude", f"tag:{ONCE_A_DAY}"]
     else:
         selected = list(select)
-    arguments = ["build", "--select", *selected, "--exclude-resource-type", "unit_test"]
+    arguments = ["build", "--select", *selected]
+    arguments += ["--exclude-resource-type", "unit_test", "exposure"]
     return arguments + ["--full-refresh"] * full_refresh
 
 
 def _invoke(arguments: Sequence[str], target_path: Path) -> str | None:
     """Runs dbt. None when all went well, else what dbt says about it."""
-    # dbt and its adapter take 4 s to import: runs that build nothing do not pay for it.
-    from dbt_common.events.base_types import EventLevel
-    from prefect.client.orchestration import PrefectClient
-    from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+    # dbt and its adapter take 2 s of CPU to import: runs that build nothing do not pay for it.
+    from tasks.dbt_runner import runner_of
 
-    class Settings(PrefectDbtSettings):
-        @contextlib.contextmanager
-        def resolve_profiles_yml(self) -> Iterator[str]:
-            """The profile as it is: looking for Prefect blocks in it takes a server."""
-            yield str(self.profiles_dir)
-
-    class Runner(PrefectDbtRunner):
-        """Three repairs to prefect-dbt 0.7.25; tests/dbt_project watches what they are for."""
-
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            self.started: list[tuple[Any, str]] = []
-
-        def _queue_callback(self, callback_func: Any, event: Any, priority: Any = None) -> None:
-            # In dbt's own order. With starts first, a node that is about to be skipped gets a task
-            # run, which ends Completed and reports its table as made.
-            super()._queue_callback(callback_func, event, priority=0)
-
-        def _call_task(self, task_state: Any, manifest_node: Any, *args: Any) -> None:
-            # Else its log lines are headed "Task run None".
-            name = f"{manifest_node.resource_type.lower()} {manifest_node.name}"
-            task_state.set_task_run_name(manifest_node.unique_id, name)
-            self.started.append((task_state, manifest_node.unique_id))
-            super()._call_task(task_state, manifest_node, *args)
-
-        def wait_for_task_runs(self) -> None:
-            # They end in daemon threads, which a process that ends would leave Running for ever.
-            deadline = time.monotonic() + TASK_RUNS_SECONDS
-            while time.monotonic() < deadline and any(
-                tracker.get_task_result(node_id) is None for tracker, node_id in self.started
-            ):
-                time.sleep(0.02)
-
-    runner = Runner(
-        settings=Settings(
-            project_dir=PROJECT_DIR,
-            profiles_dir=PROJECT_DIR,
-            target_path=target_path,
-            log_level=EventLevel.INFO,
-        ),
-        raise_on_failure=False,
-        # The runner keeps a client and never calls it. Left to make one, it starts a whole server
-        # when it runs outside a flow and no API is configured.
-        client=PrefectClient("http://127.0.0.1:4200/api"),
-    )
+    runner = runner_of(target_path)
     logs = ["--log-path", str(target_path / "logs"), "--no-use-colors"]
     try:
         with request_deadline(REQUEST_SECONDS), one_login():
@@ -200,9 +166,26 @@ def _invoke(arguments: Sequence[str], target_path: Path) -> str | None:
     except ValueError as error:
         # "Failed to invoke dbt command '...': cause"
         return str(error).partition("': ")[2] or str(error)
-    finally:
-        runner.wait_for_task_runs()
     return None if succeeded else "dbt did not succeed"
+
+
+def begin_with_parsed(target_path: Path) -> None:
+    """Where nothing was parsed yet, what was parsed last in a directory beside it is copied.
+
+    dbt parses the project, not a selection, which takes 5 s of CPU, and checks itself what has
+    changed since. A copy that it cannot read it does not use.
+    """
+    parsed = target_path / PARSED
+    if parsed.exists():
+        return
+    beside = target_path.parent.glob(f"*/{PARSED}")
+    newest = max(beside, key=lambda file: file.stat().st_mtime_ns, default=None)
+    if newest is None:
+        return
+    target_path.mkdir(parents=True, exist_ok=True)
+    copy = parsed.with_suffix(".copy")
+    shutil.copyfile(newest, copy)
+    copy.replace(parsed)
 
 
 @contextlib.contextmanager
@@ -277,15 +260,18 @@ def summarise(
     """What dbt's artifacts tell. No node at all, or a cause without one, is a failure of dbt."""
     results: list[Mapping[str, Any]] = run_results.get("results", [])
     statuses = [result["status"] for result in results]
-    failures = tuple(
-        NodeFailure(
-            node=_name(result["unique_id"], manifest),
-            status=result["status"],
-            failing_rows=result.get("failures"),
-            message=_one_line(result.get("message") or ""),
+    failures, warnings = (
+        tuple(
+            NodeFailure(
+                node=_name(result["unique_id"], manifest),
+                status=result["status"],
+                failing_rows=result.get("failures"),
+                message=_one_line(result.get("message") or ""),
+            )
+            for result in results
+            if result["status"] in wanted
         )
-        for result in results
-        if result["status"] in FAILED
+        for wanted in (FAILED, WARNED)
     )
     if not failures and (cause or not results):
         message = _one_line(cause or "nothing is selected")
@@ -296,13 +282,10 @@ def summarise(
         ended_at=ended_at,
         nodes_passed=sum(status in ("pass", "success", "no-op") for status in statuses),
         nodes_failed=len(failures),
-        nodes_warned=statuses.count("warn"),
+        nodes_warned=len(warnings),
         nodes_skipped=statuses.count("skipped"),
-        bytes_billed=sum(
-            int((result.get("adapter_response") or {}).get("bytes_billed") or 0)
-            for result in results
-        ),
         failures=failures,
+        warnings=warnings,
     )
 
 
@@ -352,7 +335,10 @@ def failing_key(row: Mapping[str, Any]) -> str:
 
 
 def describe(result: BuildResult) -> str:
-    """One line: `dbt: 14 passed, 1 failed: unique_stg_usgs__events_event_id (2 rows: us1, us2)`."""
+    """One line: `dbt: 14 passed, 1 failed: unique_stg_usgs__events_event_id (2 rows: us1, us2)`.
+
+    What failed comes first, then what warned.
+    """
     counts = [f"{result.nodes_passed} passed"] + [
         f"{count} {word}"
         for count, word in (
@@ -363,12 +349,15 @@ def describe(result: BuildResult) -> str:
         if count
     ]
     line = f"dbt{', from where it failed' if result.continues else ''}: {', '.join(counts)}"
-    if not result.failures:
-        return line
-    shown = [_describe_failure(failure) for failure in result.failures[:FAILURES_SHOWN]]
-    if more := len(result.failures) - FAILURES_SHOWN:
-        shown += [f"{more} more"] if more > 0 else []
-    return f"{line}: {'; '.join(shown)}"
+    named = (_describe_nodes(nodes) for nodes in (result.failures, result.warnings) if nodes)
+    return ": ".join(filter(None, (line, "; warned: ".join(named))))
+
+
+def _describe_nodes(nodes: Sequence[NodeFailure]) -> str:
+    shown = [_describe_failure(node) for node in nodes[:FAILURES_SHOWN]]
+    if (more := len(nodes) - FAILURES_SHOWN) > 0:
+        shown.append(f"{more} more")
+    return "; ".join(shown)
 
 
 def _describe_failure(failure: NodeFailure) -> str:

@@ -10,26 +10,40 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TypeVar
-
-from pydantic import ValidationError
 
 from blocks.platform import blocks_from
 from blocks.register import all_blocks
-from blocks.settings import Settings, explain
-from blocks.source import SourceBlock
-from core.errors import NotPossible
+from blocks.settings import Misconfigured, not_configured, read_settings
+from blocks.source import SourceBlock, flow_of
+from core.batch import check_range
+from core.errors import (
+    DeletionsHeld,
+    LoadFailed,
+    NoRequestLeft,
+    NotPossible,
+    PartlyExtracted,
+    SourceError,
+    StoreFailed,
+    TooManyRejects,
+)
+from core.ownership import NotOurs
 from core.schema import Table
 from core.undo import TIME_TRAVEL
 from tasks.landing import Discard
 from tasks.platform import Platform, connect
 from tasks.replay import replay
 from tasks.report import Outcome, report
-from tasks.undo import undo
+from tasks.undo import preview, undo
 from tasks.who import who
 
 B = TypeVar("B", bound=SourceBlock)
+# Their messages say what happened and where; a traceback would say nothing more.
+SAID = (
+    *(SourceError, NoRequestLeft, StoreFailed, LoadFailed, NotPossible, NotOurs),
+    *(PartlyExtracted, DeletionsHeld, TooManyRejects),
+)
 
 
 def by_hand(
@@ -50,36 +64,42 @@ def by_hand(
     options = parse(table, description, takes_range=takes_range, takes_deletions=takes_deletions)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        settings = Settings()
-    except ValidationError as error:
-        print(explain(error), file=sys.stderr)
+        settings = read_settings()
+        shared = blocks_from(settings)
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
         return 1
-    block = all_blocks(settings).get(source.replace("_", "-"))
+    name = flow_of(source)
+    block = all_blocks(settings, shared).get(name)
     if not isinstance(block, block_type):
-        print(f"{source} is not configured (see .env.example)", file=sys.stderr)
+        print(f"{name} is not configured: {not_configured(settings)[name]}", file=sys.stderr)
         return 1
-    platform = connect(blocks_from(settings), block.landing)
+    platform = connect(shared, block.landing)
     if options.dry_run:
         platform = replace(platform, landing=Discard(), is_dry=True)
     try:
         if options.who is not None:
             print("\n".join(who(platform.warehouse, table, options.who)))
             return 0
+        if options.undo is not None and options.dry_run:
+            print(f"{preview(platform, table, options.undo)}\nnothing was undone: a dry run")
+            return 0
         if options.undo is not None:
-            outcome = undo(platform, table, options.undo)
-        elif options.replay is not None:
+            print(undo(platform, table, options.undo, say=print).message)
+            return 0
+        if options.replay is not None:
             allowed = takes_deletions and options.allow_deletions
             outcome = replay(platform, table, options.replay, allow_deletions=allowed)
         else:
             outcome = run(platform, block, options)
-    except NotPossible as error:
+        print(f"window    {outcome.window}")
+        for name in ("requests", "extracted", "met_again", "rejected", "written"):
+            print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
+        print(f"{'would be: ' * options.dry_run}{outcome.message}")
+        report(outcome)
+    except SAID as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"window    {outcome.window}")
-    for name in ("requests", "extracted", "met_again", "rejected", "written"):
-        print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
-    print(outcome.message)
-    report(outcome)
     return 0
 
 
@@ -91,12 +111,14 @@ def parse(
         prog=f"python -m flows.{table.source}", description=description
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print window, requests and rows; write nothing"
+        "--dry-run",
+        action="store_true",
+        help="print window, requests and rows, with --undo what would go; write nothing",
     )
     if takes_range:
         first, last = "first day of events to read again", "last day of events to read again"
-        parser.add_argument("--start", type=date.fromisoformat, metavar="YYYY-MM-DD", help=first)
-        parser.add_argument("--end", type=date.fromisoformat, metavar="YYYY-MM-DD", help=last)
+        parser.add_argument("--start", type=day, metavar="YYYY-MM-DD", help=first)
+        parser.add_argument("--end", type=day, metavar="YYYY-MM-DD", help=last)
     if takes_deletions:
         parser.add_argument(
             "--allow-deletions",
@@ -122,6 +144,11 @@ def parse(
     key = ",".join(table.key or table.known_by)
     instead.add_argument("--who", metavar="KEY", help=f"which batch wrote the row with this {key}")
     options = parser.parse_args()
+    if takes_range:
+        try:
+            check_range(options.start, options.end, datetime.now(UTC).date())
+        except ValueError as error:
+            parser.error(f"--start, --end: {error}")
     given = [
         f"--{name.replace('_', '-')}"
         for name, value in vars(options).items()
@@ -129,7 +156,17 @@ def parse(
     ]
     for name in ("--who", "--undo", "--replay"):
         if name in given:
-            allowed = {name} | ({"--allow-deletions"} if name == "--replay" else set())
+            allowed = {name} | {"--replay": {"--allow-deletions"}, "--undo": {"--dry-run"}}.get(
+                name, set()
+            )
             if others := [other for other in given if other not in allowed]:
                 parser.error(f"{name} goes without {' and '.join(others)}")
     return options
+
+
+def day(text: str) -> date:
+    """A day of the command line. Raises ArgumentTypeError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day, such as 2026-01-31") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,22 +15,24 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import yaml
 from google.api_core.exceptions import NotFound
 
+from blocks.datasets import dbt_datasets, dbt_relations
+from blocks.google import storage_client
 from blocks.platform import PlatformBlocks
 from core.batch import source_prefix
 from core.errors import first_line
+from core.ownership import is_own_table
 from core.steps import step
 from core.values import as_json
 from core.version import code_version
 from tasks.build import PROJECT_DIR, environment, request_deadline
+from tasks.catalog_page import one_page
 from tasks.due import dbt_environment, target_path
 from tasks.landing import RETRY, TIMEOUT_SECONDS
 from tasks.platform import Platform
 from tasks.verb import verb
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, Warehouse
-from tasks.warehouse import RETRY as BIGQUERY_RETRY
 
 PAGE = "index.html"
 # Written after the page: what the page was made of.
@@ -75,10 +76,12 @@ def publish(platform: Platform, blocks: PlatformBlocks, *, force: bool = False) 
     """The catalog of what stands now is in the bucket and in the served folder.
 
     Made anew when the code, the models or a table have changed since it was published, or with
-    `force`. Raises CatalogFailed.
+    `force`. Raises CatalogFailed, and NotOurs where a dataset is somebody else's.
     """
     platform.warehouse.ensure_ledger()
-    bucket = blocks.gcs.get_bucket()
+    platform.warehouse.ensure_marts(dbt_relations(platform.warehouse.dataset_prefix))
+    # The block's own `get_bucket` asks for the bucket, which takes a right that nothing else needs.
+    bucket = storage_client(blocks.gcs.gcp_credentials).bucket(blocks.gcs.bucket)
     settings = blocks.warehouse
     prefix = source_prefix(settings.project, settings.raw_dataset, "catalog")
     address = f"gs://{bucket.name}/{prefix}{PAGE}"
@@ -116,60 +119,37 @@ def _catalog(address: str, record: Mapping[str, Any], *, is_new: bool) -> Catalo
 
 
 def fingerprint(platform: Platform) -> str:
-    """Changes when the code, a model, the list of tables, or by the ledger a table's content does.
+    """Changes when the code, a model, the list of tables, or a table's content does.
 
-    What a person changes by hand is not in the ledger.
+    Raw tables say when they were last changed, and for all marts the table of builds does. That is
+    metadata, which is free. The ledger, which changes with every look at a source, does not count.
     """
     warehouse = platform.warehouse
-    names = warehouse.names
-    changes = warehouse.query(
-        f"""
-        SELECT source, 'load' AS change, MAX(applied_at) AS changed_at
-        FROM {names.raw("_loads")} WHERE state = 'applied' GROUP BY source
-        UNION ALL
-        SELECT source, 'build' AS change, MAX(ended_at) AS changed_at
-        FROM {names.raw("_builds")} GROUP BY source
-        ORDER BY source, change
-        """,
-        source="catalog",
-        purpose="ledger",
-    )
-    told = [code_version(), sorted(_tables(warehouse)), [list(row.values()) for row in changes]]
+    tables = sorted(_tables(warehouse))
+    raw = warehouse.raw_id("")
+    loaded = [name for name, _ in tables if name.startswith(raw) and name[len(raw)] != "_"]
+    changed_at = [warehouse.table(name).modified.isoformat() for name in (*loaded, f"{raw}_builds")]
+    told = [code_version(), tables, changed_at]
     return hashlib.sha256(as_json(told).encode()).hexdigest()[:16]
 
 
 def _tables(warehouse: Warehouse) -> Iterator[tuple[str, str]]:
-    """Name and type of all that stands in the raw dataset and in those that dbt builds."""
-    for dataset in [warehouse.raw_dataset, *dbt_datasets()]:
+    """Name and type of what is ours in the raw dataset and in those that dbt builds."""
+    for dataset in [warehouse.raw_dataset, *dbt_datasets(warehouse.dataset_prefix)]:
         try:
             for table in warehouse.client.list_tables(
                 f"{warehouse.project}.{dataset}",
-                retry=BIGQUERY_RETRY,
+                retry=warehouse.retry,
                 timeout=CALL_TIMEOUT_SECONDS,
             ):
-                yield str(table.reference), str(table.table_type)
+                if is_own_table(table.labels):
+                    yield str(table.reference), str(table.table_type)
         except NotFound:
             continue
 
 
-def dbt_datasets() -> list[str]:
-    """The datasets of dbt's prod target: every `+schema` of dbt_project.yml."""
-    project = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())
-
-    def schemas(node: object) -> Iterator[str]:
-        if isinstance(node, dict):
-            for name, value in node.items():
-                if name == "+schema":
-                    yield str(value)
-                else:
-                    yield from schemas(value)
-
-    prefix = os.environ.get("DBT_DATASET_PREFIX", "")
-    return sorted({f"{prefix}{schema}" for schema in schemas(project)})
-
-
 def generate(blocks: PlatformBlocks) -> tuple[bytes, dict[str, Any]]:
-    """The page, and what is in it. Raises CatalogFailed.
+    """The page, and what is in it. Raises CatalogFailed and UnknownPage.
 
     Models are parsed and not compiled: incremental ones ask BigQuery for their window when they
     are, which is billed. So the page shows a model's source and not its compiled SQL.
@@ -188,15 +168,17 @@ def generate(blocks: PlatformBlocks) -> tuple[bytes, dict[str, Any]]:
         # What is not compiled has no manifest but that of parsing.
         result = dbtRunner().invoke(["parse", *arguments])
         if result.success:
-            generated = ["docs", "generate", "--static", "--no-compile"]
+            generated = ["docs", "generate", "--no-compile"]
             result = dbtRunner(manifest=result.result).invoke([*generated, *arguments])
     if not result.success:
         errors = getattr(result.result, "errors", None) or ["dbt did not succeed"]
         raise CatalogFailed(f"dbt docs generate: {first_line(str(result.exception or errors[0]))}")
-    page = (target / "static_index.html").read_bytes()
-    catalog = json.loads((target / "catalog.json").read_text())
-    manifest = json.loads((target / "manifest.json").read_text())
-    return page, describe(page, manifest, catalog)
+    template, manifest, catalog = (
+        (target / name).read_text(encoding="utf-8")
+        for name in ("index.html", "manifest.json", "catalog.json")
+    )
+    page = one_page(template, manifest, catalog)
+    return page, describe(page, json.loads(manifest), json.loads(catalog))
 
 
 def describe(

@@ -10,13 +10,14 @@ from datetime import timedelta
 from google.api_core.exceptions import NotFound
 
 from core.batch import MANIFEST, batch_of
+from core.ownership import is_own_table
 from core.schema import Table
 from core.steps import step
 from tasks.landing import Landing, LandingError, StoredObject
 from tasks.ledger import Known, read_known
 from tasks.platform import Platform
 from tasks.verb import verb
-from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY, STAGING_LIFETIME
+from tasks.warehouse import CALL_TIMEOUT_SECONDS, STAGING_LIFETIME
 
 logger = logging.getLogger("pipelines.cleanup")
 
@@ -83,17 +84,20 @@ def remove(landing: Landing, objects: list[StoredObject]) -> None:
 def sweep_staging(platform: Platform) -> int:
     """Remove the staging tables that should have expired by BigQuery's clock; how many.
 
-    They expire by themselves, unless somebody took the expiry off the table and its dataset.
+    They expire by themselves, unless somebody took the expiry off the table and its dataset. What
+    has not our label is left alone.
     """
     warehouse = platform.warehouse
     with step("cleanup.list_staging"):
-        listed = list(
-            warehouse.client.list_tables(
+        listed = [
+            item
+            for item in warehouse.client.list_tables(
                 f"{warehouse.project}.{warehouse.staging_dataset}",
-                retry=RETRY,
+                retry=warehouse.retry,
                 timeout=CALL_TIMEOUT_SECONDS,
             )
-        )
+            if is_own_table(item.labels)
+        ]
     if not listed:
         return 0
     asked = warehouse.query(
@@ -103,7 +107,10 @@ def sweep_staging(platform: Platform) -> int:
     for item in old:
         with step("cleanup.drop_staging"):
             warehouse.client.delete_table(
-                item.reference, not_found_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+                item.reference,
+                not_found_ok=True,
+                retry=warehouse.retry,
+                timeout=CALL_TIMEOUT_SECONDS,
             )
     return len(old)
 
@@ -126,14 +133,10 @@ def take_stock(platform: Platform, table: Table) -> Stock:
     with step("cleanup.list"):
         stored, unlisted = platform.stored(table.source)
     if unlisted:
-        raise LandingError("; ".join(unlisted.values()))
+        raise LandingError("; ".join(map(str, unlisted.values())))
     warehouse = platform.warehouse
     try:
-        standing = warehouse.client.get_table(
-            f"{warehouse.project}.{warehouse.raw_dataset}.{table.name}",
-            retry=RETRY,
-            timeout=CALL_TIMEOUT_SECONDS,
-        )
+        standing = warehouse.table(warehouse.raw_id(table.name))
         counted = warehouse.query(  # reads no bytes
             f"SELECT COUNT(*) AS n FROM {warehouse.names.raw(table.name)}",
             source="cleanup",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,11 +25,23 @@ from prefect.utilities.urls import url_for
 
 from blocks.alerts import Alerts
 from blocks.server import every
-from core.alerts import MISSED_AFTER, OVERLAP, Finding, Looker, Run, State, begun_at
+from core.alerts import (
+    MISSED_AFTER,
+    OVERLAP,
+    Finding,
+    Looker,
+    Run,
+    State,
+    begun_at,
+    without_shapes,
+)
+from core.errors import first_line, without_secrets
 
 # The first look ever goes back so far.
 FIRST_LOOK = timedelta(hours=1)
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
+# How long pages list a run that ended.
+SHOWN = timedelta(days=7)
 WAITING = [StateType.SCHEDULED, StateType.PENDING]
 
 
@@ -218,4 +231,33 @@ def silence(state: State, looker: Looker, now: datetime) -> list[Finding]:
             cause=f"its last look was at {last:%Y-%m-%d %H:%M} UTC",
             at=now,
         )
+    ]
+
+
+def last_runs(
+    client: SyncPrefectClient, secrets: Sequence[str], since: timedelta = SHOWN
+) -> list[dict[str, Any]]:
+    """Rows of serving/status.py's RUNS: the runs at the top that ended since, secrets cut out."""
+    names, now = read_names(client), datetime.now(UTC)
+    longest_first = sorted(set(secrets), key=len, reverse=True)
+    return [
+        {
+            "run_id": str(run.id),
+            "deployment": names.of(run),
+            "source": source_of(run).replace("-", "_"),
+            "state": run.state.name or run.state.type.value,
+            "started_at": plain(run.start_time) if run.start_time else None,
+            "ended_at": plain(run.end_time),
+            "seconds": (run.total_run_time or timedelta()).total_seconds(),
+            "message": without_shapes(
+                without_secrets(first_line(run.state.message or "", 400), longest_first)
+            ),
+            "link": link_to(run),
+        }
+        for run in read_runs(
+            client,
+            [*ENDED, StateType.CANCELLED],
+            end_time=FlowRunFilterEndTime(after_=now - since),
+        )
+        if run.end_time and run.state
     ]

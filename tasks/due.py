@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
@@ -16,11 +16,15 @@ from typing import Any
 
 import yaml
 
+from blocks.datasets import dbt_relations
 from blocks.platform import PlatformBlocks
+from blocks.settings import is_federation
+from core.ledger import Changes
 from core.sql import literal
 from core.steps import step
 from core.version import code_version
 from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, Suite, build, describe
+from tasks.ledger import read_changes
 from tasks.platform import Platform
 
 logger = logging.getLogger("pipelines.build")
@@ -63,7 +67,38 @@ class Due:
     window: BuildWindow | None = None
 
 
-def due_build(platform: Platform, source: str, *, on_schedule: bool = False) -> Due | None:
+@dataclass(frozen=True)
+class Built:
+    """What the ledger says of the builds of this code, into these datasets; None for never.
+
+    `late` are those that were running when the last one that succeeded was asked for, or later: up
+    to when lines of the ledger were in before each began, and when it was over.
+    """
+
+    asked_at: datetime
+    covered_at: datetime | None
+    whole_covered_at: datetime | None
+    last_asked_at: datetime | None
+    last_failed_at: datetime | None
+    is_of_today: bool
+    is_whole_of_today: bool
+    late: tuple[tuple[datetime, datetime], ...] = ()
+
+    @property
+    def known_until(self) -> datetime | None:
+        """From when on the ledger has to be known; None when only its last line counts."""
+        if self.covered_at is None:
+            return None
+        return min(self.covered_at, *(covered_at for covered_at, _ in self.late))
+
+
+def due_build(
+    platform: Platform,
+    source: str,
+    *,
+    on_schedule: bool = False,
+    changes: Changes | None = None,
+) -> Due | None:
     """The build that the source's marts are waiting for, if any.
 
     One is due when the last batch applied or undone is not covered by a successful build of this
@@ -77,65 +112,79 @@ def due_build(platform: Platform, source: str, *, on_schedule: bool = False) -> 
     To a run that came `on_schedule` a new batch alone is no reason before the source's
     `build_every_hours` have passed since the last build was asked for. It waits for the next run,
     also for one that finds nothing new.
+
+    `changes` is what the run knows of the source's batches; where it does not reach back to the
+    last build, the ledger is asked.
     """
-    state = _builds_so_far(platform, source)
-    last, covered, proved = (
-        state[name] for name in ("last_applied_at", "covered_at", "whole_covered_at")
-    )
-    if last is None:
+    built = _builds_so_far(platform, source)
+    since = built.known_until
+    if changes is None or since is None or changes.since > since:
+        with step("build.read_ledger"):
+            changes = read_changes(platform.warehouse, source, since)
+    covered, proved = built.covered_at, built.whole_covered_at
+    if covered is None and not changes.listed:
         return None
+    last = changes.last_at if covered is None else max(covered, changes.last_at)
     is_covered = covered is not None and covered >= last
-    is_proved = state["is_whole_of_today"] or (proved is not None and proved >= last)
-    is_current = state["is_of_today"] or not follows_calendar(source)
+    is_proved = built.is_whole_of_today or (proved is not None and proved >= last)
+    is_current = built.is_of_today or not follows_calendar(source)
     if is_covered and is_proved and is_current:
         return None
-    undone = state["last_undone_at"]
-    is_other = covered is None or (undone is not None and undone > covered)
-    suite: Suite = "keys" if state["is_whole_of_today"] and not is_other else "whole"
-    if on_schedule and suite == "keys" and is_current and _may_wait(source, state):
+    is_other = covered is None or any(
+        change.state == "undone" and change.applied_at > covered for change in changes.listed
+    )
+    suite: Suite = "keys" if built.is_whole_of_today and not is_other else "whole"
+    if on_schedule and suite == "keys" and is_current and _may_wait(source, built):
         return None
-    window = None if is_other else _window(state)
-    return Due(last, state["asked_at"], suite, full_refresh=is_other, window=window)
+    window = None if is_other else _window(built, changes)
+    return Due(last, built.asked_at, suite, full_refresh=is_other, window=window)
 
 
 def operations_due(platform: Platform) -> Due:
     """The build of the marts over the ledger: due whenever it is asked for, as every run writes."""
-    state = _builds_so_far(platform, "operations")
-    suite: Suite = "keys" if state["is_whole_of_today"] else "whole"
-    return Due(state["asked_at"], state["asked_at"], suite)
+    built = _builds_so_far(platform, "operations")
+    suite: Suite = "keys" if built.is_whole_of_today else "whole"
+    return Due(built.asked_at, built.asked_at, suite)
 
 
-def _may_wait(source: str, state: Mapping[str, Any]) -> bool:
+def _may_wait(source: str, built: Built) -> bool:
     """Whether the last build succeeded, fewer hours ago than the source's builds lie apart."""
-    asked, last, failed = (state[name] for name in ("asked_at", "last_asked_at", "last_failed_at"))
+    last, failed = built.last_asked_at, built.last_failed_at
     every = timedelta(hours=declared(source).get("build_every_hours", 0))
-    return clock_hour(asked) - clock_hour(last) < every and (failed is None or failed < last)
+    return (
+        last is not None
+        and clock_hour(built.asked_at) - clock_hour(last) < every
+        and (failed is None or failed < last)
+    )
 
 
-def _window(state: Mapping[str, Any]) -> BuildWindow | None:
+def _window(built: Built, changes: Changes) -> BuildWindow | None:
     """What the lines of the ledger that wait for a build tell together; None if one tells nothing.
 
     Also None when a batch was applied while the last build ran: of a row that both wrote, the build
     saw the later state, left it to the next one, and the model still has it where it lay before.
     """
-    bounds = [state[name] for name in ("covered_at", "last_applied_at", "earliest", "latest")]
-    if None in bounds or state["is_one_unbounded"] or state["is_one_overtaken"]:
+    covered = built.covered_at
+    waiting = [one for one in changes.listed if covered and one.applied_at > covered]
+    is_overtaken = any(
+        covered_at < change.applied_at <= over_at
+        for covered_at, over_at in built.late
+        for change in changes.listed
+    )
+    starts = [one.touched_from for one in waiting if one.touched_from]
+    ends = [one.touched_to for one in waiting if one.touched_to]
+    is_unbounded = min(len(starts), len(ends)) < len(waiting)
+    if covered is None or not waiting or is_unbounded or is_overtaken:
         return None
-    return BuildWindow(*bounds)
+    return BuildWindow(covered, changes.last_at, min(starts), max(ends))
 
 
-def _builds_so_far(platform: Platform, source: str) -> dict[str, Any]:
-    """What the ledger says of the source's batches and of the builds of this code."""
-    names = platform.warehouse.names
+def _builds_so_far(platform: Platform, source: str) -> Built:
+    """One question of `_builds`: a row for all of them, and one for each that is late."""
     with step("build.read_ledger"):
-        (row,) = platform.warehouse.query(
+        rows = platform.warehouse.query(
             f"""
-            WITH batches AS (
-                SELECT state, applied_at, touched_from, touched_to
-                FROM {names.raw("_loads")}
-                WHERE source = {literal(source)} AND state IN ('applied', 'undone')
-            ),
-            tried AS (
+            WITH tried AS (
                 SELECT
                     state, suite, covers_applied_at, asked_at,
                     -- By BigQuery's clock, and not too early; of the worker's only the length.
@@ -144,67 +193,53 @@ def _builds_so_far(platform: Platform, source: str) -> dict[str, Any]:
                         INTERVAL IFNULL(TIMESTAMP_DIFF(ended_at, started_at, SECOND), 0)
                             + {int(BEFORE_BUILD.total_seconds())} SECOND
                     ) AS over_at
-                FROM {names.raw("_builds")}
-                WHERE source = {literal(source)} AND code_version = {literal(code_version())}
-            ),
-            applied AS (
-                SELECT
-                    MAX(applied_at) AS last_applied_at,
-                    MAX(IF(state = 'undone', applied_at, NULL)) AS last_undone_at
-                FROM batches
+                FROM {platform.warehouse.names.raw("_builds")}
+                WHERE
+                    source = {literal(source)} AND code_version = {literal(code_version())}
+                    AND IFNULL(dataset_prefix, '')
+                        = {literal(platform.warehouse.dataset_prefix)}
             ),
             builds AS (
                 SELECT
-                    MAX(covers_applied_at) AS covered_at,
-                    MAX(asked_at) AS last_asked_at,
-                    MAX(IF(suite = 'whole', covers_applied_at, NULL)) AS whole_covered_at,
-                    MAX(IF(suite = 'whole', asked_at, NULL)) AS whole_asked_at
+                    MAX(IF(state = 'succeeded', covers_applied_at, NULL)) AS covered_at,
+                    MAX(IF(state = 'succeeded', asked_at, NULL)) AS last_asked_at,
+                    MAX(IF(state = 'failed', asked_at, NULL)) AS last_failed_at,
+                    MAX(
+                        IF(state = 'succeeded' AND suite = 'whole', covers_applied_at, NULL)
+                    ) AS whole_covered_at,
+                    MAX(
+                        IF(state = 'succeeded' AND suite = 'whole', asked_at, NULL)
+                    ) AS whole_asked_at
                 FROM tried
-                WHERE state = 'succeeded'
-            ),
-            failed AS (
-                SELECT MAX(asked_at) AS last_failed_at FROM tried WHERE state = 'failed'
-            ),
-            waiting AS (
-                SELECT
-                    MIN(touched_from) AS earliest,
-                    MAX(touched_to) AS latest,
-                    COUNTIF(touched_from IS NULL OR touched_to IS NULL) > 0 AS is_one_unbounded
-                FROM batches CROSS JOIN builds
-                WHERE applied_at > covered_at
-            ),
-            overtaken AS (
-                SELECT COUNT(*) > 0 AS is_one_overtaken
-                FROM tried CROSS JOIN builds CROSS JOIN batches
-                WHERE
-                    over_at >= last_asked_at
-                    AND applied_at > covers_applied_at AND applied_at <= over_at
             )
             SELECT
                 CURRENT_TIMESTAMP() AS asked_at,
-                last_applied_at,
-                last_undone_at,
                 covered_at,
+                whole_covered_at,
                 last_asked_at,
                 last_failed_at,
-                whole_covered_at,
                 IFNULL(
                     DATE(last_asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
                 ) AS is_of_today,
                 IFNULL(
                     DATE(whole_asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
                 ) AS is_whole_of_today,
-                earliest,
-                latest,
-                is_one_unbounded,
-                is_one_overtaken
-            FROM
-                applied CROSS JOIN builds CROSS JOIN failed CROSS JOIN waiting CROSS JOIN overtaken
+                CAST(NULL AS TIMESTAMP) AS late_covered_at,
+                CAST(NULL AS TIMESTAMP) AS late_over_at
+            FROM builds
+            UNION ALL
+            SELECT
+                CURRENT_TIMESTAMP(), covered_at, whole_covered_at, last_asked_at, last_failed_at,
+                FALSE, FALSE, tried.covers_applied_at, tried.over_at
+            FROM tried CROSS JOIN builds
+            WHERE tried.over_at >= last_asked_at
             """,
             source=source,
             purpose="ledger",
         )
-    return row
+    late = [(row.pop("late_covered_at"), row.pop("late_over_at")) for row in rows]
+    (summary,) = (row for row, (_, over_at) in zip(rows, late, strict=True) if over_at is None)
+    return Built(**summary, late=tuple(one for one in late if None not in one))
 
 
 def clock_hour(moment: datetime) -> datetime:
@@ -239,6 +274,7 @@ def build_to_continue(platform: Platform, source: str, due: Due) -> str | None:
         f"""
         SELECT
             build_id, state, code_version, covers_applied_at, continues,
+            IFNULL(dataset_prefix, '') AS dataset_prefix,
             IFNULL(
                 DATE(asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
             ) AS is_of_today
@@ -258,6 +294,7 @@ def build_to_continue(platform: Platform, source: str, due: Due) -> str | None:
         and last["continues"] is None
         and last["is_of_today"]
         and last["code_version"] == code_version()
+        and last["dataset_prefix"] == platform.warehouse.dataset_prefix
         and last["covers_applied_at"] == due.covers_applied_at
     )
     return str(last["build_id"]) if is_same else None
@@ -270,7 +307,10 @@ def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due)
     over the same rows, it goes on with the nodes that failed or were skipped.
 
     Raises BuildFailed, naming the node, when a model or a test failed; its line is written too.
+    Raises NotOurs, before dbt is started, when a dataset or table of its is somebody else's.
     """
+    with step("build.ensure_datasets"):
+        platform.warehouse.ensure_marts(dbt_relations(platform.warehouse.dataset_prefix))
     with step("build.read_ledger"):
         continues = build_to_continue(platform, source, due)
     with dbt_environment(blocks) as env, step("build.dbt"):
@@ -292,7 +332,11 @@ def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due)
 
 
 def record_build(platform: Platform, source: str, due: Due, result: BuildResult) -> None:
+    """Write the build's line. What it billed is asked of the list of jobs, which is free: dbt's own
+    results have neither temporary tables nor the queries of macros.
+    """
     with step("build.record"):
+        billed = platform.warehouse.billed_by_dbt(result.build_id, due.asked_at)
         platform.warehouse.insert_line(
             "_builds",
             {
@@ -300,6 +344,7 @@ def record_build(platform: Platform, source: str, due: Due, result: BuildResult)
                 "source": source,
                 "state": "failed" if result.failures else "succeeded",
                 "code_version": code_version(),
+                "dataset_prefix": platform.warehouse.dataset_prefix,
                 "suite": due.suite,
                 "covers_applied_at": due.covers_applied_at,
                 "asked_at": due.asked_at,
@@ -307,7 +352,7 @@ def record_build(platform: Platform, source: str, due: Due, result: BuildResult)
                 "nodes_failed": result.nodes_failed,
                 "nodes_warned": result.nodes_warned,
                 "nodes_skipped": result.nodes_skipped,
-                "bytes_billed": result.bytes_billed,
+                "bytes_billed": billed,
                 "continues": result.continues,
                 "message": describe(result)[:2000],
                 "started_at": result.started_at,
@@ -329,12 +374,16 @@ def window_environment(window: BuildWindow | None) -> dict[str, str]:
 
 @contextmanager
 def dbt_environment(blocks: PlatformBlocks) -> Iterator[dict[str, str]]:
-    """The variables of `dbt/profiles.yml`. The key file has mode 0600 and is gone afterwards."""
+    """The variables of `dbt/profiles.yml`. The key file has mode 0600 and is gone afterwards.
+
+    A federation's file is one that Google's own library finds, and dbt by its method `oauth`.
+    """
     settings = blocks.warehouse
     env = {
         "GCP_PROJECT": settings.project,
         "BIGQUERY_LOCATION": settings.location,
         "RAW_DATASET": settings.raw_dataset,
+        "DBT_DATASET_PREFIX": settings.dataset_prefix,
         "DBT_MAXIMUM_BYTES_BILLED": str(settings.maximum_bytes_billed),
         "GCP_SERVICE_ACCOUNT_FILE": "",
     }
@@ -346,12 +395,18 @@ def dbt_environment(blocks: PlatformBlocks) -> Iterator[dict[str, str]]:
             key_file = Path(directory) / "key.json"
             key_file.touch(mode=0o600)
             key_file.write_text(json.dumps(info))
-            env["GCP_SERVICE_ACCOUNT_FILE"] = str(key_file)
+            variable = (
+                "GOOGLE_APPLICATION_CREDENTIALS"
+                if is_federation(info)
+                else "GCP_SERVICE_ACCOUNT_FILE"
+            )
+            env[variable] = str(key_file)
         yield env
 
 
 def target_path(blocks: PlatformBlocks, source: str) -> Path:
-    """Where dbt keeps what it parsed: one directory per project, raw dataset and source."""
+    """Where dbt keeps what it parsed: one directory per project, datasets and source."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     settings = blocks.warehouse
-    return cache / "data-pipelines" / "dbt" / f"{settings.project}.{settings.raw_dataset}" / source
+    datasets = ".".join(filter(None, (settings.raw_dataset, settings.dataset_prefix)))
+    return cache / "data-pipelines" / "dbt" / f"{settings.project}.{datasets}" / source

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import yaml
 
 from core.freshness import CLOCKS, ClockName, Reading, Stroke, Threshold, read_clocks
 from core.steps import step
 from tasks.build import PROJECT_DIR
+from tasks.cursor import RECENT_DAYS
 from tasks.platform import Platform
 from tasks.verb import verb
-from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY
+from tasks.warehouse import Warehouse
 
 # Rows that a line brought: whatever it changed in the raw table.
 WRITTEN = "inserted + updated + deleted + superseded_ids + absent + replaced"
@@ -44,10 +45,19 @@ def _threshold(hours: Mapping[str, float]) -> Threshold:
 
 
 @verb(name="read-freshness", retries=2, retry_delay_seconds=[5, 30])
-def read_freshness(platform: Platform, sources: Collection[str]) -> list[Reading]:
+def read_freshness(
+    platform: Platform,
+    sources: Collection[str],
+    configured: Mapping[str, Mapping[ClockName, Threshold]] | None = None,
+) -> list[Reading]:
     """Both clocks of each of these sources, by BigQuery's time; one small query for all.
 
-    Only looks for what is new count: a backfill or an import of old rows makes nothing fresh.
+    It is asked of recent lines, and once more, of all, when a clock is older than these.
+
+    Thresholds that are `configured` win over those that the dbt sources declare.
+
+    Only looks for what is new count: a backfill or an import of old rows makes nothing fresh. What
+    was observed in the future by its source's clock is the newest event until the next one.
     Raises ValueError when a source has no thresholds.
     """
     thresholds = declared_thresholds()
@@ -56,29 +66,51 @@ def read_freshness(platform: Platform, sources: Collection[str]) -> list[Reading
     warehouse = platform.warehouse
     warehouse.ensure_ledger()
     with step("freshness.read_ledger"):
-        born_at = warehouse.client.get_table(
-            f"{warehouse.project}.{warehouse.raw_dataset}._loads",
-            retry=RETRY,
-            timeout=CALL_TIMEOUT_SECONDS,
-        ).created
-        rows = warehouse.query(
-            f"""
-            SELECT clock.now, l.source, l.last_look, l.newest_event
-            FROM (SELECT CURRENT_TIMESTAMP() AS now) AS clock
-            LEFT JOIN (
-                SELECT
-                    source, MAX(applied_at) AS last_look,
-                    MAX(IF(state = 'applied' AND {WRITTEN} > 0, observed_at, NULL)) AS newest_event
-                FROM {warehouse.names.raw("_loads")}
-                WHERE
-                    mode = 'incremental'
-                    AND state IN ('applied', 'looked', 'superseded', 'held')
-                GROUP BY source
-            ) AS l ON TRUE
-            """,
-            source="freshness",
-            purpose="ledger",
-        )
+        born_at = warehouse.table(warehouse.raw_id("_loads")).created
+        for recent in (True, False):
+            now, strokes = read_strokes(warehouse, is_recent=recent)
+            if all(is_settled(strokes.get(source, Stroke()), now) for source in sources):
+                break
+    own = configured or {}
+    wanted = {source: {**thresholds[source], **own.get(source, {})} for source in sources}
+    return read_clocks(wanted, strokes, born_at, now)
+
+
+def read_strokes(warehouse: Warehouse, *, is_recent: bool) -> tuple[datetime, dict[str, Stroke]]:
+    """BigQuery's time, and the clocks of every source; `is_recent` leaves out older lines."""
+    bound = (
+        f"AND applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)"
+        if is_recent
+        else ""
+    )
+    rows = warehouse.query(
+        f"""
+        SELECT
+            CURRENT_TIMESTAMP() AS now, CAST(NULL AS STRING) AS source,
+            CAST(NULL AS TIMESTAMP) AS last_look, CAST(NULL AS TIMESTAMP) AS newest_event
+        UNION ALL
+        SELECT
+            CURRENT_TIMESTAMP(), looks.source, MAX(looks.applied_at),
+            MAX_BY(looks.event_at, LEAST(looks.event_at, looks.applied_at))
+        FROM (
+            SELECT
+                source, applied_at,
+                IF(state = 'applied' AND {WRITTEN} > 0, observed_at, NULL) AS event_at
+            FROM {warehouse.names.raw("_loads")}
+            WHERE
+                mode = 'incremental' AND state IN ('applied', 'looked', 'superseded', 'held')
+                {bound}
+        ) AS looks
+        GROUP BY looks.source
+        """,
+        source="freshness",
+        purpose="ledger",
+    )
     strokes = {row["source"]: Stroke(row["last_look"], row["newest_event"]) for row in rows}
-    wanted = {source: thresholds[source] for source in sources}
-    return read_clocks(wanted, strokes, born_at, rows[0]["now"])
+    return rows[0]["now"], strokes
+
+
+def is_settled(stroke: Stroke, now: datetime) -> bool:
+    """Whether no older line can say anything else."""
+    oldest = now - timedelta(days=RECENT_DAYS)
+    return all(at is not None and at > oldest for at in (stroke.last_look, stroke.newest_event))

@@ -12,16 +12,30 @@ from typing import IO, Any, Protocol
 
 from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed
 from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException
 
 # Connect and read timeout of one call, and how long a client repeats it by itself.
 TIMEOUT_SECONDS = (10, 60)
 RETRY = DEFAULT_RETRY.with_timeout(120)
+# All that Google's client raises of a call, bytes that are not those of their checksum included.
+OF_GOOGLE = (GoogleAPIError, GoogleAuthError, RequestException, DataCorruption, InvalidResponse)
 
 
 class LandingError(Exception):
-    """A bucket did not do what it was asked; the message names bucket, object and cause."""
+    """A bucket did not do what it was asked; the message names bucket, object and cause.
+
+    `reason` is the store's own word for it where its client has one that Google's have not.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MissingObject(FileNotFoundError):
+    """A bucket has no object of this name; the message is its address."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +70,11 @@ class Landing(Protocol):
         ...
 
     def get(self, name: str) -> bytes:
-        """The content of an object; FileNotFoundError when there is none."""
+        """The content of an object; MissingObject when there is none."""
         ...
 
     def download(self, name: str, file: IO[bytes]) -> None:
-        """Write an object's content to a file, piece by piece; FileNotFoundError like `get`."""
+        """Write an object's content to a file, piece by piece; MissingObject like `get`."""
         ...
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -113,14 +127,14 @@ class GcsLanding:
         return True
 
     def get(self, name: str) -> bytes:
-        with self._asked(name):
+        with self._asked(name, is_read=True):
             content: bytes = self._bucket.blob(name).download_as_bytes(
                 retry=RETRY, timeout=TIMEOUT_SECONDS
             )
         return content
 
     def download(self, name: str, file: IO[bytes]) -> None:
-        with self._asked(name):
+        with self._asked(name, is_read=True):
             self._bucket.blob(name).download_to_file(file, retry=RETRY, timeout=TIMEOUT_SECONDS)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -133,18 +147,21 @@ class GcsLanding:
                 yield StoredObject(blob.name, int(blob.size), md5, blob.time_created)
 
     def delete(self, name: str) -> None:
-        with suppress(FileNotFoundError), self._asked(name):
+        with suppress(MissingObject), self._asked(name, is_read=True):
             self._bucket.blob(name).delete(retry=RETRY, timeout=TIMEOUT_SECONDS)
 
     @contextmanager
-    def _asked(self, name: str) -> Iterator[None]:
-        """Raises FileNotFoundError for an object that is not there, else LandingError."""
+    def _asked(self, name: str, *, is_read: bool = False) -> Iterator[None]:
+        """Raises MissingObject for an object to read that is not there, else LandingError.
+
+        What is not there when an object is written or listed is the bucket.
+        """
         where = f"{self.address}/{name}"
         try:
             yield
-        except NotFound as error:
-            raise FileNotFoundError(where) from error
-        except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        except OF_GOOGLE as error:
+            if is_read and isinstance(error, NotFound):
+                raise MissingObject(where) from error
             raise LandingError(f"{where}: {error}") from error
 
 
@@ -170,10 +187,10 @@ class Discard:
         return True
 
     def get(self, name: str) -> bytes:
-        raise FileNotFoundError(name)
+        raise MissingObject(name)
 
     def download(self, name: str, file: IO[bytes]) -> None:
-        raise FileNotFoundError(name)
+        raise MissingObject(name)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         return (stored for name, stored in self._stored.items() if name.startswith(prefix))

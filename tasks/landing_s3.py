@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,7 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws.s3 import S3Bucket
 
-from tasks.landing import LandingError, StoredObject
+from blocks.amazon import s3_client
+from tasks.landing import LandingError, MissingObject, StoredObject
 
 # One call is tried three times, so that it ends within four minutes whatever happens. A checksum of
 # S3's own beside the MD5 would change the body's encoding, which not every such service reads.
@@ -27,6 +30,10 @@ CONFIG = Config(
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
+# A conditional write that meets another write or a deletion gets a 409, which does not say what is
+# there: by S3's documentation it is sent again. botocore does not do that.
+CONFLICT_TRIES = 5
+CONFLICT_WAIT_SECONDS = 1.0
 # In pieces of 8 MiB, one after another; a piece that breaks off is asked for again.
 DOWNLOAD = TransferConfig(use_threads=False, num_download_attempts=3)
 MD5 = re.compile("[0-9a-f]{32}")
@@ -52,10 +59,7 @@ class S3Landing:
     @cached_property
     def _client(self) -> Any:
         """Made when it is first needed, because that takes half a second."""
-        credentials = self._block.credentials
-        parameters = credentials.aws_client_parameters.get_params_override()
-        config = CONFIG.merge(parameters.pop("config", Config()))
-        return credentials.get_boto3_session().client("s3", config=config, **parameters)
+        return s3_client(self._block.credentials, CONFIG)
 
     @property
     def address(self) -> str:
@@ -77,23 +81,31 @@ class S3Landing:
         return md5.hexdigest()
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
+        tries = 1
+        while True:
+            try:
+                self._put_on_condition(name, content)
+                return True
+            except LandingError as error:
+                status = _status(error.__cause__)
+                if status == 412:
+                    return False
+                if status != 409 or tries == CONFLICT_TRIES:
+                    raise
+            time.sleep(random.uniform(0.1, 1) * CONFLICT_WAIT_SECONDS)
+            tries += 1
+
+    def _put_on_condition(self, name: str, content: bytes) -> None:
         digest = hashlib.md5(content, usedforsecurity=False).digest()
-        try:
-            with self._asked(name):
-                self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=name,
-                    Body=content,
-                    ContentType="application/json",
-                    ContentMD5=_base64(digest),
-                    IfNoneMatch="*",
-                )
-        except LandingError as error:
-            # 409: somebody else is writing it at this moment.
-            if _status(error.__cause__) in (409, 412):
-                return False
-            raise
-        return True
+        with self._asked(name):
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=name,
+                Body=content,
+                ContentType="application/json",
+                ContentMD5=_base64(digest),
+                IfNoneMatch="*",
+            )
 
     def get(self, name: str) -> bytes:
         with self._asked(name):
@@ -119,7 +131,7 @@ class S3Landing:
 
     @contextmanager
     def _asked(self, name: str) -> Iterator[None]:
-        """Raises FileNotFoundError for an object that is not there, else LandingError."""
+        """Raises MissingObject for an object that is not there, else LandingError."""
         try:
             yield
         except (BotoCoreError, Boto3Error, ClientError) as error:
@@ -127,8 +139,8 @@ class S3Landing:
             # A HEAD's answer has no body to say NoSuchKey in.
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if code in ("NoSuchKey", "404"):
-                raise FileNotFoundError(where) from error
-            raise LandingError(f"{where}: {error}") from error
+                raise MissingObject(where) from error
+            raise LandingError(f"{where}: {error}", code or None) from error
 
 
 def _status(error: BaseException | None) -> int:
@@ -138,7 +150,7 @@ def _status(error: BaseException | None) -> int:
 
 
 def _etag(answer: dict[str, Any]) -> str:
-    return str(answer["ETag"]).strip('"')
+    return str(answer.get("ETag", "")).strip('"')
 
 
 def _base64(digest: bytes) -> str:

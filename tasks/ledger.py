@@ -11,7 +11,18 @@ from google.cloud import bigquery
 
 from core.batch import BATCH_ID, Manifest, Window, new_batch_id
 from core.errors import CountMismatch, NotPossible
-from core.ledger import COUNTS, FINAL_STATES, MARKS, VERDICTS, Cursor, Line, Look, State
+from core.ledger import (
+    CHANGES,
+    COUNTED,
+    COUNTS,
+    FINAL_STATES,
+    Change,
+    Changes,
+    Cursor,
+    Line,
+    Look,
+    State,
+)
 from core.schema import Mode, Table
 from core.sql import literal
 from core.steps import step
@@ -19,6 +30,8 @@ from core.values import as_json
 from core.version import code_version
 from tasks.warehouse import Warehouse
 
+# What an apply script tells of its line besides the counts.
+TIMES = ("touched_from", "touched_to", "applied_at", "previous_at")
 # What a batch that was loaded came to.
 LOADED: tuple[State, ...] = ("applied", "superseded", "held")
 
@@ -33,6 +46,8 @@ class Known:
     failures: dict[str, int] = field(default_factory=dict)
     # Where the last look left off by then; None when nobody asked.
     cursor: Cursor | None = None
+    # What was applied or undone of late; None when nobody asked, or another run may have done more.
+    changes: Changes | None = None
 
     @property
     def batch_ids(self) -> set[str]:
@@ -40,24 +55,32 @@ class Known:
 
     def and_these(self, lines: Iterable[Line]) -> Known:
         """The same, and what these lines add to it."""
-        at = {line.batch_id: line.applied_at for line in lines if line.applied_at}
+        at, changes = dict[str, datetime](), self.changes
+        for line in lines:
+            changes = changes and changes.and_this(line)
+            if line.applied_at:
+                at[line.batch_id] = line.applied_at
         return replace(
             self,
             now=max([self.now, *at.values()]),
             final=self.final | at,
             applied=self.applied | at,
+            changes=changes,
         )
 
 
 def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> Known:
-    """What the ledger says of these batches."""
+    """What the ledger says of these batches. One row is the clock's, which is of no batch."""
     ids = sorted(batch_ids)
     sql = f"""
-    SELECT clock.now, l.batch_id, l.state, MAX(l.applied_at) AS applied_at, COUNT(*) AS number
-    FROM (SELECT CURRENT_TIMESTAMP() AS now) AS clock
-    LEFT JOIN {warehouse.names.raw("_loads")} AS l
-        ON l.source = {literal(source)} AND l.batch_id IN UNNEST(@ids)
-    GROUP BY clock.now, l.batch_id, l.state
+    SELECT
+        CURRENT_TIMESTAMP() AS now, CAST(NULL AS STRING) AS batch_id, CAST(NULL AS STRING) AS state,
+        CAST(NULL AS TIMESTAMP) AS applied_at, 0 AS number
+    UNION ALL
+    SELECT CURRENT_TIMESTAMP(), batch_id, state, MAX(applied_at), COUNT(*)
+    FROM {warehouse.names.raw("_loads")}
+    WHERE source = {literal(source)} AND batch_id IN UNNEST(@ids)
+    GROUP BY batch_id, state
     """
     parameter = bigquery.ArrayQueryParameter("ids", "STRING", ids)
     rows = warehouse.query(sql, source=source, purpose="ledger", parameters=[parameter])
@@ -89,7 +112,7 @@ def read_lines(
     ids = sorted(batch_ids)
     if not ids:
         return []
-    names = [column.name for column in fields(Line)]
+    names = [column.name for column in fields(Line) if column.name != "previous_at"]
     rows = warehouse.query(
         f"""
         SELECT {", ".join(names)} FROM {warehouse.names.raw("_loads")}
@@ -103,6 +126,24 @@ def read_lines(
         parameters=[bigquery.ArrayQueryParameter("ids", "STRING", ids)],
     )
     return [Line(**row) for row in rows]
+
+
+def read_changes(warehouse: Warehouse, source: str, since: datetime | None) -> Changes:
+    """What was applied or undone from this moment on; without one only the last of all."""
+    wanted = f"AND applied_at >= {literal(since)}" if since else ""
+    rows = warehouse.query(
+        f"""
+        SELECT {", ".join(column.name for column in fields(Change))}
+        FROM {warehouse.names.raw("_loads")}
+        WHERE
+            source = {literal(source)} AND state IN ({", ".join(map(literal, CHANGES))}) {wanted}
+        ORDER BY applied_at DESC
+        {"" if since else "LIMIT 1"}
+        """,
+        source=source,
+        purpose="ledger",
+    )
+    return Changes(since or datetime.min.replace(tzinfo=UTC), tuple(Change(**row) for row in rows))
 
 
 def read_states(warehouse: Warehouse, table: Table, batch_id: str) -> dict[State, datetime]:
@@ -164,13 +205,13 @@ def line_of_batch(manifest: Manifest) -> Line:
 
 def line_of_load(manifest: Manifest, found: Mapping[str, Any]) -> Line:
     """The ledger's line of a batch, by its manifest and what its script came to."""
-    counts: dict[str, Any] = {name: int(found[name]) for name in (*VERDICTS, *MARKS)}
+    counts: dict[str, Any] = {name: int(found[name]) for name in COUNTED}
     return replace(
         line_of_batch(manifest),
         state=found["state"],
         **counts,
         message=manifest.note,
-        applied_at=found["applied_at"],
+        **{name: found[name] for name in TIMES},
     )
 
 
@@ -194,6 +235,8 @@ def record_look(warehouse: Warehouse, table: Table, look: Look, undos: int = 0) 
                 **dict.fromkeys(COUNTS, 0),
                 "met_again": look.met_again,
                 "source_count": look.source_count,
+                "total": look.total,
+                "depth": look.depth,
                 "requests": look.requests,
                 "code_version": code_version(),
                 "observed_at": look.observed_at,

@@ -16,7 +16,7 @@ from core.ledger import FINAL_STATES
 from core.schema import Table
 from core.sql import literal
 from tasks.platform import Platform
-from tasks.warehouse import CALL_TIMEOUT_SECONDS, RETRY, Warehouse
+from tasks.warehouse import Warehouse
 
 SOURCE = "operations"
 
@@ -25,6 +25,7 @@ def ledger_findings(
     platform: Platform,
     tables: Iterable[Table],
     budgets: Mapping[str, int],
+    spent: Mapping[str, int],
     alerts: Alerts,
     now: datetime,
 ) -> tuple[list[Finding], dict[str, str]]:
@@ -36,7 +37,7 @@ def ledger_findings(
     missing, unlisted = unloaded(platform, tables, timedelta(hours=alerts.unloaded_hours), now)
     return [
         *parked(warehouse, now),
-        *nearly_spent(warehouse, budgets, alerts.request_share, now),
+        *nearly_spent(spent, budgets, alerts.request_share, now),
         *over_budget(warehouse, alerts.daily_bytes_billed, now),
         *missing,
     ], unlisted
@@ -87,20 +88,15 @@ def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
     ]
 
 
-def nearly_spent(
-    warehouse: Warehouse, budgets: Mapping[str, int], share: float, now: datetime
-) -> list[Finding]:
-    """Plans of which this month (UTC) hardly a request is left; spent as core/budget.py counts."""
-    if not budgets:
-        return []
+def requests_spent(warehouse: Warehouse) -> dict[str, int]:
+    """Requests of this month (UTC) by source, counted as core/budget.py counts them."""
     rows = warehouse.query(
         f"""
-        SELECT source, SUM(requests) AS spent, MAX(month_at) AS month_at
+        SELECT source, SUM(requests) AS spent
         FROM (
             SELECT
                 source, reservation_id,
-                COALESCE(MAX(IF(state = 'settled', requests, NULL)), MAX(requests)) AS requests,
-                TIMESTAMP_TRUNC(CURRENT_TIMESTAMP(), MONTH) AS month_at
+                COALESCE(MAX(IF(state = 'settled', requests, NULL)), MAX(requests)) AS requests
             FROM {warehouse.names.raw("_requests")}
             WHERE recorded_at >= TIMESTAMP_TRUNC(CURRENT_TIMESTAMP(), MONTH)
             GROUP BY source, reservation_id
@@ -110,20 +106,27 @@ def nearly_spent(
         source=SOURCE,
         purpose="ledger",
     )
+    return {row["source"]: int(row["spent"]) for row in rows}
+
+
+def nearly_spent(
+    spent: Mapping[str, int], budgets: Mapping[str, int], share: float, now: datetime
+) -> list[Finding]:
+    """Plans of which this month (UTC) hardly a request is left."""
     return [
         Finding(
-            key=f"request-budget:{row['source']}",
+            key=f"request-budget:{source}",
             kind="request-budget",
             scope="ledger",
-            title=f"{row['source']}: {row['spent']:,} of {budgets[row['source']]:,} requests spent",
-            cause=f"the plan has {max(0, budgets[row['source']] - row['spent']):,} requests left "
+            title=f"{source}: {spent[source]:,} of {allowed:,} requests spent",
+            cause=f"the plan has {max(0, allowed - spent[source]):,} requests left "
             "until the month ends (UTC)",
             at=now,
-            source=row["source"],
-            window=f"{row['month_at']:%Y-%m}",
+            source=source,
+            window=f"{now:%Y-%m}",
         )
-        for row in rows
-        if row["source"] in budgets and row["spent"] >= share * budgets[row["source"]]
+        for source, allowed in budgets.items()
+        if spent.get(source, 0) >= share * allowed
     ]
 
 
@@ -159,7 +162,6 @@ def over_budget(warehouse: Warehouse, limit: int, now: datetime) -> list[Finding
             title="more bytes billed than budgeted",
             cause=f"{total:,} bytes in 24 hours, {limit:,} budgeted; {shares}",
             at=now,
-            source=rows[0]["source"],
             window="the last 24 hours",
         )
     ]
@@ -176,7 +178,7 @@ def unloaded(
     for table in tables:
         prefix = platform.prefix(table.source)
         found, not_found = platform.stored(table.source)
-        unlisted |= not_found
+        unlisted |= {address: str(error) for address, error in not_found.items()}
         for _, stored in found:
             batch_id = batch_of(stored.name, prefix)
             if batch_id and stored.name.endswith(f"/{MANIFEST}"):
@@ -185,10 +187,11 @@ def unloaded(
         return [], unlisted
     rows = platform.warehouse.query(
         f"""
-        SELECT clock.now, l.batch_id
-        FROM (SELECT CURRENT_TIMESTAMP() AS now) AS clock
-        LEFT JOIN {platform.warehouse.names.raw("_loads")} AS l
-            ON l.batch_id IN UNNEST(@ids) AND l.state IN ({", ".join(map(literal, FINAL_STATES))})
+        SELECT CURRENT_TIMESTAMP() AS now, CAST(NULL AS STRING) AS batch_id
+        UNION ALL
+        SELECT CURRENT_TIMESTAMP(), batch_id
+        FROM {platform.warehouse.names.raw("_loads")}
+        WHERE batch_id IN UNNEST(@ids) AND state IN ({", ".join(map(literal, FINAL_STATES))})
         """,
         source=SOURCE,
         purpose="ledger",
@@ -250,19 +253,15 @@ def new_fields(
     return found, max((row["announced_at"] for row in rows), default=since)
 
 
-def ledger_age(warehouse: Warehouse, hours: float, now: datetime) -> list[Finding]:
+def ledger_age(warehouse: Warehouse, within: timedelta, now: datetime) -> list[Finding]:
     """A ledger into which nothing has been written for so long: no source was even looked at.
 
     When the table was last written to and what time it is are free to ask; the lines are asked when
     the one is long ago.
     """
-    written_at = warehouse.client.get_table(
-        f"{warehouse.project}.{warehouse.raw_dataset}._loads",
-        retry=RETRY,
-        timeout=CALL_TIMEOUT_SECONDS,
-    ).modified
+    written_at = warehouse.table(warehouse.raw_id("_loads")).modified
     asked = warehouse.query("SELECT CURRENT_TIMESTAMP() AS now", source=SOURCE, purpose="ledger")
-    if written_at and asked[0]["now"] - written_at <= timedelta(hours=hours):
+    if written_at and asked[0]["now"] - written_at <= within:
         return []
     rows = warehouse.query(
         f"""
@@ -274,7 +273,7 @@ def ledger_age(warehouse: Warehouse, hours: float, now: datetime) -> list[Findin
         purpose="ledger",
     )
     last: datetime | None = rows[0]["last_at"]
-    if last is not None and rows[0]["now"] - last <= timedelta(hours=hours):
+    if last is not None and rows[0]["now"] - last <= within:
         return []
     return [
         Finding(

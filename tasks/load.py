@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import random
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
-from google.api_core.exceptions import BadRequest, GoogleAPIError, NotFound
+from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.auth.exceptions import GoogleAuthError
 
 from core.batch import (
     MANIFEST,
     InvalidManifest,
     Manifest,
+    Part,
     batch_of,
     decode_manifest,
 )
@@ -24,7 +25,7 @@ from core.schema import REJECTS, Column, Table
 from core.script import apply_script
 from core.steps import step
 from tasks.cursor import read_position
-from tasks.landing import Landing
+from tasks.landing import Landing, LandingError, MissingObject
 from tasks.ledger import (
     Known,
     is_known,
@@ -36,6 +37,7 @@ from tasks.ledger import (
 )
 from tasks.merge import merged
 from tasks.platform import Platform
+from tasks.repeat import is_conflict, is_own_fault, may_pass
 from tasks.verb import verb
 from tasks.warehouse import Warehouse
 
@@ -43,15 +45,11 @@ logger = logging.getLogger("pipelines.load")
 
 T = TypeVar("T")
 
-# Tries for one batch when others abort its transaction or take its staging table away.
-TRIES = 8
-# Errors that are the batch's own, so that the next batch may fare better.
-OF_THE_BATCH = (InvalidManifest, FileNotFoundError, BadRequest, NotFound)
-
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did: a ledger line per batch, and what failed by batch or bucket.
+    """What a load did: a ledger line per batch, what failed by batch, and by address why a bucket
+    could not be listed.
 
     `announced` are the changed fields that these batches were the first to show, `known` is what
     the ledger knows by then; None when nothing had to be asked.
@@ -59,6 +57,7 @@ class Loaded:
 
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    unlisted: dict[str, LandingError] = field(default_factory=dict)
     announced: tuple[str, ...] = ()
     known: Known | None = None
 
@@ -70,29 +69,31 @@ def load(
     """Bring every committed batch that the ledger does not know into its table, oldest first.
 
     Afterwards each is in the ledger, or in `failures` with its cause. A failure that is the batch's
-    own is recorded, and the third parks the batch; any other error is raised. Where a bucket could
-    not be looked into, the others are loaded and `failures` says so. With `known`, what this run
-    was told before, the ledger is not asked once more: a batch that another run has loaded since is
-    found out by its script.
+    own by its reason is recorded, and the third parks the batch; any other error is raised. Where a
+    bucket could not be looked into, the others are loaded and `unlisted` says so. With `known`,
+    what this run was told before, the ledger is not asked once more: a batch that another run has
+    loaded since is found out by its script.
     """
     with step("load.list"):
-        committed, failures = find_committed(platform, table)
+        committed, unlisted = find_committed(platform, table)
     if not committed:
-        return Loaded(failures=failures, known=known)
+        return Loaded(unlisted=unlisted, known=known)
     if known is None:
         with step("load.read_ledger"):
-            cursor, known = read_position(platform.warehouse, table, committed)
-        known = replace(known, cursor=cursor)
+            known = read_position(platform.warehouse, table, committed)
     waiting = sorted(set(committed) - known.final.keys() - set(skip))
     if not waiting:
-        return Loaded(failures=failures, known=known)
+        return Loaded(unlisted=unlisted, known=known)
     platform.warehouse.ensure_source(table)
     lines: dict[str, Line] = {}
+    failures: dict[str, str] = {}
     changed = []
     for batch_id in waiting:
         try:
             manifest, line = load_batch(platform, table, committed[batch_id], batch_id)
-        except OF_THE_BATCH as error:
+        except (InvalidManifest, MissingObject, GoogleAPIError) as error:
+            if isinstance(error, GoogleAPIError) and not is_own_fault(error):
+                raise
             cause = first_line(str(error), 500)
             parked = known.failures.get(batch_id, 0) + 1 >= FAILURES_BEFORE_PARKING
             failures[batch_id] = f"{cause} (parked)" if parked else cause
@@ -106,12 +107,16 @@ def load(
     by_others = [one for one in waiting if one not in failures and one not in lines]
     for line in read_lines(platform.warehouse, table.source, by_others):
         lines[line.batch_id] = line
+    if by_others:
+        known = replace(known, changes=None)
     done = [lines[batch_id] for batch_id in sorted(lines)]
     announced = read_announced(platform.warehouse, table.source, changed)
-    return Loaded(done, failures, announced, known.and_these(done))
+    return Loaded(done, failures, unlisted, announced, known.and_these(done))
 
 
-def find_committed(platform: Platform, table: Table) -> tuple[dict[str, Landing], dict[str, str]]:
+def find_committed(
+    platform: Platform, table: Table
+) -> tuple[dict[str, Landing], dict[str, LandingError]]:
     """The batches of a source that have a manifest, the bucket where each stands, and by address
     why a bucket could not be listed."""
     prefix = platform.prefix(table.source)
@@ -135,51 +140,67 @@ def load_batch(
     where = f"{landing.address}/{prefix}{MANIFEST}"
     try:
         manifest = decode_manifest(landing.get(f"{prefix}{MANIFEST}"), where)
-    except FileNotFoundError:
+    except MissingObject:
         if batch_id in read_known(platform.warehouse, table.source, [batch_id]).final:
             return None, None
         raise
     if (manifest.batch_id, manifest.table) != (batch_id, table.name):
         raise InvalidManifest(f"{where}: is of batch {manifest.batch_id} for {manifest.table}")
 
+    is_staged = False
+
     def stage_and_apply() -> Line | None:
-        stage(platform.warehouse, landing, prefix, manifest)
-        return apply(platform.warehouse, table, manifest)
+        nonlocal is_staged
+        if not is_staged:
+            stage(platform.warehouse, landing, prefix, manifest)
+            is_staged = True
+        try:
+            return apply(platform.warehouse, table, manifest)
+        except NotFound:
+            # Another loader took the staging tables away, or they expired.
+            is_staged = False
+            raise
 
     line = insist(
-        stage_and_apply, lambda: is_known(platform.warehouse, manifest), f"batch {batch_id}"
+        platform.warehouse,
+        batch_id,
+        stage_and_apply,
+        lambda: is_known(platform.warehouse, manifest),
+        f"batch {batch_id}",
     )
     with step("load.drop_staging"):
         platform.warehouse.drop_staging(manifest)
     return manifest, line
 
 
-def insist(attempt: Callable[[], T], is_done: Callable[[], bool], what: str) -> T | None:
+def insist(
+    warehouse: Warehouse,
+    batch_id: str,
+    attempt: Callable[[], T],
+    is_done: Callable[[], bool],
+    what: str,
+) -> T | None:
     """Repeat what ends in a fenced script until the ledger says that it is done, whoever did it.
 
-    None when it was done although the attempt failed.
+    Repeated is what may pass, a lost race, and what was staged of the batch and is gone. Before
+    anything else the ledger is read: the script may have failed after it was committed, or another
+    process's did the same. None when it was done although the attempt failed.
     """
-    for number in range(1, TRIES + 1):
+
+    def attempt_or_done() -> T | None:
         try:
             return attempt()
-        except (GoogleAPIError, FileNotFoundError, TimeoutError) as error:
-            # Whatever it was, it may be done: by this script, or by another process's.
+        except (GoogleAPIError, GoogleAuthError, OSError):
             if is_done():
                 return None
-            if number == TRIES or not may_pass(error):
-                raise
-            wait = random.uniform(0.5, 1.5) * min(2.0**number, 20.0)
-            logger.warning("%s: %s; again in %.1f s", what, first_line(str(error)), wait)
-            time.sleep(wait)
-    raise AssertionError("the last try either returns or raises")
+            raise
 
+    def passes(error: Exception) -> bool:
+        # A message may have the name of the staging table in another case.
+        is_gone = isinstance(error, NotFound) and batch_id.lower() in str(error).lower()
+        return is_gone or is_conflict(error) or may_pass(error)
 
-def may_pass(error: Exception) -> bool:
-    """Whether another try can succeed: a lost race, or a staging table that another loader took."""
-    message = str(error)
-    if "concurrent update" in message or "due to a conflict" in message:
-        return True
-    return isinstance(error, NotFound) and "_staging" in message
+    return warehouse.retry.run(attempt_or_done, passes, what)
 
 
 def stage(warehouse: Warehouse, landing: Landing, prefix: str, manifest: Manifest) -> None:
@@ -193,21 +214,41 @@ def stage(warehouse: Warehouse, landing: Landing, prefix: str, manifest: Manifes
         if not parts:
             continue
         with step("load.stage"):
+            run = partial(
+                warehouse.run,
+                source=manifest.source,
+                purpose="stage",
+                batch_id=manifest.batch_id,
+            )
             if landing.is_read_by_bigquery:
                 uris = [f"{landing.address}/{prefix}{part.name}" for part in parts]
-                job = warehouse.load_uris(table_id, columns, uris, manifest.source)
+                load_uris = partial(warehouse.load_uris, table_id, columns, uris, manifest.source)
+                try:
+                    job, _ = run(load_uris)
+                except NotFound:
+                    # BigQuery says the same of an object, a table and a dataset.
+                    require(landing, prefix, parts)
+                    raise
             else:
                 with merged(landing, prefix, parts) as file:
-                    job = warehouse.load_file(table_id, columns, file, manifest.source)
-            warehouse.finish(
-                job, source=manifest.source, purpose="stage", batch_id=manifest.batch_id
-            )
+                    load_file = partial(
+                        warehouse.load_file, table_id, columns, file, manifest.source
+                    )
+                    job, _ = run(load_file)
         expected = manifest.rows if kind == "rows" else manifest.rejected
         if job.output_rows != expected:
             raise InvalidManifest(
                 f"{landing.address}/{prefix}: {job.output_rows} {kind} staged, "
                 f"{expected} in the manifest"
             )
+
+
+def require(landing: Landing, prefix: str, parts: Iterable[Part]) -> None:
+    """Raise MissingObject unless the bucket has all of these parts."""
+    present = {stored.name for stored in landing.list(prefix)}
+    for part in parts:
+        if f"{prefix}{part.name}" not in present:
+            raise MissingObject(f"{landing.address}/{prefix}{part.name}")
 
 
 def apply(warehouse: Warehouse, table: Table, manifest: Manifest) -> Line | None:

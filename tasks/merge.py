@@ -27,7 +27,7 @@ def merged(landing: Landing, prefix: str, parts: Sequence[Part]) -> Iterator[IO[
     """A temporary Parquet file with the rows of all parts, in their order.
 
     The disk holds the batch (TMPDIR) and memory a slice of one part, however many there are. Raises
-    FileNotFoundError for a part that is gone, InvalidManifest for one whose bytes are not those
+    MissingObject for a part that is gone, InvalidManifest for one whose bytes are not those
     that were uploaded.
     """
     if len(parts) == 1:

@@ -6,19 +6,21 @@ Old rows are stamped older than any live read, so that live rows win.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from core.compare import Comparison, compare
+from blocks.datasets import dbt_datasets
+from core.compare import RULE, Comparison, compare
 from core.plan import InvalidPlan, Mart
 from core.schema import Table
-from core.sql import literal, quoted
-from tasks.warehouse import CALL_TIMEOUT_SECONDS, JOB_TIMEOUT_SECONDS, RETRY, Warehouse
+from core.sql import in_effect, literal, quoted
+from tasks.warehouse import CALL_TIMEOUT_SECONDS, JOB_TIMEOUT_SECONDS, Warehouse
 
 ROWS_AT_ONCE = 10_000
 TABLE_ID = re.compile(r"(?:([\w.:-]+?)\.)?([\w-]+)\.([\w-]+)", re.ASCII)
@@ -47,10 +49,18 @@ def table_id(warehouse: Warehouse, name: str) -> str:
     return f"{project or warehouse.project}.{dataset}.{table}"
 
 
+def model_id(warehouse: Warehouse, name: str) -> str:
+    """A model's table. `gold.name` is that of the platform, whatever its datasets are called."""
+    dataset, _, table = name.rpartition(".")
+    if dataset in dbt_datasets(""):
+        return table_id(warehouse, f"{warehouse.dataset_prefix}{dataset}.{table}")
+    return table_id(warehouse, name)
+
+
 def look_at(warehouse: Warehouse, name: str) -> OldTable:
     """What the table is and how many rows it has. Raises InvalidPlan when it is not there."""
     try:
-        table = warehouse.client.get_table(name, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+        table = warehouse.table(name)
     except NotFound as error:
         raise InvalidPlan(f"there is no table {name}") from error
     counted = warehouse.query(
@@ -71,12 +81,14 @@ def pieces(warehouse: Warehouse, old: OldTable, at_once: int) -> Iterator[list[d
         job = warehouse.submit(
             f"SELECT * FROM {_quoted(old.name)}", source="moving_in", purpose=PURPOSE
         )
-        rows = job.result(page_size=ROWS_AT_ONCE, retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+        rows = job.result(
+            page_size=ROWS_AT_ONCE, retry=warehouse.retry, timeout=JOB_TIMEOUT_SECONDS
+        )
     else:
         rows = warehouse.client.list_rows(
-            warehouse.client.get_table(old.name, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS),
+            warehouse.table(old.name),
             page_size=ROWS_AT_ONCE,
-            retry=RETRY,
+            retry=warehouse.retry,
             timeout=CALL_TIMEOUT_SECONDS,
         )
     held: list[dict[str, Any]] = []
@@ -121,28 +133,73 @@ def is_imported(warehouse: Warehouse, table: Table, note: str) -> bool:
     return bool(rows[0]["n"])
 
 
+def count_missing(
+    warehouse: Warehouse, table: Table, old: OldTable, key: str, deleted: str | None
+) -> int | None:
+    """How many live rows of the old table the source lacks, as far as it was read.
+
+    None before the first read. `key` and `deleted` are old columns. Rows that an earlier import
+    brought and no read has had are missing, too.
+    """
+    if not warehouse.has_source(table):
+        return None
+    loads = warehouse.names.raw("_loads")
+    (name,) = table.key
+    is_live = f"NOT IFNULL(o.{quoted(deleted)}, FALSE)" if deleted else "TRUE"
+    (row,) = warehouse.query(
+        f"""
+        SELECT
+            (
+                SELECT COUNT(*) FROM {loads}
+                WHERE {in_effect(loads, table.source)} AND mode = 'incremental'
+            ) AS reads,
+            (
+                SELECT COUNT(*) FROM {_quoted(old.name)} AS o
+                WHERE
+                    {is_live}
+                    AND CAST(o.{quoted(key)} AS STRING) NOT IN (
+                        SELECT t.{quoted(name)} FROM {warehouse.names.raw(table.name)} AS t
+                        WHERE NOT t._is_deleted AND t._batch_id NOT IN (
+                            SELECT b.batch_id FROM {loads} AS b
+                            WHERE b.source = {literal(table.source)} AND b.mode = 'backfill'
+                        )
+                    )
+            ) AS missing
+        """,
+        source="moving_in",
+        purpose=PURPOSE,
+    )
+    return int(row["missing"]) if row["reads"] else None
+
+
 def compare_mart(warehouse: Warehouse, mart: Mart) -> Comparison:
     """The old table and what takes its place, row by row.
 
     A table that gave its name to a view is read where it was put.
     """
-    old, new = table_id(warehouse, mart.old), table_id(warehouse, mart.new)
+    old, new = table_id(warehouse, mart.old), model_id(warehouse, mart.new)
     if exists(warehouse, f"{old}{MOVED}"):
         old = f"{old}{MOVED}"
-    columns = ", ".join(quoted(name) for name in mart.columns)
-    rows = [
-        warehouse.query(sql, source="moving_in", purpose=PURPOSE)
-        for sql in (f"SELECT {columns} FROM {_quoted(old)}", view_sql(mart, new))
-    ]
-    return compare(old, rows[0], new, rows[1], mart.key, mart.tolerance)
+    compared = {name: sql for name, sql in mart.columns.items() if name not in mart.uncompared}
+    asked = {"old": {name: quoted(name) for name in compared}, "new": compared}
+    for number, rule in enumerate(mart.expected):
+        asked[rule.only or "new"][f"{RULE}{number}"] = str(rule.where or rule.equals)
+    rows = {
+        side: warehouse.query(
+            select(warehouse, columns, table), source="moving_in", purpose=PURPOSE
+        )
+        for (side, columns), table in zip(asked.items(), (old, new), strict=True)
+    }
+    return compare(old, rows["old"], new, rows["new"], mart.key, mart.tolerance, mart.expected)
 
 
-def view_sql(mart: Mart, new: str) -> str:
-    """The new model under the old columns."""
-    listed = ",\n".join(
-        f"    {expression} AS {quoted(name)}" for name, expression in mart.columns.items()
-    )
-    return f"SELECT\n{listed}\nFROM {_quoted(new)}"
+def select(warehouse: Warehouse, columns: Mapping[str, str], table: str) -> str:
+    """The query of a table's rows under other names; `{gold}` and the like are our datasets."""
+    listed = ",\n".join(f"    {sql} AS {quoted(name)}" for name, sql in columns.items())
+    for dataset in dbt_datasets(""):
+        named = f"`{warehouse.project}`.`{warehouse.dataset_prefix}{dataset}`"
+        listed = listed.replace(f"{{{dataset}}}", named)
+    return f"SELECT\n{listed}\nFROM {_quoted(table)}"
 
 
 def keep_name(warehouse: Warehouse, mart: Mart) -> str:
@@ -151,22 +208,23 @@ def keep_name(warehouse: Warehouse, mart: Mart) -> str:
     A table that stands there is copied beside it first (`...__before`), which is free. Repeating
     it, after any interruption, ends the same.
     """
-    old, new = table_id(warehouse, mart.old), table_id(warehouse, mart.new)
-    client, options = warehouse.client, {"retry": RETRY, "timeout": CALL_TIMEOUT_SECONDS}
+    old, new = table_id(warehouse, mart.old), model_id(warehouse, mart.new)
+    client, options = warehouse.client, {"retry": warehouse.retry, "timeout": CALL_TIMEOUT_SECONDS}
     wanted = bigquery.Table(old)
-    wanted.view_query = view_sql(mart, new)
+    wanted.view_query = select(warehouse, mart.columns, new)
     wanted.description = f"What was {mart.old}, made of {new}. Read {new} instead."
     told = ""
     if (standing := _table_type(warehouse, old)) == "VIEW":
         client.delete_table(old, **options)
     elif standing is not None:
-        job = client.copy_table(
+        copy = partial(
+            client.copy_table,
             old,
             f"{old}{MOVED}",
             job_config=bigquery.CopyJobConfig(write_disposition="WRITE_TRUNCATE"),
             **options,
         )
-        job.result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+        warehouse.run(copy, source="moving_in", purpose=PURPOSE)
         client.delete_table(old, **options)
         told = f"; the table that stood there is {old}{MOVED}"
     client.create_table(wanted, exists_ok=True, **options)
@@ -178,11 +236,8 @@ def exists(warehouse: Warehouse, name: str) -> bool:
 
 
 def _table_type(warehouse: Warehouse, name: str) -> str | None:
-    try:
-        table = warehouse.client.get_table(name, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
-    except NotFound:
-        return None
-    return str(table.table_type)
+    table = warehouse.table_if_any(name)
+    return str(table.table_type) if table else None
 
 
 def _quoted(name: str) -> str:

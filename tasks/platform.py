@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from blocks.google import bigquery_client, storage_client
 from blocks.platform import PlatformBlocks
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import source_prefix
 from tasks.landing import GcsLanding, Landing, LandingError, StoredObject
-from tasks.landing_s3 import S3Landing
 from tasks.warehouse import Warehouse
 
 
@@ -24,26 +25,31 @@ class Platform:
     landing: Landing
     landings: Sequence[Landing]
     retention_days: float
+    log_retention_days: float
+    # Where batches wait that no bucket took (tasks/spool.py).
+    spool: Path
     is_dry: bool = False
 
     def prefix(self, source: str) -> str:
         return source_prefix(self.warehouse.project, self.warehouse.raw_dataset, source)
 
-    def stored(self, source: str) -> tuple[list[tuple[Landing, StoredObject]], dict[str, str]]:
+    def stored(
+        self, source: str
+    ) -> tuple[list[tuple[Landing, StoredObject]], dict[str, LandingError]]:
         """A source's objects in all buckets, and by address why a bucket could not be listed.
 
         A source does not stand still for a bucket that it puts nothing into; for its own it does:
         raises LandingError.
         """
         found: list[tuple[Landing, StoredObject]] = []
-        unlisted: dict[str, str] = {}
+        unlisted: dict[str, LandingError] = {}
         for landing in self.landings:
             try:
                 found += [(landing, stored) for stored in landing.list(self.prefix(source))]
             except LandingError as error:
                 if landing is self.landing:
                     raise
-                unlisted[landing.address] = str(error)
+                unlisted[landing.address] = error
         return found, unlisted
 
 
@@ -53,11 +59,14 @@ def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platf
     Raises ValueError when there is no such bucket.
     """
     settings = blocks.warehouse
-    client = blocks.gcp.get_bigquery_client(project=settings.project, location=settings.location)
+    client = bigquery_client(blocks.gcp, settings.project, settings.location)
     # The block's own `get_bucket` asks for the bucket, which takes a right that nothing else needs.
-    storage = blocks.gcs.gcp_credentials.get_cloud_storage_client()
+    storage = storage_client(blocks.gcs.gcp_credentials)
     landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(storage.bucket(blocks.gcs.bucket))}
     if blocks.s3:
+        # A second and 16 MB that others do not pay.
+        from tasks.landing_s3 import S3Landing
+
         landings[LANDING_S3] = S3Landing(blocks.s3)
     if landing not in landings:
         raise ValueError(
@@ -69,8 +78,14 @@ def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platf
         settings.project,
         settings.location,
         settings.raw_dataset,
+        settings.dataset_prefix,
         settings.maximum_bytes_billed,
     )
     return Platform(
-        warehouse, landings[landing], list(landings.values()), settings.landing_retention_days
+        warehouse,
+        landings[landing],
+        list(landings.values()),
+        settings.landing_retention_days,
+        settings.log_retention_days,
+        settings.spool_path,
     )

@@ -9,7 +9,7 @@ from core.errors import NotPossible
 from core.schema import Table
 from core.sql import literal
 from core.steps import step
-from tasks.landing import Landing, LandingError
+from tasks.landing import Landing, LandingError, MissingObject
 from tasks.ledger import read_states
 from tasks.merge import fetched
 from tasks.platform import Platform
@@ -48,7 +48,7 @@ def find(platform: Platform, table: Table, batch_id: str) -> tuple[Landing, Mani
     for landing in platform.landings:
         try:
             return landing, decode_manifest(landing.get(name), f"{landing.address}/{name}")
-        except FileNotFoundError:
+        except MissingObject:
             missed.append(f"it is not in {landing.address}")
         except LandingError as error:
             missed.append(str(error))
@@ -88,7 +88,7 @@ def copy(
                 fetched(landing, f"{base}{original.batch_id}/", part) as file,
             ):
                 platform.landing.put(f"{base}{batch_id}/{part.name}", file.read())
-        except FileNotFoundError as error:
+        except MissingObject as error:
             raise NotPossible(
                 f"batch {original.batch_id} of {original.source} cannot be replayed: "
                 f"{error} is gone"

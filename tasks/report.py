@@ -11,10 +11,19 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from blocks.source import flow_of
 from core.batch import Window
-from core.errors import DeletionsHeld, LoadFailed, PartlyExtracted, TooManyRejects
-from core.ledger import Line
+from core.errors import (
+    DeletionsHeld,
+    LoadFailed,
+    PartlyExtracted,
+    StoreFailed,
+    TooManyRejects,
+)
+from core.ledger import Changes, Line
 from core.schema import Mode, Table
+from tasks.landing import LandingError
+from tasks.stores import cause_of, reason_of
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -26,11 +35,13 @@ COUNTS = {
     "superseded_ids": "renamed away",
     "replaced": "replaced",
     "absent": "gone",
+    "cleared": "kept whose {key} was cleared",
     "held": "deletions held back",
     "unchanged": "unchanged",
     "older": "older",
     "duplicate": "duplicate",
     "rejected": "rejected",
+    "rejected_before": "rejected as before",
     "odd": "odd",
 }
 
@@ -38,16 +49,19 @@ COUNTS = {
 @dataclass
 class Outcome:
     """What a run of a source did. `lines` are the ledger's, of every batch that it loaded;
-    `failures` are by batch or bucket."""
+    `failures` are by batch, `unlisted` by the address of a bucket that could not be looked into."""
 
     table: Table
     mode: Mode | Literal["undo"]
     window: Window
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    unlisted: dict[str, LandingError] = field(default_factory=dict)
     not_had: tuple[str, ...] = ()
     note: str | None = None
     announced: tuple[str, ...] = ()
+    # What was applied of late by then; None when the ledger has to be asked.
+    changes: Changes | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
@@ -63,8 +77,11 @@ class Outcome:
             return f"nothing new ({self.window}); {self.total('requests')} requests{note}"
         if all(line.state == "undone" for line in self.lines):
             return f"undone: {', '.join(line.batch_id for line in self.lines)}{note}"
+        key = ", ".join(self.table.key)
         counts = [
-            f"{self.total(name):,} {word}" for name, word in COUNTS.items() if self.total(name)
+            f"{self.total(name):,} {word.format(key=key)}"
+            for name, word in COUNTS.items()
+            if self.total(name)
         ]
         written = f"{self.total('written'):,} rows into raw.{self.table.name}"
         return f"{written} ({', '.join(counts)}){note}" if counts else f"{written}{note}"
@@ -75,13 +92,14 @@ class Outcome:
         rows = [
             f"| {line.batch_id} | {line.state} | {line.extracted:,} | {line.inserted:,} | "
             f"{line.updated:,} | {line.unchanged:,} | {line.older:,} | {line.duplicate:,} | "
-            f"{line.deleted:,} | {line.superseded_ids:,} | {line.rejected:,} | {line.odd:,} | "
+            f"{line.deleted:,} | {line.superseded_ids:,} | {line.rejected:,} | "
+            f"{line.rejected_before:,} | {line.odd:,} | "
             f"{line.met_again:,} | {line.source_count if line.source_count is not None else ''} | "
             f"{line.requests} | {line.size_bytes:,} |"
             for line in self.lines
         ]
         steps = [f"| {name} | {seconds:.3f} |" for name, seconds in sorted(self.seconds.items())]
-        failures = [f"- {what}: {cause}" for what, cause in self.failures.items()]
+        failures = [f"- {what}: {why}" for what, why in (self.failures | self.unlisted).items()]
         return "\n".join(
             [
                 f"# {self.table.source}: {self.mode}, {self.window}",
@@ -89,9 +107,9 @@ class Outcome:
                 self.message,
                 "",
                 "| batch | state | extracted | inserted | updated | unchanged | older | duplicate "
-                "| deleted | renamed away | rejected | odd | met again | source count | requests "
-                "| bytes |",
-                "|" + "---|" * 16,
+                "| deleted | renamed away | rejected | rejected as before | odd | met again "
+                "| source count | requests | bytes |",
+                "|" + "---|" * 17,
                 *rows,
                 *(["", "## What could not be loaded", *failures] if failures else []),
                 "",
@@ -122,12 +140,12 @@ def is_on_schedule() -> bool:
 def report(outcome: Outcome) -> None:
     """Log the outcome and, inside a flow run, leave it as an artifact.
 
-    Raises LoadFailed when a batch could not be loaded or a bucket not looked into, PartlyExtracted
-    when part of the source could not be had, DeletionsHeld when a snapshot lacks too many rows,
-    TooManyRejects when more rows than the table's share were rejected; by then all that is good is
-    loaded.
+    Raises LoadFailed when a batch could not be loaded, StoreFailed when a bucket could not be
+    looked into, PartlyExtracted when part of the source could not be had, DeletionsHeld when a
+    snapshot lacks too many rows or is not what its table declares, TooManyRejects when more rows
+    than the table's share were rejected; by then all that is good is loaded.
     """
-    where = outcome.table.source.replace("_", "-")
+    where = flow_of(outcome.table.source)
     in_flow = FlowRunContext.get() is not None
     logger: Logger = get_run_logger() if in_flow else logging.getLogger(f"pipelines.{where}")
     logger.info("%s, %s: %s", where, outcome.window, outcome.message)
@@ -136,25 +154,42 @@ def report(outcome: Outcome) -> None:
     if in_flow:
         create_markdown_artifact(outcome.markdown, key=f"load-{where}", description=outcome.message)
     if outcome.failures:
-        causes = "; ".join(f"{what}: {cause}" for what, cause in outcome.failures.items())
+        failures = (outcome.failures | outcome.unlisted).items()
+        causes = "; ".join(f"{what}: {cause}" for what, cause in failures)
         raise LoadFailed(f"{where}, {outcome.window}: {causes}")
+    for error in outcome.unlisted.values():
+        cause = "; ".join(map(cause_of, outcome.unlisted.values()))
+        cause = f"{cause}; what the other bucket has is loaded: {outcome.message}"
+        raise StoreFailed(outcome.table.source, outcome.window, cause, reason_of(error)) from error
     if outcome.not_had:
         raise PartlyExtracted(
             f"{where}, {outcome.window}: {'; '.join(outcome.not_had)}; the rest is loaded: "
             f"{outcome.message}"
         )
     # A later snapshot decides anew about what an earlier one held back.
-    if held := outcome.lines[-1].held if outcome.lines else 0:
-        raise DeletionsHeld(
-            f"{where}: {held:,} rows are gone from the source, more than "
-            f"{outcome.table.max_absent_share:.0%} of all, and were not marked deleted; if that is "
-            f"right, run once with allow_deletions=true; {outcome.message}"
-        )
+    last = outcome.lines[-1] if outcome.lines else None
+    if last and (last.state == "held" or last.held):
+        raise DeletionsHeld(f"{where}: {held_because(outcome, last)}")
     extracted, rejected = outcome.total("extracted"), outcome.total("rejected_unexpected")
     if rejected > outcome.table.max_reject_share * extracted:
         batches = ", ".join(line.batch_id for line in outcome.lines if line.rejected_unexpected)
         raise TooManyRejects(
             f"{where}, {outcome.window}: {rejected:,} of {extracted:,} rows rejected, more than "
             f"{outcome.table.max_reject_share:.0%}; {outcome.message}; see raw._rejects of batch "
-            f"{batches}"
+            f"{batches}{' and earlier ones' if outcome.total('rejected_before') else ''}"
         )
+
+
+def held_because(outcome: Outcome, line: Line) -> str:
+    """Why a batch, or what it lacks, is held, and what to do about it."""
+    advice = "if that is right, run once with allow_deletions=true"
+    if line.held:
+        return (
+            f"{line.held:,} rows are gone from the source, more than "
+            f"{outcome.table.max_absent_share:.0%} of all, and were not marked deleted; {advice}; "
+            f"{outcome.message}"
+        )
+    return (
+        f"what came is not what raw.{outcome.table.name} is declared to hold, and it was left as "
+        f"it was: {line.message}; {advice}"
+    )

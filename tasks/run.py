@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
-
 from core.batch import Manifest, Window
-from core.errors import CountMismatch, StoreFailed, first_line
-from core.ledger import Cursor, Line, Look
+from core.errors import CountMismatch
+from core.ledger import Changes, Cursor, Line, Look
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
-from tasks.landing import LandingError
 from tasks.ledger import line_of, line_of_batch, record_look, record_mismatch
 from tasks.load import Loaded, load
 from tasks.platform import Platform
+from tasks.recommit import Recommitted, commit_kept
 from tasks.report import Outcome
+from tasks.stores import STORE_ERRORS, store_failures
 
 logger = logging.getLogger("pipelines.run")
-
-# BigQuery, a bucket, the way to them, or the disk: nothing that a source has to do with.
-STORE_ERRORS = (GoogleAPIError, GoogleAuthError, LandingError, OSError)
 
 
 @dataclass(frozen=True)
@@ -54,9 +48,11 @@ def run_source(
 
     What cannot be asked again is extracted and committed even when nothing can be loaded, be it
     that BigQuery does not answer, a bucket where a batch waits, or that the disk is full; the load
-    then fails the run, and the next one recovers the batch.
+    then fails the run, and the next one recovers the batch. When its own bucket fails, the answers
+    wait on disk, and the next run begins by committing them.
     """
-    with timings() as spent, blaming_the_store(table.source):
+    with timings() as spent, store_failures(table.source) as asked:
+        waited = Recommitted() if platform.is_dry else commit_kept(platform, table)
         try:
             platform.warehouse.ensure_ledger()
             recovered = Loaded() if platform.is_dry else load(platform, table)
@@ -68,7 +64,7 @@ def run_source(
                 raise
             logger.error("%s: extracting although a load fails: %s", table.source, error)
             recovered, cursor = Loaded(), Cursor()
-        window = window_of(cursor)
+        asked.window = window = window_of(cursor)
         try:
             extracted = extract(window, cursor)
         except CountMismatch as mismatch:
@@ -89,28 +85,26 @@ def run_source(
         mode=mode,
         window=window,
         lines=[*recovered.lines, *loaded.lines, *looked],
-        failures={**recovered.failures, **loaded.failures},
+        failures={**waited.failures, **recovered.failures, **loaded.failures},
+        unlisted={**recovered.unlisted, **loaded.unlisted},
         not_had=extracted.failures,
-        note=extracted.note,
+        note="; ".join(filter(None, (extracted.note, waited.note))) or None,
         announced=(*recovered.announced, *loaded.announced),
+        changes=changes_known(recovered, loaded),
         seconds=dict(spent.seconds),
     )
+
+
+def changes_known(recovered: Loaded, loaded: Loaded) -> Changes | None:
+    """What was applied of late, as far as this run knows it; None when it does not know all."""
+    known = loaded.known or recovered.known
+    return known.changes if known else None
 
 
 def where_to_go_on(platform: Platform, table: Table, recovered: Loaded) -> Cursor:
     """The cursor: as it was read with what is known of the batches, unless one was recovered."""
     told = recovered.known.cursor if recovered.known and not recovered.lines else None
     return told or read_cursor(platform.warehouse, table)
-
-
-@contextmanager
-def blaming_the_store(source: str) -> Iterator[None]:
-    """Raises StoreFailed in place of what says neither whose run it ended nor, at times, where."""
-    try:
-        yield
-    except STORE_ERRORS as error:
-        cause = first_line(f"{type(error).__name__}: {error}", 500)
-        raise StoreFailed(f"{source}: {cause}") from error
 
 
 def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) -> Outcome:

@@ -8,29 +8,33 @@ has four tries within a total deadline (tasks/http.py).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeGuard
 
 import gspread
 import requests
 import urllib3
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
-from google.auth.transport.requests import AuthorizedSession
-from gspread.exceptions import APIError, NoValidUrlKeyFound
-from gspread.utils import absolute_range_name, extract_id_from_url
+from gspread.exceptions import NoValidUrlKeyFound
+from gspread.urls import SPREADSHEET_VALUES_URL
+from gspread.utils import absolute_range_name, extract_id_from_url, quote
 from requests import Response
 
-from core.errors import Refused, SourceError, first_line
+from blocks.google import GoogleSession, NoToken, RedirectRefused
+from core.errors import Refused, SourceError, first_line, without_secrets
 from core.steps import step
 from tasks.http import (
     DEADLINE_SECONDS,
+    HEAD_BYTES,
     MAX_BODY_BYTES,
     REPEATABLE,
     Repeat,
+    read_json,
     repeated,
     retry_after,
     served_at,
@@ -48,11 +52,11 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Sheet:
-    """The rows of a tab, cut at their last cell; `observed_at` is Google's clock."""
+    """The rows of a tab, cut at their last cell; `served_at` is Google's clock, if it tells."""
 
     rows: list[list[Cell]]
     requests: int
-    observed_at: datetime
+    served_at: datetime | None
 
 
 class _Values(gspread.HTTPClient):
@@ -62,7 +66,7 @@ class _Values(gspread.HTTPClient):
         self, credentials: Any, base_url: str, timeout: tuple[float, float], deadline: float
     ) -> None:
         # google-auth would get two new tokens after a 401 by itself; this one is new already.
-        session = AuthorizedSession(credentials, max_refresh_attempts=0)  # type: ignore[no-untyped-call]
+        session = GoogleSession(credentials, max_refresh_attempts=0)
         super().__init__(credentials, session)
         self.auth = credentials
         self.set_timeout(timeout)
@@ -71,15 +75,21 @@ class _Values(gspread.HTTPClient):
         self.requests = 0
         self.last: Response | None = None
 
-    def request(self, method: str, endpoint: str, *args: Any, **kwargs: Any) -> Any:
+    def request(self, method: str, endpoint: str, *args: Any, **kwargs: Any) -> Response:
+        """Any answer: gspread's own fails on an error that is not shaped as Google's are."""
         self.last = None
         url = endpoint.replace(GOOGLE, self.base_url, 1)
         try:
-            return super().request(method, url, *args, **kwargs)
+            response: Response = self.session.request(
+                method, url, *args, timeout=self.timeout, **kwargs
+            )
+        except RedirectRefused:
+            raise
         except requests.RequestException:
             # Sent, and nothing came back; whatever came back is counted as it does.
             self.requests += 1
             raise
+        return response
 
     def _receive(self, response: Response, **_: Any) -> None:
         """Take the body within the deadline: a timeout only bounds the wait for its next bytes."""
@@ -141,42 +151,62 @@ def read_sheet(
     finally:
         client.session.close()
     rows = body.get("values", []) if isinstance(body, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+    if not is_grid(rows):
         raise SourceError(source, window, "the answer has no rows of values")
     clock = served_at(client.last.headers) if client.last is not None else None
-    return Sheet(rows, client.requests, clock or datetime.now(UTC))
+    return Sheet(rows, client.requests, clock)
+
+
+def is_grid(rows: object) -> TypeGuard[list[list[Cell]]]:
+    """Whether these are rows of cells, each a text, a number, a truth value or nothing."""
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        return False
+    return all(isinstance(cell, str | int | float | None) for row in rows for cell in row)
 
 
 def _try(client: _Values, source: str, window: str, key: str, worksheet: str) -> Any:
     """One read. Raises Repeat for what may pass; no message has an address or a token in it."""
+    url = SPREADSHEET_VALUES_URL % (key, quote(absolute_range_name(worksheet)))
     try:
         with step("extract.request"):
-            return client.values_get(key, absolute_range_name(worksheet), dict(AS_STORED))
-    except APIError as error:
-        response = error.response
-        said = first_line(str(error.error.get("message", "")))
-        if response.status_code in REPEATABLE:
-            cause = f"HTTP {response.status_code}: {said}"
-            raise Repeat(cause, retry_after(response.headers)) from error
-        advice = _advice(response.status_code, said, client)
-        raise Refused(source, window, response.status_code, f"{advice}{said}") from error
+            response = client.request("get", url, params=dict(AS_STORED))
+    except RedirectRefused as error:
+        raise Refused(source, window, error.status, str(error)) from error
     except RefreshError as error:
         cause = f"no token for the service account: {first_line(str(error.args[0]))}"
         if error.retryable:
             raise Repeat(cause) from error
         raise SourceError(source, window, cause) from error
     except TransportError as error:
+        if isinstance(error.args[0], NoToken):
+            raise Repeat(str(error)) from error
         raise Repeat("the token endpoint cannot be reached") from error
     except GoogleAuthError as error:
         raise SourceError(source, window, f"credentials: {type(error).__name__}") from error
-    except requests.JSONDecodeError as error:
-        kind = client.last.headers.get("content-type") if client.last is not None else None
-        status = client.last.status_code if client.last is not None else "?"
-        raise Repeat(f"HTTP {status} with a body that is not JSON ({kind})") from error
     except requests.Timeout as error:
         raise Repeat(f"timed out ({type(error).__name__})") from error
     except requests.RequestException as error:
         raise Repeat(type(error).__name__) from error
+    status = response.status_code
+    if status in REPEATABLE:
+        raise Repeat(f"HTTP {status}: {_said(response, client)}", retry_after(response.headers))
+    if not 200 <= status < 300:
+        said = _said(response, client)
+        raise Refused(source, window, status, f"{_advice(status, said, client)}{said}")
+    try:
+        return read_json(response.content, response.headers)
+    except ValueError as error:
+        kind = response.headers.get("content-type", "no content type")
+        raise Repeat(f"HTTP {status} with {error} ({kind})") from error
+
+
+def _said(response: Response, client: _Values) -> str:
+    """Google's own words about an error, or the first line of what came in their place."""
+    said = response.content[:HEAD_BYTES].decode("utf-8", errors="replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        body: Any = read_json(response.content, response.headers)
+        said = str(body["error"]["message"])
+    return first_line(without_secrets(said, [client.auth.token or ""]))
 
 
 def _advice(status: int, said: str, client: _Values) -> str:

@@ -9,12 +9,19 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from google.api_core.exceptions import GoogleAPIError
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def is_left(task: Any, task_run: Any, state: Any) -> bool:
+    """Whether a task may repeat what failed it: what BigQuery answered was repeated already, where
+    repeating helps (tasks/repeat.py)."""
+    return not isinstance(state.data, GoogleAPIError)
 
 
 def verb(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -24,7 +31,9 @@ def verb(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        as_task = task(cache_policy=NO_CACHE, persist_result=False, **options)(function)
+        as_task = task(
+            cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=is_left, **options
+        )(function)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

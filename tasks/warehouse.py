@@ -3,51 +3,60 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
-from google.api_core.exceptions import Conflict, NotFound
+from google.api_core.exceptions import Conflict, Forbidden, NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.bigquery import client as bigquery_client
-from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from core import ledger
+from blocks.datasets import foreign_tables, free_prefix, staging_of, standing
+from core import ledger, ownership
 from core.batch import Manifest
+from core.ownership import NotOurs
 from core.schema import META, Column, Table
 from core.sql import Names, fence_table, literal, staging_table
+from tasks.repeat import Repeat, is_conflict, may_pass
 
-logger = logging.getLogger("pipelines.warehouse")
-
-# How long Google's client repeats one call by itself, and how long a job may take.
-RETRY = DEFAULT_RETRY.with_timeout(60)
+# The one that repeats. Nothing that calls the warehouse repeats what it gave up.
+RETRY = Repeat()
 CALL_TIMEOUT_SECONDS = 30.0
 JOB_TIMEOUT_SECONDS = 900.0
 # The client holds two copies of a piece of an upload in memory, and of 100 MiB by itself; there is
 # no option for it (seen with 3.47; tests/tasks/test_merge.py watches it).
 UPLOAD_PIECE_BYTES = 8 * 2**20
 bigquery_client._DEFAULT_CHUNKSIZE = UPLOAD_PIECE_BYTES
+# What dbt-bigquery calls the label of every job that has the invocation's id.
+DBT_INVOCATION = "dbt_invocation_id"
+JOBS_PER_PAGE = 1_000
 # A staging table that nobody came back for removes itself.
 STAGING_LIFETIME = timedelta(days=3)
 
 
 @dataclass
 class Warehouse:
-    """The raw side of a BigQuery project. `jobs` holds what `flush_jobs` writes to `_jobs`."""
+    """The platform's datasets in a BigQuery project. `jobs` is what `flush_jobs` writes to `_jobs`.
+
+    Whatever is made has our label, and what is there already is asked for it first: nothing of
+    anybody else's is changed (core/ownership.py).
+    """
 
     client: Any
     project: str
     location: str
     raw_dataset: str
+    # Before the names of the datasets that dbt builds.
+    dataset_prefix: str
     maximum_bytes_billed: int
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    retry: Repeat = field(default_factory=lambda: RETRY)
 
     @property
     def staging_dataset(self) -> str:
-        return f"{self.raw_dataset}_staging"
+        return staging_of(self.raw_dataset)
 
     @property
     def names(self) -> Names:
@@ -62,9 +71,37 @@ class Warehouse:
         batch_id: str | None = None,
         parameters: Sequence[Any] = (),
     ) -> list[dict[str, Any]]:
-        """Run a statement or a script and return the rows of its (last) result."""
-        job = self.submit(sql, source=source, purpose=purpose, parameters=parameters)
-        return self.finish(job, source=source, purpose=purpose, batch_id=batch_id)
+        """Run a statement or a script and return the rows of its (last) result.
+
+        One that fails in passing is run again, also where another transaction was first: a fenced
+        script that comes here looks for what it did before it does it.
+        """
+        _, rows = self.run(
+            lambda: self.submit(sql, source=source, purpose=purpose, parameters=parameters),
+            source=source,
+            purpose=purpose,
+            batch_id=batch_id,
+            passes=lambda error: may_pass(error) or is_conflict(error),
+        )
+        return rows
+
+    def run(
+        self,
+        start: Callable[[], Any],
+        *,
+        source: str,
+        purpose: str,
+        batch_id: str | None = None,
+        passes: Callable[[Exception], bool] = may_pass,
+    ) -> tuple[Any, list[dict[str, Any]]]:
+        """Start a job and wait for it: the job and its rows. One that failed is started again where
+        its failure `passes`."""
+
+        def attempt() -> tuple[Any, list[dict[str, Any]]]:
+            job = start()
+            return job, self.finish(job, source=source, purpose=purpose, batch_id=batch_id)
+
+        return self.retry.run(attempt, passes, f"{source} {purpose}")
 
     def submit(self, sql: str, *, source: str, purpose: str, parameters: Sequence[Any] = ()) -> Any:
         config = bigquery.QueryJobConfig(
@@ -73,21 +110,28 @@ class Warehouse:
             query_parameters=list(parameters),
             use_query_cache=False,
         )
-        # With a job_retry the client repeats an insert for 40 minutes, whatever `retry` says; what
-        # is worth another try is repeated where it is known to be safe.
+        # With a job_retry the client would start a job again by itself, for 40 minutes.
         return self.client.query(
-            sql, job_config=config, retry=RETRY, job_retry=None, timeout=CALL_TIMEOUT_SECONDS
+            sql, job_config=config, retry=self.retry, job_retry=None, timeout=CALL_TIMEOUT_SECONDS
         )
 
     def finish(
         self, job: Any, *, source: str, purpose: str, batch_id: str | None
     ) -> list[dict[str, Any]]:
-        """Wait for a job, account for it, and return its rows (none for a load job)."""
+        """Wait for a job, account for it, and return its rows (a query's; none of others)."""
         submitted_at = datetime.now(UTC)
         state = "failed"
+
+        def wait() -> list[dict[str, Any]]:
+            # Without a retry of its own: the answer to jobs.getQueryResults does not tell a failed
+            # call from a failed job, and asking for the job again does.
+            result = job.result(retry=None, timeout=JOB_TIMEOUT_SECONDS)
+            return [dict(row.items()) for row in result] if job.job_type == "query" else []
+
         try:
-            result = job.result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
-            rows = [] if job.job_type == "load" else [dict(row.items()) for row in result]
+            rows = self.retry.run(
+                wait, lambda error: may_pass(error) and not has_failed(job), f"{source} {purpose}"
+            )
             state = "succeeded"
         finally:
             self.jobs.append(
@@ -115,11 +159,30 @@ class Warehouse:
         listed, self.jobs = self.jobs, []
         names = [column.name for column in ledger.JOBS]
         rows = ",\n".join(f"({', '.join(literal(job[name]) for name in names)})" for job in listed)
-        self.submit(
+        self.query(
             f"INSERT INTO {self.names.raw('_jobs')} ({', '.join(names)}) VALUES\n{rows}",
             source=source,
             purpose="ledger",
-        ).result(retry=RETRY, timeout=JOB_TIMEOUT_SECONDS)
+        )
+        # The account is not of itself.
+        self.jobs = []
+
+    def billed_by_dbt(self, invocation_id: str, since: datetime) -> int:
+        """Bytes billed for the jobs of one invocation of dbt, which labels each with its id.
+
+        Those that were made after `since`, by BigQuery's clock. A job list is free, and everybody
+        may list their own jobs.
+        https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/jobs/list
+        """
+        jobs = self.client.list_jobs(
+            self.project,
+            min_creation_time=since,
+            state_filter="done",
+            page_size=JOBS_PER_PAGE,
+            retry=self.retry,
+            timeout=CALL_TIMEOUT_SECONDS,
+        )
+        return billed_of(jobs, {DBT_INVOCATION: invocation_id})
 
     def insert_line(self, table: str, line: Mapping[str, Any], source: str) -> None:
         """Append one line to a ledger table; times named `..._at` may be "now" for BigQuery's."""
@@ -136,15 +199,11 @@ class Warehouse:
         """The datasets and the ledger tables exist, with every column of their declaration.
 
         One call when all is there. `_loads` is made last, so that it stands for the others.
+        Raises NotOurs, before anything is changed.
         """
-        with contextlib.suppress(NotFound):
-            standing = self.client.get_table(
-                f"{self.project}.{self.raw_dataset}._loads",
-                retry=RETRY,
-                timeout=CALL_TIMEOUT_SECONDS,
-            )
-            if standing.labels.get("columns") == ledger.FINGERPRINT:
-                return
+        loads = self.table_if_any(self.raw_id("_loads"))
+        if loads and ledger.LABELS.items() <= loads.labels.items():
+            return
         self._ensure_dataset(self.raw_dataset)
         self._ensure_dataset(self.staging_dataset, STAGING_LIFETIME)
         for name, (columns, partition_by) in ledger.TABLES.items():
@@ -152,33 +211,84 @@ class Warehouse:
                 name, columns, partition_by, ["source"], "Ledger of the platform.", ledger.LABELS
             )
 
+    def ensure_marts(self, relations: Mapping[str, Collection[str]]) -> None:
+        """The datasets that dbt builds exist, and no table that it would replace is foreign.
+
+        `relations` are the names of what it makes in each. Raises NotOurs.
+        """
+        for dataset, names in relations.items():
+            self._ensure_dataset(dataset)
+            call = {"retry": self.retry, "timeout": CALL_TIMEOUT_SECONDS}
+            where = f"{self.project}.{dataset}"
+            for foreign in foreign_tables(self.client, where, names, **call):
+                raise self._foreign_table(foreign)
+
     def _ensure_dataset(self, name: str, table_lifetime: timedelta | None = None) -> None:
-        """It exists. Asked first: an account that may not make one is refused even if it stands."""
-        dataset = bigquery.Dataset(f"{self.project}.{name}")
-        dataset.location = self.location
-        if table_lifetime:
-            dataset.default_table_expiration_ms = int(table_lifetime.total_seconds() * 1000)
-        try:
-            self.client.get_dataset(dataset.reference, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
-        except NotFound:
-            self.client.create_dataset(
-                dataset, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
-            )
+        """It exists and has our label. Asked first: an account that may not make one is refused
+        even if there is one.
+
+        Raises NotOurs when it has other things in it.
+        """
+
+        def converge() -> None:
+            self._make_or_label(name, table_lifetime)
+
+        # 412: somebody changed the dataset since it was looked at, perhaps to what it is to be.
+        self.retry.run(converge, lambda error: isinstance(error, PreconditionFailed), name)
+
+    def _make_or_label(self, name: str, table_lifetime: timedelta | None) -> None:
+        where = f"{self.project}.{name}"
+        call = {"retry": self.retry, "timeout": CALL_TIMEOUT_SECONDS}
+        found, dataset = standing(self.client, where, **call)
+        if found == "missing":
+            dataset = bigquery.Dataset(where)
+            dataset.location = self.location
+            dataset.labels = ownership.LABELS
+            if table_lifetime:
+                dataset.default_table_expiration_ms = int(table_lifetime.total_seconds() * 1000)
+            with contextlib.suppress(Conflict):
+                self.client.create_dataset(dataset, **call)
+                return
+            found, dataset = standing(self.client, where, **call)
+        if found == "foreign":
+            free = free_prefix(self.client, self.project, **call)
+            raise NotOurs(ownership.foreign_dataset(where, free))
+        if found == "empty":
+            dataset.labels = {**dataset.labels, **ownership.LABELS}
+            try:
+                self.client.update_dataset(dataset, ["labels"], **call)
+            except Forbidden as error:
+                raise NotOurs(ownership.unlabelled_dataset(where)) from error
+
+    def table(self, table_id: str) -> Any:
+        """A table as BigQuery describes it, which is free. Raises NotFound."""
+        return self.client.get_table(table_id, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS)
+
+    def table_if_any(self, table_id: str) -> Any:
+        """As `table`; None where there is none."""
+        with contextlib.suppress(NotFound):
+            return self.table(table_id)
+        return None
+
+    def raw_id(self, name: str) -> str:
+        """The id of a table of the raw dataset."""
+        return f"{self.project}.{self.raw_dataset}.{name}"
+
+    def _foreign_table(self, name: str) -> NotOurs:
+        free = free_prefix(
+            self.client, self.project, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
+        )
+        return NotOurs(ownership.foreign_table(name, free))
 
     def has_source(self, table: Table) -> bool:
         """Whether `ensure_source` was done once: the fence, which it makes last, exists."""
-        try:
-            self.client.get_table(
-                f"{self.project}.{self.raw_dataset}.{fence_table(table.source)}",
-                retry=RETRY,
-                timeout=CALL_TIMEOUT_SECONDS,
-            )
-        except NotFound:
-            return False
-        return True
+        return self.table_if_any(self.raw_id(fence_table(table.source))) is not None
 
     def ensure_source(self, table: Table) -> None:
-        """A source's raw table, with every column of its declaration, and its fence exist."""
+        """A source's raw table, with every column of its declaration, and its fence exist.
+
+        Raises NotOurs.
+        """
         grain = f"one per {', '.join(table.key)}" if table.key else "as the source lists them"
         description = f"Raw rows of {table.source}, {grain}."
         columns = (*table.columns, *META)
@@ -188,14 +298,20 @@ class Warehouse:
             table.partition_by,
             list(table.key),
             description,
-            {"layer": "raw"},
+            {**ownership.LABELS, "layer": "raw"},
         )
-        fence = self.names.raw(fence_table(table.source))
+        name = fence_table(table.source)
+        table_id = self.raw_id(name)
+        if found := self.table_if_any(table_id):
+            if not ownership.is_own_table(found.labels):
+                raise self._foreign_table(table_id)
+            return
+        fence = self.names.raw(name)
         # One statement, so that two loaders cannot make the row twice. One of two that race may be
         # told that it exists, in spite of IF NOT EXISTS: then it does.
         with contextlib.suppress(Conflict):
             self.query(
-                f"CREATE TABLE IF NOT EXISTS {fence} AS "
+                f"CREATE TABLE IF NOT EXISTS {fence} OPTIONS ({ownership.LABELS_SQL}) AS "
                 f"SELECT {literal(table.source)} AS source, CAST(NULL AS STRING) AS batch_id, "
                 "CAST(NULL AS TIMESTAMP) AS fenced_at",
                 source=table.source,
@@ -211,25 +327,35 @@ class Warehouse:
         description: str,
         labels: Mapping[str, str],
     ) -> None:
-        """The table exists, has at least these columns, and is labelled."""
-        schema = fields(columns)
-        wanted = bigquery.Table(f"{self.project}.{self.raw_dataset}.{name}", schema=schema)
+        """The table exists, has at least these columns, and is labelled. Raises NotOurs."""
+        schema, table_id = fields(columns), self.raw_id(name)
+        wanted = bigquery.Table(table_id, schema=schema)
         wanted.description = description
         if partition_by:
             wanted.time_partitioning = bigquery.TimePartitioning(type_="MONTH", field=partition_by)
         wanted.clustering_fields = clustering or None
         wanted.labels = dict(labels)
-        standing = self.client.create_table(
-            wanted, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
-        )
-        present = {column.name for column in standing.schema}
-        missing = [column for column in schema if column.name not in present]
-        if missing or standing.labels != wanted.labels:
-            standing.schema = [*standing.schema, *missing]
-            standing.labels = wanted.labels
-            self.client.update_table(
-                standing, ["schema", "labels"], retry=RETRY, timeout=CALL_TIMEOUT_SECONDS
+
+        def converge() -> None:
+            # Looked at first: a creation counts among the table's operations (five in ten seconds)
+            # also where there is nothing to create.
+            found = self.table_if_any(table_id) or self.client.create_table(
+                wanted, exists_ok=True, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
             )
+            present = {column.name for column in found.schema}
+            if not ownership.is_own_table(found.labels, present):
+                raise self._foreign_table(table_id)
+            missing = [column for column in schema if column.name not in present]
+            # Labels of other people are no difference, and stay.
+            if missing or not labels.items() <= found.labels.items():
+                found.schema = [*found.schema, *missing]
+                found.labels = {**found.labels, **labels}
+                self.client.update_table(
+                    found, ["schema", "labels"], retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
+                )
+
+        # 412: somebody changed the table since it was looked at, perhaps to what it is to be.
+        self.retry.run(converge, lambda error: isinstance(error, PreconditionFailed), name)
 
     def create_staging(self, manifest: Manifest, kind: str, columns: Iterable[Column]) -> str:
         """An empty staging table with the batch's columns that expires; its id for load jobs."""
@@ -240,18 +366,19 @@ class Warehouse:
                 staging_table(manifest.source, manifest.batch_id, kind),
             )
         )
+        if self.table_if_any(table_id):
+            return table_id
         table = bigquery.Table(table_id, schema=fields(columns))
         table.expires = datetime.now(UTC) + STAGING_LIFETIME
-        self.client.create_table(table, exists_ok=True, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+        table.labels = ownership.LABELS
+        self.client.create_table(
+            table, exists_ok=True, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
+        )
         return table_id
 
     def staged_shape(self, name: str) -> tuple[list[str], int]:
         """Column names and number of rows of a staging table."""
-        table = self.client.get_table(
-            f"{self.project}.{self.staging_dataset}.{name}",
-            retry=RETRY,
-            timeout=CALL_TIMEOUT_SECONDS,
-        )
+        table = self.table(f"{self.project}.{self.staging_dataset}.{name}")
         return [column.name for column in table.schema], int(table.num_rows)
 
     def drop_staging(self, manifest: Manifest) -> None:
@@ -262,7 +389,7 @@ class Warehouse:
         self.client.delete_table(
             f"{self.project}.{self.staging_dataset}.{name}",
             not_found_ok=True,
-            retry=RETRY,
+            retry=self.retry,
             timeout=CALL_TIMEOUT_SECONDS,
         )
 
@@ -281,20 +408,19 @@ class Warehouse:
                 table_id,
                 job_id=job_id,
                 job_config=_to_stage(columns, source),
-                retry=RETRY,
+                retry=self.retry,
                 timeout=CALL_TIMEOUT_SECONDS,
             )
         except Conflict:
-            return self.client.get_job(job_id, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+            return self.client.get_job(job_id, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS)
 
     def load_file(
         self, table_id: str, columns: Iterable[Column], file: IO[bytes], source: str
     ) -> Any:
         """Upload a Parquet file and start the job that makes the table hold exactly its rows.
 
-        Sent in pieces, each of which the client repeats by itself, six times at most. Where it does
-        not (too many requests; an upload that BigQuery does not know any more, as after an answer
-        that was lost) all is sent again under the same job id, of which there is one at most.
+        Sent in pieces. Where one does not arrive, or its answer does not, all is sent again under
+        the same job id, of which there is one at most.
         """
         job_id = str(uuid.uuid4())
 
@@ -305,15 +431,28 @@ class Warehouse:
                     table_id,
                     job_id=job_id,
                     rewind=True,
+                    num_retries=0,
                     job_config=_to_stage(columns, source),
                     timeout=CALL_TIMEOUT_SECONDS,
                 )
             except Conflict:
-                return self.client.get_job(job_id, retry=RETRY, timeout=CALL_TIMEOUT_SECONDS)
+                return self.client.get_job(job_id, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS)
 
-        may_pass = RETRY._predicate
-        again = RETRY.with_predicate(lambda error: may_pass(error) or isinstance(error, NotFound))
-        return again(send)()
+        return self.retry.run(send, what=f"{source} upload")
+
+
+def has_failed(job: Any) -> bool:
+    """Whether BigQuery's record of a job says that it failed, when it was last asked for."""
+    return job.state == "DONE" and job.error_result is not None
+
+
+def billed_of(jobs: Iterable[Any], labels: Mapping[str, str]) -> int:
+    """Bytes billed for the query jobs that have these labels; of a script its parent counts."""
+    return sum(
+        job.total_bytes_billed or 0
+        for job in jobs
+        if job.job_type == "query" and labels.items() <= job.labels.items()
+    )
 
 
 def _to_stage(columns: Iterable[Column], source: str) -> Any:

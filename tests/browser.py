@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,52 @@ import pytest
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-START_SECONDS = 60.0
-WAIT_SECONDS = 60.0
+START_SECONDS = 600.0
+WAIT_SECONDS = 600.0
 
 
 class Page:
-    """One open page. JavaScript errors that nothing caught are in `errors`."""
+    """One open page. `errors` has JavaScript errors that nothing caught, and what the policy of the
+    page refused."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._number = 0
         self.errors: list[str] = []
+        # Addresses that were asked for since the page was opened.
+        self.requests: list[str] = []
         self._call("Runtime.enable")
+        self._call("Log.enable")
         self._call("Page.enable")
+        self._call("Network.enable")
+
+    def look_like(self, width: int, scheme: str, height: int = 900) -> None:
+        """A screen of so many pixels whose system is `light` or `dark`."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=wanted)
+
+    def be_in(self, time_zone: str) -> None:
+        """The browser's clock is of this zone."""
+        self._call("Emulation.setTimezoneOverride", timezoneId=time_zone)
+
+    def set_clock(self, moment: datetime) -> None:
+        """Pages that are opened from now on believe that it is then."""
+        source = f"Date.now = () => {moment.timestamp() * 1000:.0f};"
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=source)
+
+    def move_to(self, x: float, y: float) -> None:
+        """The mouse is there, in pixels of the window."""
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def open(self, address: str) -> None:
+        self.requests.clear()
         answer = self._call("Page.navigate", url=address)
         assert "errorText" not in answer, answer
 
@@ -52,8 +84,14 @@ class Page:
             time.sleep(0.1)
         return value
 
-    def screenshot(self, file: Path) -> None:
-        answer = self._call("Page.captureScreenshot", format="png")
+    def screenshot(self, file: Path, height: int | None = None) -> None:
+        """The window, or the page from its top to `height`."""
+        wanted: dict[str, Any] = {"format": "png"}
+        if height:
+            width = self.evaluate("innerWidth")
+            wanted["captureBeyondViewport"] = True
+            wanted["clip"] = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        answer = self._call("Page.captureScreenshot", **wanted)
         file.write_bytes(base64.b64decode(answer["data"]))
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -64,6 +102,12 @@ class Page:
             message = json.loads(self._connection.recv(timeout=WAIT_SECONDS))
             if message.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(message["params"]["exceptionDetails"]))
+            if message.get("method") == "Log.entryAdded":
+                entry = message["params"]["entry"]
+                if entry["source"] == "security":
+                    self.errors.append(entry["text"])
+            if message.get("method") == "Network.requestWillBeSent":
+                self.requests.append(message["params"]["request"]["url"])
             if message.get("id") == self._number:
                 assert "error" not in message, message
                 return dict(message["result"])
@@ -102,4 +146,4 @@ def browser(profile: Path) -> Iterator[Page]:
             yield Page(connection)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=600)

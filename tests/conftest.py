@@ -6,19 +6,27 @@ import hashlib
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from blocks.settings import ENV_FILE, Settings
 from blocks.source import LandingName
+from sandbox.guard import Guard
 from sandbox.parts import isolated
+from sandbox.processes import OWNER
 from sandbox.stack import Stack
 from tests.lab import KITS, Lab
 from tests.reliability.proxy import VARIABLES, Proxies, proxies
+from tests.slow import SECONDS
 
+GUARD = pytest.StashKey[Guard]()
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 
 
@@ -27,6 +35,17 @@ FIRST = (
     *("deploy/test_alerts", "flows/test_end_to_end", "dbt_project/test_bigquery"),
     *("dbt_project/test_incremental", "deploy/test_reap", "tasks/test_load", "tasks/test_undo"),
     *("dbt_project/", "reliability/test_kill"),
+)
+
+
+# What is no unit test: these marks; what uses a fixture that starts a process or parses dbt's
+# project, if only through another fixture; and what starts a process itself, by how its id begins.
+NO_UNIT = {"slow", "matrix", "cloud"}
+STARTERS = {"stack_env", "emulator", "stack", "page", "known"}
+STARTING = (
+    *("dashboards/test_publish.py", "deploy/", "sandbox/"),
+    *("serving/test_snapshot.py::test_no_kill", "tasks/test_alerts.py::test_on_a_full_disk"),
+    *("tasks/test_by_hand.py", "core/test_rooms.py::test_a_run_imports"),
 )
 
 
@@ -41,14 +60,74 @@ class ByModule(LoadScopeScheduling):
         return f"{module}[{test.partition('[')[2].partition('-')[0]}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing that the tests start outlives them, however they end: not the stacks, not what runs
+    in them, not the workers of pytest-xdist, which have their variables from here."""
+    config.addinivalue_line("markers", "unit: starts no process; set below (make unit)")
+    if OWNER not in os.environ:
+        config.stash[GUARD] = Guard()
+        os.environ.update(config.stash[GUARD].variables)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
     """In place of `--dist loadgroup`, whose groups pytest-xdist 3.8 loses under pytest 9.2."""
     return ByModule(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first, so that the others are done beside them."""
+    """The longest modules first, so that the others are done beside them; `unit` is marked."""
     items.sort(key=lambda item: [not item.nodeid.startswith(f"tests/{name}") for name in FIRST])
+    for item in items:
+        if is_unit(item):
+            item.add_marker("unit")
+
+
+def is_unit(item: pytest.Item) -> bool:
+    return not (
+        NO_UNIT & {mark.name for mark in item.iter_markers()}
+        or STARTERS & set(getattr(item, "fixturenames", ()))
+        or item.nodeid.removeprefix("tests/").startswith(STARTING)
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A unit test that starts a process fails, whichever fixture or module of ours does it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("unit"):
+            patch.setattr(subprocess.Popen, "__init__", refuse_to_start)
+            patch.setattr(BaseProcess, "start", refuse_to_start)
+        return (yield)
+
+
+def refuse_to_start(self: object, command: object = None, *_: object, **__: object) -> None:
+    raise AssertionError(f"a unit test starts a process: {command or self}")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """`make list-slow` tells how long each test last took here."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is None:
+        return
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for report in (one for some in terminalreporter.stats.values() for one in some):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid] += round(report.duration, 1)
+    cache.set(
+        SECONDS, cache.get(SECONDS, {}) | {id_: took for id_, took in seconds.items() if took}
+    )
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the environment, where a stack of an earlier test may stand, nor `.env` says
+    anything."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv(ENV_FILE, "")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Google's own analyser of its SQL (ZetaSQL, compiled to WebAssembly) over a catalog of tables.
 
 It knows names, types and signatures as BigQuery does, and nothing of limits, partition filters or
-transactions.
+transactions. Of BigQuery's planner it has one rule: what an outer join has to compare.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlglot
-from sqlglot import TokenType
+from sqlglot import TokenType, exp
 from zetasql.api import Analyzer, ConstantBuilder, FunctionBuilder, TableBuilder
 from zetasql.core import wasm_client
 from zetasql.core.exceptions import ServerError
@@ -112,8 +112,11 @@ class Analyser:
     def output(self, sql: str) -> list[tuple[str, Any]]:
         """Names and types of the columns that a statement gives; none of one that writes.
 
-        Raises Refused for what BigQuery would refuse: unknown names, types that do not go together.
+        Raises Refused for what BigQuery would refuse: unknown names, types that do not go together,
+        an outer join whose condition compares no field of both sides.
         """
+        if join := loose_join(sql):
+            raise Refused(f"{WITHOUT_EQUALITY}: {join} in:\n{sql}")
         analyzer = Analyzer(self._options, self._catalog(sql))
         try:
             statement = analyzer.analyze_statement(sql.strip().rstrip(";"))
@@ -164,6 +167,41 @@ class Analyser:
             analysed.append(replace(statement, output=tuple(output), creates=created))
         self._constants = []
         return analysed
+
+
+WITHOUT_EQUALITY = (
+    "an OUTER JOIN cannot be used without a condition that is an equality of fields from both sides"
+)
+
+
+def loose_join(sql: str) -> str | None:
+    """The first outer join of a statement that compares no field of both sides, by their names.
+
+    BigQuery's planner refuses one: "LEFT OUTER JOIN cannot be used without a condition that is an
+    equality of fields from both sides of the join". A field has to name its table to count.
+    """
+    for join in sqlglot.parse_one(sql, read="bigquery").find_all(exp.Join):
+        if not join.side or join.args.get("using") or isinstance(join.this, exp.Unnest):
+            continue
+        condition = join.args.get("on") or exp.true()
+        parts = condition.flatten() if isinstance(condition, exp.And) else [condition]
+        if not any(_joins(part.unnest(), join.alias_or_name.lower()) for part in parts):
+            return join.sql("bigquery")
+    return None
+
+
+def _joins(part: exp.Expr, joined: str) -> bool:
+    """Whether one side of an equality is of the joined table alone, the other of tables before."""
+    if not isinstance(part, exp.EQ):
+        return False
+    left, right = (
+        {column.table.lower() for column in side.find_all(exp.Column)}
+        for side in (part.left, part.right)
+    )
+    return any(
+        own == {joined} and others and not others & {joined, ""}
+        for own, others in ((left, right), (right, left))
+    )
 
 
 def type_name(type_: Any) -> str:

@@ -26,7 +26,7 @@ from blocks.source import LANDING_S3, LandingName
 from core import steps
 from core.ledger import Line
 from core.schema import Table
-from tasks.build import environment
+from sandbox.processes import end_with_parent
 from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
@@ -81,12 +81,15 @@ class Lab:
     @cached_property
     def settings(self) -> Settings:
         key_file = self.env.get("GCP_SERVICE_ACCOUNT_FILE")
+        raw_dataset = self.raw_dataset or self.name.replace("-", "_")
         given = {
             "gcp_project": self.env["GCP_PROJECT"],
             "gcp_service_account_file": key_file or None,
             "gcs_bucket": self.env["GCS_BUCKET"],
-            "raw_dataset": self.raw_dataset or self.name.replace("-", "_"),
+            "raw_dataset": raw_dataset,
+            "dbt_dataset_prefix": f"{raw_dataset}_dbt_",
             "landing_retention_days": self.retention_days,
+            "spool_directory": self.env.get("SPOOL_DIRECTORY", ""),
         }
         s3 = {name.lower(): self.env[name] for name in S3_VARIABLES if name in self.env}
         return Settings.model_validate(given | s3)
@@ -162,16 +165,17 @@ class Lab:
         """Build the marts if that is due, as the parent flow does; whether it was."""
         due = due_build(self.platform, self.source.TABLE.source)
         if due:
-            with environment({"DBT_DATASET_PREFIX": f"{self.platform.warehouse.raw_dataset}_"}):
-                run_build(self.platform, self.blocks, self.source.TABLE.source, due)
+            run_build(self.platform, self.blocks, self.source.TABLE.source, due)
         self.platform.warehouse.flush_jobs(self.source.TABLE.source)
         return due is not None
 
     # What came of it.
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """Rows of a query in which {raw} stands for the lab's raw dataset."""
-        text = sql.replace("{raw}", f"`{self.platform.warehouse.raw_dataset}`")
+        """Rows of a query: {raw} is the lab's raw dataset, {marts} the prefix of those of dbt."""
+        warehouse = self.platform.warehouse
+        text = sql.replace("{raw}", f"`{warehouse.raw_dataset}`")
+        text = text.replace("{marts}", warehouse.dataset_prefix)
         return [dict(row.items()) for row in self.platform.warehouse.client.query(text).result()]
 
     def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -212,6 +216,7 @@ class Lab:
 def _child(
     lab: Lab, kill_at: int | Event | None, sender: Any, do: Callable[[Lab], object] | None
 ) -> None:
+    end_with_parent()
     os.environ.update(lab.env)
     if lab.planted:
         PLANTS[lab.planted]()

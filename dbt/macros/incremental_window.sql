@@ -6,11 +6,13 @@
       from, to                 the same, united with where rows of their keys stand in the model by
                                now: what of the model the merge may touch. A revised event time may
                                move a row to another partition.
-    In a build of the platform they are the build's own window, and nothing is asked. `event_time`
-    then lies up to `hours_before` hours before the time by which the raw table is partitioned.
+    changed_from and from lie `hours_before` hours earlier than that, for a model whose rows begin
+    before what they are made of. `own_time` is the model's name for event_time where it differs.
+    In a build of the platform they are the build's own window, and nothing is asked.
     Otherwise one query over inserted_at, event_time and key finds them; with nothing new they are
     null literals, which match nothing. -#}
-{% macro incremental_window(source, event_time, key=none, hours_before=0) -%}
+{% macro incremental_window(source, event_time, key=none, hours_before=0, own_time=none) -%}
+    {%- set own_time = own_time or event_time -%}
     {%- set given = build_window() -%}
     {%- if given -%}
         {%- set earliest = 'timestamp_sub(' ~ given.from ~ ', interval ' ~ hours_before ~ ' hour)'
@@ -33,7 +35,7 @@
         watermark as (
             select coalesce(max(inserted_at), timestamp '1970-01-01 00:00:00+00') as taken_until,
             from {{ this }}
-            where {{ any_partition(event_time) }}
+            where {{ any_partition(own_time) }}
         ),
 
         changed as (
@@ -47,10 +49,10 @@
         ),
 
         standing as (
-            select {{ event_time }} as event_at,
+            select {{ own_time }} as event_at,
             from {{ this }}
             where
-                {{ any_partition(event_time) }}
+                {{ any_partition(own_time) }}
                 and {{ key ~ ' in (select row_key from changed)' if key else 'false' }}
         ),
 
@@ -58,7 +60,10 @@
             select
                 (select taken_until from watermark) as after,
                 (select max(inserted_at) from changed) as until,
-                (select min(event_at) from changed) as changed_from,
+                (
+                    select timestamp_sub(min(event_at), interval {{ hours_before }} hour)
+                    from changed
+                ) as changed_from,
                 (select max(event_at) from changed) as changed_to,
                 (select min(event_at) from standing) as standing_from,
                 (select max(event_at) from standing) as standing_to,
@@ -97,8 +102,9 @@
 
 
 {#- For `incremental_predicates`: the constant range of partitions that the merge may touch. -#}
-{% macro merge_range(source, event_time, key=none, hours_before=0) -%}
-    {%- set window = incremental_window(source, event_time, key, hours_before) -%}
-    DBT_INTERNAL_DEST.{{ event_time }} between {{ window.from }} and {{ window.to }}
-    or DBT_INTERNAL_DEST.{{ event_time }} is null
+{% macro merge_range(source, event_time, key=none, hours_before=0, own_time=none) -%}
+    {%- set window = incremental_window(source, event_time, key, hours_before, own_time) -%}
+    {%- set own_time = own_time or event_time -%}
+    DBT_INTERNAL_DEST.{{ own_time }} between {{ window.from }} and {{ window.to }}
+    or DBT_INTERNAL_DEST.{{ own_time }} is null
 {%- endmacro %}

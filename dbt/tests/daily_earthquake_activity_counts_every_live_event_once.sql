@@ -1,11 +1,14 @@
--- The counts of each calendar add up to the live events in staging, and to their parts. Not judged
+-- The counts of each calendar add up to the live events in staging but for those that cannot be
+-- counted, and to their parts. Not judged
 -- when a batch came in since the build began.
 {{ config(group="earthquakes") }}
 
 with
 
 live_events as (
-    select countif(not is_deleted) as live_event_count,
+    select
+        countif(not is_deleted)
+        - (select count(*) from {{ ref('uncounted_earthquakes') }}) as live_event_count,
     from {{ ref('stg_usgs__events') }}
     having max(inserted_at) < timestamp '{{ run_started_at }}'
 ),

@@ -39,6 +39,7 @@ class Fault:
     status: int = 503
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
+    encoding: str = "utf-8"
     n: int = 1
     seconds: float = 1.0
 
@@ -109,7 +110,7 @@ def distort(response: Response, fault: Fault) -> Response:
     match fault.kind:
         case "status":
             headers = {"Content-Type": "text/plain", **fault.headers}
-            return Response(fault.status, fault.body.encode(), headers)
+            return Response(fault.status, fault.body.encode(fault.encoding), headers)
         case "html":
             return Response(200, HTML_PAGE, {"Content-Type": "text/html; charset=UTF-8"})
         case "empty":

@@ -1,8 +1,8 @@
 """The mediastack stand-in: one world with its plan and quota, its control and its truth.
 
-Stored are the recipe, the moments of the stages and the requests counted in each month of the
-world's clock; the articles are made again. Planted rows and forced refusals are for one test and
-are forgotten on restart.
+Stored are the recipe, the changes of the listing and the requests counted in each month of the
+world's clock; the articles are made again. Planted rows, forced refusals and changes that are still
+to come are for one test and are forgotten on restart.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,15 @@ from typing import Any, get_args
 
 from sandbox.sources import mediastack_api as api
 from sandbox.sources.faults import Response
-from sandbox.sources.mediastack_articles import Article, advance, generate, is_wanted, key
+from sandbox.sources.mediastack_articles import (
+    Article,
+    advance,
+    generate,
+    is_wanted,
+    key,
+    list_late,
+    withdraw,
+)
 from sandbox.sources.memory import Clock, recall, refuse_unknown, store, texts, whole
 from sandbox.sources.server import ControlError, Request
 
@@ -34,7 +42,8 @@ class Recipe:
     plan: str = "free"
     envelope: api.Envelope = "current"
     clock: Clock = field(default_factory=Clock)
-    stage_moments_ms: list[int] = field(default_factory=list)
+    # What befell the listing, in order: {"change": ..., "moment_ms": ...} and its own settings.
+    changes: list[dict[str, Any]] = field(default_factory=list)
     requests_by_month: dict[str, int] = field(default_factory=dict)
 
 
@@ -48,7 +57,9 @@ class MediastackWorld:
         self._planted: list[Any] = []
         self._forced_code = ""
         self._forced_times = 0
-        self._advance_after: int | None = None
+        self._withdrawn: list[Article] = []
+        # Changes that come after so many more requests.
+        self._coming: list[tuple[int, dict[str, Any]]] = []
         self._store()
 
     def now_ms(self) -> int:
@@ -70,8 +81,9 @@ class MediastackWorld:
         return response
 
     def truth(self) -> dict[str, Any]:
-        """Every article of ph and en ever listed, as it is now, without planted ones."""
-        articles = {key(row): row for row in self._listing() if is_wanted(row)}
+        """Every article of ph ever listed, as it is now or was at last, without planted ones."""
+        listed = [row for row in self._listing() if is_wanted(row)]
+        articles = {key(row): row for row in self._withdrawn + listed}
         return {"articles": list(articles.values())}
 
     def state(self) -> dict[str, Any]:
@@ -79,7 +91,7 @@ class MediastackWorld:
         used = self._recipe.requests_by_month.get(self._month(), 0)
         return {
             **asdict(self._recipe),
-            "stages": len(self._recipe.stage_moments_ms),
+            "stages": self._stages(),
             "now_ms": self.now_ms(),
             "month": self._month(),
             "requests_counted": used,
@@ -90,19 +102,25 @@ class MediastackWorld:
         }
 
     def control(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Do `world`, `settings`, `advance`, `clock`, `plant` or `refuse`. Raises ControlError."""
+        """Do `world`, `settings`, `clock`, `plant`, `refuse`, or change the listing: `advance` puts
+        a batch on top, `withdraw` takes `count` articles from `place` on away, `late` lists `count`
+        new ones below `place` others; with `after_requests` after so many more answers.
+
+        Raises ControlError.
+        """
         match action:
             case "world":
                 self._create(payload)
             case "settings":
                 refuse_unknown(payload, SETTINGS)
                 _set(self._recipe, payload)
-            case "advance":
-                refuse_unknown(payload, {"after_requests"})
+            case "advance" | "withdraw" | "late":
+                change = _change(action, payload)
                 if "after_requests" in payload:
-                    self._advance_after = whole(payload, "after_requests", 0)
-                    return {"after_requests": self._advance_after}
-                return self._advance()
+                    after = whole(payload, "after_requests", 0)
+                    self._coming.append((after, change))
+                    return {"after_requests": after}
+                return self._befall(change)
             case "clock":
                 self._recipe.clock.set(payload)
             case "plant":
@@ -140,23 +158,42 @@ class MediastackWorld:
             raise ControlError(400, f"size must lie in 0..{SIZE_MAX}")
         _set(recipe, payload)
         self._recipe, self._rows = recipe, None
-        self._planted, self._forced_times, self._advance_after = [], 0, None
+        self._planted, self._forced_times, self._coming = [], 0, []
 
-    def _advance(self) -> dict[str, Any]:
-        moments_ms = self._recipe.stage_moments_ms
-        moment_ms = self.now_ms()
-        counts = advance(self._listing(), self._recipe.seed, len(moments_ms) + 1, moment_ms)
-        moments_ms.append(moment_ms)
+    def _stages(self) -> int:
+        return sum(change["change"] == "advance" for change in self._recipe.changes)
+
+    def _befall(self, change: dict[str, Any]) -> dict[str, Any]:
+        """Change the listing now, and remember that it was."""
+        self._listing()
+        change = {**change, "moment_ms": self.now_ms()}
+        self._recipe.changes.append(change)
+        counts = self._apply(change, len(self._recipe.changes))
         self._store()
-        return {"stage": len(moments_ms), "moment_ms": moment_ms, **counts}
+        return {"moment_ms": change["moment_ms"], **counts}
+
+    def _apply(self, change: dict[str, Any], number: int) -> dict[str, Any]:
+        rows, seed, moment_ms = self._listing(), self._recipe.seed, change["moment_ms"]
+        match change["change"]:
+            case "withdraw":
+                gone = withdraw(rows, change["place"], change["count"])
+                self._withdrawn += gone
+                return {"withdrawn": len(gone)}
+            case "late":
+                list_late(rows, seed, number, moment_ms, change["place"], change["count"])
+                return {"new": change["count"]}
+            case _:
+                earlier = self._recipe.changes[:number]
+                stage = sum(one["change"] == "advance" for one in earlier)
+                return {"stage": stage, **advance(rows, seed, stage, moment_ms)}
 
     def _arrive(self) -> None:
-        """Let the stage come that was ordered for after so many requests."""
-        if self._advance_after is not None:
-            self._advance_after -= 1
-            if self._advance_after <= 0:
-                self._advance_after = None
-                self._advance()
+        """Let the changes come that were ordered for after so many requests."""
+        coming = [(after - 1, change) for after, change in self._coming]
+        self._coming = [(after, change) for after, change in coming if after > 0]
+        for after, change in coming:
+            if after <= 0:
+                self._befall(change)
 
     def _plant(self, payload: dict[str, Any]) -> dict[str, Any]:
         articles = payload.get("articles")
@@ -175,12 +212,13 @@ class MediastackWorld:
         return {"forced_refusals": self._forced_times}
 
     def _listing(self) -> list[Article]:
-        """The rows at the current stage, top first, made on first need."""
+        """The rows as they are listed now, top first, made on first need."""
         if self._rows is None:
             recipe = self._recipe
             self._rows = generate(recipe.seed, recipe.size, recipe.anchor_ms)
-            for stage, moment_ms in enumerate(recipe.stage_moments_ms, start=1):
-                advance(self._rows, recipe.seed, stage, moment_ms)
+            self._withdrawn = []
+            for number, change in enumerate(recipe.changes, start=1):
+                self._apply(change, number)
         return self._rows
 
     def _month(self) -> str:
@@ -188,6 +226,18 @@ class MediastackWorld:
 
     def _store(self) -> None:
         store(self._path, asdict(self._recipe))
+
+
+def _change(action: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """A change of the listing, as it is remembered. Raises ControlError."""
+    if action == "advance":
+        refuse_unknown(payload, {"after_requests"})
+        return {"change": action}
+    refuse_unknown(payload, {"after_requests", "place", "count"})
+    change = {"place": whole(payload, "place", 0), "count": whole(payload, "count", 1)}
+    if min(change.values()) < 0:
+        raise ControlError(400, "place and count must not be negative")
+    return {"change": action, **change}
 
 
 def _set(recipe: Recipe, payload: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Makes the stand-in's news: a pure function of seed, size, anchor and stage moments.
+"""Makes the stand-in's news: a pure function of seed, size, anchor and the changes since.
 
 Outlets and stories are invented. What is awkward in them is real: several rows for one story, urls
 that differ only in scheme, slash or tracking parameters, entities and tags in text, repeated, back-
@@ -34,7 +34,7 @@ ABROAD = (
     ("www.harbor-times.example", "harbortimes", "Harbor Times", "us", "en"),
     ("thames-wire.example", "thameswire", "Thames Wire", "gb", "en"),
     ("diario-sur.example", "diariosur", "Diario Sur", "mx", "es"),
-    # From the Philippines, but not in English.
+    # From the Philippines, in another language.
     ("huaqiao-ribao.example", "huaqiaoribao", "Huaqiao Ribao", "ph", "zh"),
 )
 CATEGORIES = (
@@ -61,7 +61,7 @@ AUTHORS = ("Ma. Teresa Dela Peña", "J. O'Hara", "Staff", "Reuters", "José Riza
 
 
 def generate(seed: int, size: int, anchor_ms: int) -> list[Article]:
-    """The listing, top first: `size` rows of ph and en, and others between them.
+    """The listing, top first: `size` rows of ph, and others between them.
 
     The rows came in batches of two hours; the newest batch is on top, within one there is no order.
     """
@@ -76,7 +76,7 @@ def generate(seed: int, size: int, anchor_ms: int) -> list[Article]:
 
 @dataclass
 class StageCounts:
-    """How many articles of ph and en a stage touched, and how many others it added."""
+    """How many articles of ph a stage touched, and how many others it added."""
 
     new: int = 0
     retitled: int = 0
@@ -85,13 +85,13 @@ class StageCounts:
 
 
 def advance(rows: list[Article], seed: int, stage: int, moment_ms: int) -> dict[str, int]:
-    """Put a batch on top, list a few old articles again there, and change a few titles.
+    """Put a batch on top, move a few old articles there, and change a few titles.
 
     A changed title is either near the top or one of those listed again.
     """
     rng = Random(f"{seed}/stage {stage}")
     counts = StageCounts()
-    known = _distinct([row for row in rows if is_wanted(row)])
+    known = [row for row in rows if is_wanted(row)]
     near, deep = known[:NEAR_TOP], known[NEAR_TOP:]
     retitled = rng.sample(near, min(3, len(near)))
     relisted = rng.sample(deep, min(3, len(deep)))
@@ -102,15 +102,34 @@ def advance(rows: list[Article], seed: int, stage: int, moment_ms: int) -> dict[
     counts.new = sum(is_wanted(row) for row in top)
     counts.others = len(top) - counts.new
     counts.relisted = len(relisted)
+    for article in relisted:
+        rows.remove(article)
     top += relisted
     rng.shuffle(top)
     rows[:0] = top
     return asdict(counts)
 
 
+def withdraw(rows: list[Article], place: int, count: int) -> list[Article]:
+    """Take so many articles of ph out of the listing, from their place among those of ph on."""
+    gone = [row for row in rows if is_wanted(row)][place : place + count]
+    for article in gone:
+        rows.remove(article)
+    return gone
+
+
+def list_late(
+    rows: list[Article], seed: int, change: int, moment_ms: int, place: int, count: int
+) -> None:
+    """List so many new articles of ph not on top but below `place` others of ph."""
+    above = [number for number, row in enumerate(rows) if is_wanted(row)][:place]
+    at = above[-1] + 1 if above else 0
+    rows[at:at] = _batch(Random(f"{seed}/late {change}"), seed, 8000 + change, count, moment_ms)
+
+
 def is_wanted(article: Article) -> bool:
-    """Whether countries=ph and languages=en let it pass."""
-    return bool(article["country"] == "ph" and article["language"] == "en")
+    """Whether countries=ph lets it pass."""
+    return bool(article["country"] == "ph")
 
 
 def key(article: Article) -> tuple[str, str, str]:
@@ -118,12 +137,8 @@ def key(article: Article) -> tuple[str, str, str]:
     return article["url"], article["source"], article["category"]
 
 
-def _distinct(rows: list[Article]) -> list[Article]:
-    return list({key(row): row for row in rows}.values())
-
-
 def _batch(rng: Random, seed: int, batch: int, wanted: int, moment_ms: int) -> list[Article]:
-    """Rows in no order; `wanted` of them are of ph and en."""
+    """Rows in no order; `wanted` of them are of ph."""
     rows: list[Article] = []
     found = number = 0
     published_ms = moment_ms - DELAY_MS

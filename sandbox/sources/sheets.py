@@ -14,8 +14,8 @@ from sandbox.sources.faults import Response
 from sandbox.sources.server import ControlError, Request
 from sandbox.sources.sheets_changes import apply
 from sandbox.sources.sheets_generator import generate
-from sandbox.sources.sheets_grid import Row, Tab
-from sandbox.sources.sheets_ledger import FORMATS, Ledger
+from sandbox.sources.sheets_grid import Cell, Row, Tab
+from sandbox.sources.sheets_ledger import COLUMNS, Ledger
 
 SIZE_MAX = 50_000
 MINUTE_MS = 60_000
@@ -36,6 +36,8 @@ class Recipe:
     anchor_ms: int
     seed: int = 1
     size: int = 400
+    columns: list[Cell] = field(default_factory=lambda: list(COLUMNS))
+    is_untidy: bool = False
     reads_per_minute: int | None = None
     is_shared: bool = True
     clock_offset_ms: int = 0
@@ -67,7 +69,7 @@ class SheetsWorld:
         """The API's answer. Ids that it shows count as served, whatever a fault makes of it."""
         ledger = self._content()
         tabs = [
-            Tab("ledger", 0, [ledger.header, *ledger.rows], FORMATS),
+            Tab(sheets_api.LEDGER, 0, [ledger.header, *ledger.rows], ledger.formats),
             Tab("notes", 1_234_567_890, NOTES, {}),
         ]
         response, shows_ledger = sheets_api.answer(
@@ -78,7 +80,7 @@ class SheetsWorld:
         return response
 
     def truth(self) -> dict[str, Any]:
-        """What a perfect copy must say now. Raises ControlError while id or date is missing."""
+        """What a perfect copy must say now. Raises ControlError while the id is missing."""
         try:
             return self._content().truth()
         except ValueError as error:
@@ -117,14 +119,16 @@ class SheetsWorld:
                 raise ControlError(404, f"no control action {action!r}")
 
     def _create(self, payload: dict[str, Any]) -> dict[str, Any]:
-        unknown = payload.keys() - {"seed", "size", "anchor_ms", "reads_per_minute", "rows"}
-        if unknown:
+        own = {"seed", "size", "anchor_ms", "columns", "untidy", "reads_per_minute", "rows"}
+        if unknown := payload.keys() - own:
             raise ControlError(400, f"unknown: {', '.join(sorted(unknown))}")
         quota = payload.get("reads_per_minute")
         recipe = Recipe(
             anchor_ms=_whole(payload, "anchor_ms", _machine_ms()),
             seed=_whole(payload, "seed", 1),
             size=_whole(payload, "size", 400),
+            columns=payload.get("columns", list(COLUMNS)),
+            is_untidy=bool(payload.get("untidy", False)),
             reads_per_minute=None if quota is None else _whole(payload, "reads_per_minute", 0),
         )
         if not 0 <= recipe.size <= SIZE_MAX:
@@ -178,7 +182,7 @@ class SheetsWorld:
 
 def _make(recipe: Recipe) -> Ledger:
     """The ledger after all changes of the recipe. Raises ValueError."""
-    ledger = generate(recipe.seed, recipe.size, recipe.anchor_ms)
+    ledger = generate(recipe.seed, recipe.size, recipe.anchor_ms, recipe.columns, recipe.is_untidy)
     for change in recipe.changes:
         apply(ledger, recipe.seed, change)
     return ledger

@@ -18,7 +18,7 @@ from sandbox.sources.sheets_grid import Area, DateRender, RangeError, Render, Ta
 SPREADSHEET_ID = "sandbox-ledger"
 PRIVATE_ID = "sandbox-private"
 TITLE = "Finance"
-LEDGER = "ledger"
+LEDGER = "data"
 PROJECT_NUMBER = "100000000000"
 JSON = {"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "private"}
 CALL = re.compile(r"/v4/spreadsheets/([^/:]+)(?:/values/([^/]+)|/(values:batchGet))?")
@@ -106,7 +106,7 @@ def quota_error(reads_per_minute: int) -> ApiError:
 def answer(
     request: Request, tabs: list[Tab], *, is_shared: bool, count_read: Callable[[], None]
 ) -> tuple[Response, bool]:
-    """The API's answer, and whether values of the tab `ledger` are in it.
+    """The API's answer, and whether values of the tab `data` are in it.
 
     `count_read` is called for every request that came with a good token; it raises ApiError when
     the quota is used up.

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from sandbox.sources.sheets_generator import KINDS, new_row, to_serial
+from sandbox.sources.sheets_generator import KINDS, STAMP, new_row, wall_time
 from sandbox.sources.sheets_grid import Row, check_cell, check_row, check_rows
-from sandbox.sources.sheets_ledger import COLUMNS, Ledger, is_possible_date
+from sandbox.sources.sheets_ledger import COLUMNS, Ledger
 
 HOUR_MS = 3_600_000
 INCOME = ("SALARY", "BONUS", "INTEREST", "CASHBACK", "CASH OUT", "ALLOWANCE", "SELL", "BET WIN")
-EXPENSE = {kind[0] for kind in KINDS} - set(INCOME)
+EXPENSE = {kind.type for kind in KINDS} - set(INCOME)
 
 
 def apply(ledger: Ledger, seed: int, change: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str,
 
     Of all changes only the pair of the same second writes `updated_at`.
     """
-    if ledger.header != list(COLUMNS):
-        raise ValueError("advance needs the ledger's own header")
+    if not set(COLUMNS) <= set(ledger.names()):
+        raise ValueError("advance needs the ledger's own columns")
     rng = Random(f"{seed}/stage {stage}")
     live = ledger.valid()
     rng.shuffle(live)
@@ -104,11 +104,11 @@ def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str,
         ledger.put(row, "type", "CASHBACK")
     pair = take(2)
     for row in pair:
-        _raise_amount(ledger, row, rng)
-        ledger.put(row, "updated_at", to_serial(moment_ms))
+        _raise_cost(ledger, row, rng)
+        ledger.put(row, "updated_at", f"{wall_time(moment_ms):{STAMP}}")
     edited = take(many)
     for row in edited:
-        _raise_amount(ledger, row, rng)
+        _raise_cost(ledger, row, rng)
     # Awkward ids stay, so that every stage has them.
     deleted = take(max(2, many // 3), lambda row: ledger.id_of(row).startswith("L"))
     _remove(ledger, deleted)
@@ -131,11 +131,11 @@ def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str,
     }
 
 
-def _raise_amount(ledger: Ledger, row: Row, rng: Random) -> None:
-    amount = ledger.get(row, "amount")
-    old = amount if isinstance(amount, int | float) else 0
+def _raise_cost(ledger: Ledger, row: Row, rng: Random) -> None:
+    cost = ledger.get(row, "cost")
+    old = cost if isinstance(cost, int | float) and abs(cost) < 1e9 else 0
     new = round(old + rng.choice((0.01, 10.1, 100, 250.75)), 2)
-    ledger.put(row, "amount", check_cell(new))
+    ledger.put(row, "cost", check_cell(new))
 
 
 def _late_row(rng: Random, ledger: Ledger, moment_ms: int) -> Row:
@@ -151,11 +151,10 @@ def _remove(ledger: Ledger, gone: list[Row]) -> None:
 def _sort_by_date(ledger: Ledger, is_ascending: bool) -> None:
     """Rows with a date in its order, the others behind them; blank rows keep their places."""
 
-    def key(row: Row) -> tuple[bool, float]:
-        date = ledger.get(row, "date")
-        if not is_possible_date(date):
-            return (True, 0)
-        return (False, date if is_ascending else -date)
+    def key(row: Row) -> tuple[bool, list[float]]:
+        parts = [ledger.get(row, name) for name in ("year", "month", "day")]
+        numbers = [part for part in parts if isinstance(part, int | float)]
+        return (len(numbers) < 3, [part if is_ascending else -part for part in numbers])
 
     ordered = iter(sorted((row for row in ledger.rows if row), key=key))
     ledger.rows = [next(ordered) if row else [] for row in ledger.rows]

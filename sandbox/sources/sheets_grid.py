@@ -18,6 +18,7 @@ DateRender = Literal["SERIAL_NUMBER", "FORMATTED_STRING"]
 SERIAL_ZERO = datetime(1899, 12, 30, tzinfo=UTC)
 SERIAL_END = 2_958_466  # 10000-01-01
 DAY_SECONDS = 86_400
+EXACT = 2**53
 # A new tab has this grid; it grows with its content.
 GRID_ROWS, GRID_COLUMNS = 1000, 26
 ERRORS = ("#REF!", "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#ERROR!")
@@ -65,8 +66,8 @@ class Area:
         title = self.tab.title
         if not PLAIN_TITLE.fullmatch(title):
             title = "'" + title.replace("'", "''") + "'"
-        first = f"{_letters(self.left)}{self.top + 1}"
-        last = f"{_letters(self.right - 1)}{self.bottom}"
+        first = f"{letters(self.left)}{self.top + 1}"
+        last = f"{letters(self.right - 1)}{self.bottom}"
         return f"{title}!{first}" if first == last else f"{title}!{first}:{last}"
 
     def values(self, render: Render, dates: DateRender) -> list[list[Any]]:
@@ -139,13 +140,16 @@ def check_row(value: Any) -> Row:
 
 
 def check_cell(value: Any) -> Cell:
-    """A cell as the sheet keeps it: an empty text is a blank, 7.0 is 7. Raises ValueError."""
+    """A cell as the sheet keeps it: an empty text is a blank, 7.0 is 7. Raises ValueError.
+
+    A number beyond what a float counts by ones stays one: 1e300 has no 301 digits.
+    """
     if value is None or value == "":
         return None
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"a cell cannot hold {value}")
-        return int(value) if value.is_integer() else value
+        return int(value) if value.is_integer() and abs(value) < EXACT else value
     if isinstance(value, str | int):
         return value
     raise ValueError(f"a cell is a text, a number, a boolean or null, not {value!r}")
@@ -169,7 +173,7 @@ def text_of(cell: Cell) -> str:
 
 
 def show(cell: Cell, form: str, render: Render, dates: DateRender) -> Any:
-    """The cell in a reply; `form` is "date", "time", "datetime", "money" or "" for a plain number.
+    """The cell in a reply; `form` is "datetime", "money" or "" for a plain number.
 
     A date option counts where values are not formatted anyway.
     """
@@ -179,7 +183,7 @@ def show(cell: Cell, form: str, render: Render, dates: DateRender) -> Any:
         return f"={cell}"
     is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
     is_text = render == "FORMATTED_VALUE" or (
-        is_number and form in ("date", "time", "datetime") and dates == "FORMATTED_STRING"
+        is_number and form == "datetime" and dates == "FORMATTED_STRING"
     )
     if not is_text:
         return cell
@@ -193,15 +197,10 @@ def _formatted(number: float, form: str) -> str:
     if not form or not 0 <= number < SERIAL_END:
         return ""
     moment = SERIAL_ZERO + timedelta(seconds=round(number * DAY_SECONDS))
-    date = f"{moment.month}/{moment.day}/{moment.year}"
-    if form == "date":
-        return date
-    if form == "time":
-        return f"{moment.hour % 12 or 12}:{moment:%M:%S %p}"
-    return f"{date} {moment.hour}:{moment:%M:%S}"
+    return f"{moment.month}/{moment.day}/{moment.year} {moment.hour}:{moment:%M:%S}"
 
 
-def _letters(column: int) -> str:
+def letters(column: int) -> str:
     name = ""
     column += 1
     while column:

@@ -1,27 +1,35 @@
-"""The tab `ledger`: its columns, its rows, what is true of them and what was ever served."""
+"""The tab `data`: its columns, its rows, what is true of them and what was ever served."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
-from sandbox.sources.sheets_grid import SERIAL_END, Cell, Row, text_of, trimmed
+from sandbox.sources.sheets_grid import Cell, Row, text_of, trimmed
+from sandbox.sources.sheets_truth import as_loaded
 
 COLUMNS = (
     "id",
-    "date",
-    "time",
-    "type",
+    "year",
+    "month",
+    "day",
     "item",
+    "type",
+    "cost",
     "to",
-    "amount",
-    "currency",
+    "store",
     "source",
-    "notes",
     "created_at",
     "updated_at",
 )
-# A format belongs to a column's place, whatever its header says.
-FORMATS = {1: "date", 2: "time", 6: "money", 10: "datetime", 11: "datetime"}
+# How a column shows its numbers.
+FORMATS = {"cost": "money", "created_at": "datetime", "updated_at": "datetime"}
+
+
+def formats_of(columns: Iterable[Cell]) -> dict[int, str]:
+    """A format belongs to a column's place, whatever its header says later."""
+    names = [text_of(name).strip() for name in columns]
+    return {place: FORMATS[name] for place, name in enumerate(names) if name in FORMATS}
 
 
 @dataclass
@@ -33,19 +41,25 @@ class Ledger:
 
     header: Row
     rows: list[Row]
+    formats: dict[int, str]
     serial: int = 0
     served: dict[str, None] = field(default_factory=dict)
 
     def copy(self) -> "Ledger":
         """One that can be changed without a trace in this one."""
         rows = [list(row) for row in self.rows]
-        return Ledger(list(self.header), rows, self.serial, dict(self.served))
+        return Ledger(list(self.header), rows, self.formats, self.serial, dict(self.served))
+
+    def names(self) -> list[str]:
+        """The header as a reader sees it, without outer blanks."""
+        return [text_of(name).strip() for name in self.header]
 
     def place(self, column: str) -> int:
         """Where the header has the column. Raises ValueError."""
-        if column not in self.header:
+        names = self.names()
+        if column not in names:
             raise ValueError(f"the header has no column {column!r}")
-        return self.header.index(column)
+        return names.index(column)
 
     def get(self, row: Row, column: str) -> Cell:
         """A cell of a row; a row may be shorter than the header. Raises ValueError."""
@@ -58,6 +72,10 @@ class Ledger:
         row += [None] * (place + 1 - len(row))
         row[place] = value
         row[:] = trimmed(row)
+
+    def row_of(self, entry: dict[str, Cell]) -> Row:
+        """An entry's cells in the order of the header."""
+        return trimmed([entry.get(name) for name in self.names()])
 
     def id_of(self, row: Row) -> str:
         """The row's id as text; empty when it is blank or white space. Raises ValueError."""
@@ -74,8 +92,7 @@ class Ledger:
     def faults(self) -> list[str]:
         """Why each row is not to be loaded, empty when it is valid; in sheet order.
 
-        A row without any value is no row: it says "blank row". A date is possible as a serial
-        number from 1 (1899-12-31) to 9999-12-31, with or without a time of day; a text is not one.
+        A row without any value is no row: it says "blank row".
         """
         copies = Counter(self.id_of(row) for row in self.rows)
         return [self._fault(row, copies) for row in self.rows]
@@ -86,33 +103,38 @@ class Ledger:
             return "blank row"
         if not name:
             return "blank id"
-        if copies[name] > 1:
-            return "duplicate id"
-        return "" if is_possible_date(self.get(row, "date")) else "impossible date"
+        return "duplicate id" if copies[name] > 1 else ""
 
     def valid(self) -> list[Row]:
-        """Rows with a unique id and a possible date. Raises ValueError without those columns."""
+        """Rows with a unique id. Raises ValueError without that column."""
         return [row for row, fault in zip(self.rows, self.faults(), strict=True) if not fault]
 
     def note_read(self) -> None:
-        """The ids of valid rows count as served; none do while the header lacks id or date."""
-        if {"id", "date"} <= set(self.header):
+        """The ids of valid rows count as served; none do while the header lacks id."""
+        if "id" in self.names():
             self.served |= dict.fromkeys(self.id_of(row) for row in self.valid())
 
     def truth(self) -> dict[str, Any]:
         """Valid rows, refused rows with their sheet row and reason, and ids served and now gone.
 
-        An id that stands in a refused row is present. Cells beyond the header are left out.
-        Raises ValueError when the header lacks id or date.
+        `loaded` are both as the raw table should have them. An id of a refused row is present.
+        Raises ValueError when the header lacks id.
         """
         present = {self.id_of(row) for row in self.rows}
-        faults = self.faults()
-        numbered = list(enumerate(zip(self.rows, faults, strict=True), start=2))
+        numbered = list(enumerate(zip(self.rows, self.faults(), strict=True), start=2))
+        names = self.names()
         return {
             "header": self.header,
             "rows": [self._record(row) for _, (row, fault) in numbered if not fault],
+            "loaded": [as_loaded(names, row) for _, (row, fault) in numbered if not fault],
             "rejected": [
-                {"row": number, "id": self.get(row, "id"), "reason": fault, "values": row}
+                {
+                    "row": number,
+                    "id": self.get(row, "id"),
+                    "reason": fault,
+                    "values": row,
+                    "loaded": as_loaded(names, row),
+                }
                 for number, (row, fault) in numbered
                 if fault and fault != "blank row"
             ],
@@ -120,10 +142,6 @@ class Ledger:
         }
 
     def _record(self, row: Row) -> dict[str, Cell]:
+        """Cells by the header's names; those without a name are left out."""
         cells = row + [None] * (len(self.header) - len(row))
-        return {text_of(name): cell for name, cell in zip(self.header, cells, strict=False) if name}
-
-
-def is_possible_date(cell: Cell) -> TypeGuard[int | float]:
-    """Whether the cell is a serial number of a day that exists; see Ledger.faults."""
-    return isinstance(cell, int | float) and not isinstance(cell, bool) and 1 <= cell < SERIAL_END
+        return {name: cell for name, cell in zip(self.names(), cells, strict=False) if name}

@@ -122,8 +122,11 @@ class UsgsWorld:
     def _plant(self, payload: dict[str, Any]) -> dict[str, Any]:
         features = payload.get("features")
         if not isinstance(features, list) or not all(isinstance(f, dict) for f in features):
-            raise ControlError(400, 'plant takes {"features": [...], "deleted": false}')
+            raise ControlError(400, 'plant takes {"features": [...], "deleted", "instead": false}')
         is_deleted = bool(payload.get("deleted", False))
+        if payload.get("instead", False):
+            # Of those planted before.
+            self._planted = []
         self._planted += [Event(feature, [], is_deleted) for feature in features]
         return {"planted": len(self._planted)}
 

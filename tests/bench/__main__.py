@@ -1,15 +1,15 @@
 """`make bench`: prints tables of ratios, in Markdown, of one run on this machine.
 
 Extract and upload of New York's for-hire vehicles, in a child process, beside the time that a bare
-client takes to download the same rendered pages with the same concurrency; then what a run with
-nothing new takes, of every source, as a function and inside Prefect.
+client takes to download the same rendered pages with the same concurrency; what imports and a
+run with nothing new take, of every source, beside Prefect alone; where the time of a build goes;
+then the pages of five years of marts. `--only pages` prints one part alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import platform
 import statistics
@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -30,9 +29,13 @@ import pyarrow as pa
 
 from core.rows import Page, pack
 from sandbox.parts import isolated
-from sandbox.stack import ROOT, Stack
-from sources.nyc_fhv import TYPES, page_parameters, pages, read_page, to_rows
-from tests.lab import KITS, Lab
+from sandbox.stack import NAMES, ROOT, Stack
+from sources.nyc_fhv import TYPES, page_parameters, read_page, to_rows
+from sources.nyc_fhv import pages as offsets
+from tests.bench.builds import builds
+from tests.bench.pages import STORES, pages
+from tests.bench.process import measured
+from tests.bench.startup import startup
 
 SIZES = (120_000, 1_000_000)
 PAGE_SIZE, CONCURRENCY = 10_000, 4
@@ -45,16 +48,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=("formats", "extraction", "startup", "builds", "pages"))
     options = parser.parse_args()
+    only, rounds = options.only, options.rounds
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         stack = Stack(Path(directory) / "stack", isolated(os.environ))
-        stack.up()
+        stack.up(STORES if only == "pages" else NAMES)
         try:
             os.environ.update(stack.env())
             say(f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}.")
-            formats(stack, options.rounds)
-            extraction(stack, Path(directory), options.rows, options.rounds)
-            quiet_runs(stack, options.rounds)
+            if only in (None, "formats"):
+                formats(stack, rounds)
+            if only in (None, "extraction"):
+                extraction(stack, Path(directory), options.rows, rounds)
+            if only in (None, "startup"):
+                startup(stack, rounds, say)
+            if only in (None, "builds"):
+                builds(stack, Path(directory), rounds, say)
+            if only in (None, "pages"):
+                pages(stack, Path(directory), rounds, say)
         finally:
             stack.down()
 
@@ -135,8 +147,9 @@ def extraction(stack: Stack, directory: Path, sizes: list[int], rounds: int) -> 
                 with serving(rendered, rate) as address:
                     bare, full = [], []
                     for _ in range(rounds if not rate else 1):
-                        bare.append(child("bare", address, rows))
-                        full.append(child("extract", address, rows))
+                        work = (address, rows, PAGE_SIZE, CONCURRENCY)
+                        bare.append(measured("tests.bench.child", "bare", *work))
+                        full.append(measured("tests.bench.child", "extract", *work))
                 told = {
                     name: statistics.median(one[name] for one in full)
                     for name in ("seconds", "cpu_seconds", "peak_rss_bytes")
@@ -169,7 +182,7 @@ def render(stack: Stack, directory: Path, rows: int, *, is_packed: bool) -> int:
             ("count.json", f"/resource/{DATASET}.json?$select=count(*)"),
         ):
             (directory / name).write_bytes(client.get(path).content)
-        for offset in pages(rows, PAGE_SIZE):
+        for offset in offsets(rows, PAGE_SIZE):
             parameters = page_parameters(offset, PAGE_SIZE)
             page = client.get(f"/resource/{DATASET}.csv", params=parameters).content
             name = f"{offset}.csv"
@@ -192,77 +205,6 @@ def serving(directory: Path, megabit_per_second: float) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-
-
-def child(what: str, address: str, rows: int) -> dict[str, Any]:
-    """What one piece of work took, in a process of its own."""
-    arguments = [what, address, str(rows), str(PAGE_SIZE), str(CONCURRENCY)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.child", *arguments],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
-
-
-# Runs with nothing new.
-
-
-def quiet_runs(stack: Stack, rounds: int) -> None:
-    say("\n## A run with nothing new\n")
-    say(
-        "As a function: recover, decide, look, write the line. In Prefect: the run of "
-        "`elt/<source>` on the worker, by the server's account, and the source's flow within it.\n"
-    )
-    say("| source | function, s | flow, s | elt run, s | scheduled to Completed, s |")
-    say("|" + "---|" * 5)
-    env = {**isolated(os.environ), **stack.env()}
-    for command in (["-m", "blocks.register"], ["-m", "prefect", "--no-prompt", "deploy", "--all"]):
-        subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE
-        )
-    for kit in KITS:
-        lab = Lab(f"quiet-{kit.replace('_', '-')}", stack.env(), kit)
-        lab.source.start(lab, 120)
-        lab.run()
-        spent = []
-        for _ in range(rounds):
-            started = time.perf_counter()
-            assert {line.state for line in lab.run().lines} == {"looked"}
-            spent.append(time.perf_counter() - started)
-        source = kit.replace("_", "-")
-        in_prefect(source, env)
-        flow, run, waited = in_prefect(source, env)
-        alone = statistics.median(spent)
-        say(f"| {source} | {alone:.2f} | {flow:.2f} | {run:.2f} | {waited:.1f} |")
-
-
-def in_prefect(source: str, env: dict[str, str]) -> tuple[float, float, float]:
-    """Run a deployment: seconds of the source's flow, of the whole run, and until Completed."""
-    api = env["PREFECT_API_URL"]
-    started = time.perf_counter()
-    deployment = httpx.get(f"{api}/deployments/name/elt/{source}").raise_for_status().json()
-    run = httpx.post(
-        f"{api}/deployments/{deployment['id']}/create_flow_run",
-        json={"state": {"type": "SCHEDULED"}},
-        timeout=30,
-    ).raise_for_status()
-    id_ = run.json()["id"]
-    while True:
-        told = httpx.get(f"{api}/flow_runs/{id_}").raise_for_status().json()
-        if told["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            break
-        time.sleep(0.1)
-    waited = time.perf_counter() - started
-    assert told["state_type"] == "COMPLETED", told["state"]
-    below = httpx.post(
-        f"{api}/flow_runs/filter", json={"flow_runs": {"parent_flow_run_id": {"any_": [id_]}}}
-    ).raise_for_status()
-    flow = next(one for one in below.json() if one["name"].startswith(source))
-    return flow["total_run_time"], told["total_run_time"], waited
 
 
 if __name__ == "__main__":

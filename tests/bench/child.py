@@ -8,7 +8,6 @@ the whole process.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from core.ledger import Cursor
 from core.steps import timings
 from flows.nyc_fhv import extract
 from sources.nyc_fhv import page_parameters, pages
+from tests.bench.memory import peak_rss_bytes
 from tests.lab import Lab
 
 
@@ -58,7 +58,7 @@ def main() -> None:
         if what == "bare":
             size = bare(api, int(rows))
         else:
-            batch = extract(lab.platform, api, Window(), Cursor(), False)
+            batch = extract(lab.platform, api, Window(), Cursor(), False).batch
             assert isinstance(batch, Manifest)
             assert batch.rows == int(rows)
             size = batch.size_bytes
@@ -67,7 +67,7 @@ def main() -> None:
             {
                 "seconds": time.perf_counter() - started,
                 "cpu_seconds": time.process_time() - cpu,
-                "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak_rss_bytes": peak_rss_bytes(),
                 "size_bytes": size,
                 "steps": dict(spent.seconds),
             }

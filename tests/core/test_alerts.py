@@ -40,7 +40,7 @@ def run(
         state_name=given.get("state_name", state_type.title()),
         message=given.get("message", f"boom {number}"),
         ended_at=T0 + timedelta(seconds=second),
-        source="a",
+        source=given.get("source", "a"),
         window="what changed",
         link=f"http://ui/{number}",
     )
@@ -89,6 +89,34 @@ def test_an_incident_is_one_letter_and_one_recovery() -> None:
     assert letter.text.endswith("179 min, seen 3 times")
     assert look(state, 10860, run(4, "COMPLETED", second=10790)) == []
     assert state.incidents == {}
+
+
+def test_nothing_of_a_source_that_does_not_run_here_is_told_and_what_was_is_over() -> None:
+    state = State()
+    parked = Finding(
+        key="parked-batch:ph_news",
+        kind="parked-batch",
+        scope="ledger",
+        title="ph_news: 1 parked batch",
+        cause="bad manifest",
+        at=T0,
+        source="ph_news",
+    )
+    assert len(look(state, 60, run(1, name="elt/ph-news", source="ph-news"))) == 1
+    both = (parked, condition(kind="bytes-billed", key="bytes-billed"))
+    assert len(look(state, 70, findings=both)) == 1
+
+    def without(second: float) -> list[Letter]:
+        at = T0 + timedelta(seconds=second)
+        failed = run(2, name="elt/ph-news", source="ph-news", second=second - 40)
+        seen = Look("watch", at, absent={"ph_news"}, runs=[failed], findings=[*both])
+        advance(state, seen, without_shapes)
+        return write_letters(state, at, CHANNELS, "docs/operations.md")
+
+    (over,) = without(100)
+    assert over.subject.startswith("[pipelines] recovered: 2 incidents: ")
+    assert without(200) == []
+    assert list(state.incidents) == ["bytes-billed"]
 
 
 def test_a_storm_is_one_letter() -> None:

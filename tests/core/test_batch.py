@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from msgspec import structs
@@ -15,6 +15,7 @@ from core.batch import (
     Window,
     batch_of,
     check_parts,
+    check_range,
     decode_manifest,
     encode_manifest,
     new_batch_id,
@@ -99,3 +100,31 @@ def test_parts_must_be_those_uploaded(listed: list[Part]) -> None:
 )
 def test_windows_read_well(window: Window, text: str) -> None:
     assert str(window) == text
+
+
+TODAY = date(2026, 6, 15)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "refusal"),
+    [
+        (None, None, ""),
+        (date(2026, 1, 1), None, ""),
+        (None, date(2026, 1, 1), ""),
+        (date(2026, 1, 1), date(2026, 1, 1), ""),
+        # A local clock may be a little slow.
+        (date(2026, 6, 16), None, ""),
+        (date(2026, 1, 1), date(2030, 1, 1), ""),
+        (date(2026, 1, 2), date(2026, 1, 1), "ends on 2026-01-01, before it begins on 2026-01-02"),
+        (date(2026, 6, 17), None, "begins on 2026-06-17, and today is 2026-06-15"),
+        (date(2062, 1, 1), date(2062, 1, 2), "begins on 2062-01-01"),
+    ],
+)
+def test_a_range_in_which_nothing_can_have_happened_is_refused(
+    start: date | None, end: date | None, refusal: str
+) -> None:
+    if not refusal:
+        check_range(start, end, TODAY)
+        return
+    with pytest.raises(ValueError, match=refusal):
+        check_range(start, end, TODAY)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.compare import compare, is_same, written
+from core.plan import Expected
 
 
 def test_every_sort_of_difference_is_listed() -> None:
@@ -26,7 +27,7 @@ def test_every_sort_of_difference_is_listed() -> None:
         {"day": date(2026, 1, 5), "city": "a|b", "rain": None},
     ]
     found = compare("old.rain", old, "gold.rain", new, ["day", "city"], 0.1)
-    assert not found.is_equal
+    assert not found.is_as_expected
     assert (found.old_rows, found.new_rows, found.compared) == (5, 4, 2)
     assert [(one.key, one.column, one.old, one.new) for one in found.differences] == [
         (("2026-01-02", "Manila"), "rain", "2.5", "2.75")
@@ -45,8 +46,67 @@ def test_every_sort_of_difference_is_listed() -> None:
 def test_equal_tables_are_equal() -> None:
     rows: list[dict[str, Any]] = [{"id": 1, "value": None}, {"id": 2, "value": "x"}]
     found = compare("a", rows, "b", reversed(rows), ["id"])
-    assert found.is_equal
+    assert found.is_as_expected
     assert found.message == "a (2 rows) and b (2): equal"
+
+
+def rule(**given: Any) -> Expected:
+    return Expected(**{"reason": "by rule", **given})
+
+
+def test_only_what_a_rule_gives_is_expected() -> None:
+    rules = [
+        rule(column="cost", equals="half", tolerance=0.006),
+        rule(only="old", where="early", reason="begins earlier"),
+        rule(only="new", where="empty"),
+    ]
+    old = [
+        {"day": "1", "cost": 9.0, "_expected_1": True},
+        {"day": "2", "cost": 9.0, "_expected_1": None},
+        {"day": "3", "cost": 2.67, "_expected_1": True},
+        {"day": "4", "cost": 2.68, "_expected_1": True},
+        {"day": "5", "cost": 5.0, "_expected_1": True},
+    ]
+    new = [
+        {"day": "3", "cost": 5.33, "_expected_0": Decimal("2.665"), "_expected_2": True},
+        {"day": "4", "cost": 5.33, "_expected_0": Decimal("2.665"), "_expected_2": True},
+        {"day": "5", "cost": 5, "_expected_0": 1, "_expected_2": False},
+        {"day": "6", "cost": 0, "_expected_0": 0, "_expected_2": True},
+        {"day": "7", "cost": 1, "_expected_0": 0, "_expected_2": False},
+    ]
+    found = compare("old", old, "new", new, ["day"], rules=rules)
+    assert [one.key for one in found.differences] == [("4",)]
+    assert (found.only_old, found.only_new) == ([("2",)], [("7",)])
+    assert [(one.key, one.column, one.reason) for one in found.expected] == [
+        (("1",), "", "begins earlier"),
+        (("3",), "cost", "by rule"),
+        (("6",), "", "by rule"),
+    ]
+    assert not found.is_as_expected
+    assert found.message.endswith("1 with other values, 3 expected differences")
+    assert "Expected (2): by rule" in found.markdown
+
+    found = compare("old", old[2:3], "new", new[:1], ["day"], rules=rules)
+    assert found.is_as_expected
+    assert found.message == "old (1 rows) and new (1): 1 expected differences"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"reason": " ", "only": "old", "where": "day < 3"},
+        {},
+        {"column": "cost"},
+        {"only": "old"},
+        {"column": "cost", "equals": "1", "only": "old", "where": "day < 3"},
+        {"only": "new", "where": "TRUE"},
+        {"only": "new", "where": "day < 3", "tolerance": 5},
+    ],
+)
+def test_what_is_no_rule_is_refused(given: dict[str, Any]) -> None:
+    assert rule(**given).fault
+    assert not rule(column="cost", equals="2 * cost").fault
+    assert not rule(only="old", where="day < 3").fault
 
 
 MANILA = timezone(timedelta(hours=8))

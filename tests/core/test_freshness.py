@@ -28,8 +28,9 @@ def ago(**span: float) -> datetime:
         (ago(hours=7), ago(days=9), ["error", "error"]),
         # Never: as old as the ledger.
         (None, None, ["warn", "warn"]),
-        # A source whose clock is ahead of BigQuery's.
-        (ago(minutes=1), ago(hours=-1), ["fresh", "fresh"]),
+        # A source whose clock is ahead of BigQuery's: believed for ten minutes.
+        (ago(minutes=1), ago(minutes=-10), ["fresh", "fresh"]),
+        (ago(minutes=1), ago(minutes=-11), ["fresh", "error"]),
     ],
 )
 def test_each_clock_has_its_own_age(
@@ -65,6 +66,7 @@ def test_the_summary_names_what_is_stale_and_how_late() -> None:
     assert summary([reading(7, at=False)]) == (
         "stale: weather: last look never in 7.0 h, 1.0 h later than allowed"
     )
+    assert summary([reading(-480)]) == "stale: weather: last look is 20.0 days in the future"
 
 
 @pytest.mark.parametrize(("warn", "error"), [(0, 1), (2, 2), (3, 2), (-1, 2)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {"prefect", "prefect_gcp", "prefect_aws", "prefect_dbt", "google", "boto3", "httpx"}
 FORBIDDEN = {
-    "core": OUTSIDE | {"sources", "tasks", "flows", "blocks", "sandbox", "deploy", "tests"},
-    "sources": OUTSIDE | {"tasks", "flows", "blocks", "sandbox", "deploy", "tests"},
-    "blocks": {"sources", "tasks", "flows", "sandbox", "deploy", "tests"},
+    "core": OUTSIDE
+    | {
+        "serving",
+        "dashboards",
+        "sources",
+        "tasks",
+        "flows",
+        "blocks",
+        "sandbox",
+        "deploy",
+        "tests",
+    },
+    "sources": OUTSIDE
+    | {"serving", "dashboards", "tasks", "flows", "blocks", "sandbox", "deploy", "tests"},
+    "serving": OUTSIDE
+    | {"dashboards", "sources", "blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
+    "dashboards": OUTSIDE | {"sources", "blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
+    "blocks": {"serving", "dashboards", "sources", "tasks", "flows", "sandbox", "deploy", "tests"},
     "tasks": {"sources", "flows", "sandbox", "deploy", "tests"},
     "flows": {"sandbox", "deploy", "tests"},
     "deploy": {"sandbox", "tests"},
@@ -31,15 +48,30 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_a_room_imports_only_what_it_may(room: str) -> None:
-    files = sorted((ROOT / room).glob("*.py"))
+    files = sorted((ROOT / room).rglob("*.py"))
     assert files
     for path in files:
         assert imported(path) & FORBIDDEN[room] == set(), path.relative_to(ROOT)
 
 
+# What a run imports only when it needs it, by time and memory (docs/performance.md).
+LATER = {"altair", "boto3", "botocore", "dbt", "gspread", "pandas", "prefect_aws", "prefect_dbt"}
+
+
+@pytest.mark.parametrize("module", ["flows.elt", "flows.usgs_earthquake", "deploy.watchdog"])
+def test_a_run_imports_no_cloud_and_no_tool_that_it_may_not_need(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    names = set(done.stdout.split())
+    assert module in names
+    assert names & LATER == set()
+
+
 def test_no_code_asks_whether_it_runs_against_an_emulator() -> None:
     for room in FORBIDDEN:
-        for path in (ROOT / room).glob("*.py"):
+        for path in (ROOT / room).rglob("*.py"):
             text = path.read_text().lower()
             assert "emulator_host" not in text, path
             assert "pytest" not in text, path

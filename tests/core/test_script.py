@@ -111,10 +111,10 @@ def problems(script: str) -> list[str]:
             found.append(f"before the transaction: {statement}")
     counted = checked = False
     for statement in inside:
-        if re.match(
-            r"(CREATE(?! OR REPLACE TEMP TABLE| TEMP TABLE)|ALTER|DROP|TRUNCATE)", statement
-        ):
+        if re.match(r"(CREATE(?! OR REPLACE TEMP TABLE| TEMP TABLE)|ALTER|DROP)", statement):
             found.append(f"DDL inside the transaction: {statement[:60]}")
+        if re.fullmatch(r"DELETE FROM \S+ WHERE TRUE", statement):
+            found.append("a DELETE of all rows, which is billed; TRUNCATE TABLE is not")
         if "HAVING COUNT(*) > 1" in statement:
             counted = True
         if counted and statement.startswith("SELECT IF(n_twice = 0, 1, ERROR("):
@@ -142,6 +142,7 @@ def test_a_script_holds_what_bigquery_demands(name: str) -> None:
     [
         (lambda s: re.sub(r"UPDATE `a-project`.`raw`.`_fence.*?;", "", s, flags=re.S), "fence"),
         (lambda s: s.replace("MERGE ", "CREATE TABLE x AS SELECT 1;\nMERGE ", 1), "DDL"),
+        (lambda s: s.replace("MERGE ", "DELETE FROM x WHERE TRUE;\nMERGE ", 1), "TRUNCATE"),
         (lambda s: s.replace("HAVING COUNT(*) > 1", ""), "two source rows"),
         (lambda s: s.replace("SELECT IF(n_twice = 0, 1, ERROR(", "SELECT ("), "two source rows"),
         (
@@ -159,6 +160,15 @@ def test_the_check_finds_what_it_is_for(broken: Callable[[str], str], problem: s
         # The fence's SET follows it, so the first statement is another.
         assert problems(script)[0] == "the transaction does not begin with its fence"
     assert any(problem in found for found in problems(script))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_takes_the_time_once_besides_its_fence(name: str) -> None:
+    """In a transaction, CURRENT_TIMESTAMP() is always the time at which the transaction started."""
+    taken = [part for part in statements(SCRIPTS[name]) if "CURRENT_TIMESTAMP()" in part]
+    assert len(taken) == 2
+    assert re.search(r"SET batch_id = \S+, fenced_at = CURRENT_TIMESTAMP\(\) WHERE TRUE$", taken[0])
+    assert re.fullmatch(r"SET (applied|undone)_at = CURRENT_TIMESTAMP\(\)", taken[1])
 
 
 def test_the_ledger_line_is_written_in_the_same_transaction_as_the_rows() -> None:

@@ -23,6 +23,14 @@ from core import values
         (values.floating, 2**53, float(2**53)),
         (values.numeric, 0.1, Decimal("0.1")),
         (values.numeric, "99999.99", Decimal("99999.99")),
+        # More digits than Decimal computes with by itself.
+        (values.numeric, 1e20, Decimal(10**20)),
+        (values.numeric, 10**28 + 1, Decimal(10**28 + 1)),
+        (values.numeric, "-" + "9" * 29 + ".999999999", Decimal("-" + "9" * 29 + ".999999999")),
+        (values.numeric_rounded, 100 / 3, Decimal("33.333333333")),
+        (values.numeric_rounded, 1.0000000005, Decimal(1)),
+        (values.numeric_rounded, 1.0000000015, Decimal("1.000000002")),
+        (values.numeric_rounded, -1e20 / 3, Decimal("-33333333333333330000")),
         (values.boolean, True, True),
         (values.epoch_milliseconds, 0, datetime(1970, 1, 1, tzinfo=UTC)),
         (values.epoch_milliseconds, -1, datetime(1969, 12, 31, 23, 59, 59, 999000, UTC)),
@@ -56,6 +64,10 @@ def test_what_fits_is_kept(convert: values.Converter, value: object, expected: o
         (values.numeric, "0.1234567891"),
         (values.numeric, 10**30),
         (values.numeric, "nan"),
+        (values.numeric, 1e29),
+        (values.numeric, Decimal("1e-10")),
+        (values.numeric_rounded, 1.7e308),
+        (values.numeric_rounded, float("nan")),
         (values.boolean, 1),
         (values.epoch_milliseconds, "2024-01-24"),
         (values.epoch_milliseconds, True),
@@ -67,3 +79,13 @@ def test_what_fits_is_kept(convert: values.Converter, value: object, expected: o
 def test_what_does_not_fit_is_refused(convert: values.Converter, value: object) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         convert(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "nearest"),
+    [(1e-12, "0"), (0.0000001234, "0.000000123"), (-0.0123456785, "-0.012345678"), (5e-324, "0")],
+)
+def test_what_rounding_changes_by_more_than_noise_is_told_apart(value: float, nearest: str) -> None:
+    with pytest.raises(values.Rounded) as rounded:
+        values.numeric_rounded(value)
+    assert rounded.value.nearest == Decimal(nearest)

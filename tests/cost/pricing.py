@@ -1,11 +1,12 @@
 """What BigQuery's on-demand price counts of a statement, in bytes.
 
 https://cloud.google.com/bigquery/pricing#on_demand_pricing and .../docs/estimate-costs: the columns
-that are read, of the partitions that constants leave; at least 10 MB per table and statement; DML
-that updates or deletes reads every column of the partitions that it touches, an INSERT nothing of
-its table (.../docs/reference/standard-sql/dml-syntax#on-demand_query_size_calculation). Load jobs,
-views, copies and metadata are free. A statement of a script counts by itself, temporary tables
-included.
+that are read, of the partitions that constants leave; at least 10 MB per table and statement. DML
+that updates or deletes bills what it reads, and on top every column of the partitions that it
+changes; an INSERT, and a MERGE that only inserts, bills what it reads
+(.../docs/reference/standard-sql/dml-syntax#on-demand_query_size_calculation). Load jobs, views,
+copies, TRUNCATE TABLE and metadata are free. A statement of a script counts by itself, temporary
+tables included.
 """
 
 from __future__ import annotations
@@ -79,27 +80,27 @@ class Warehouse:
     def bill(self, sql: str, variables: Iterable[str] = ()) -> dict[str, float]:
         """Bytes billed per table that a statement names; `variables` are those of its script."""
         tree = parsed(sql)
-        if isinstance(tree, exp.Create) and tree.args["kind"] == "VIEW":
-            return {}
-        if gives_nothing(tree):
+        is_view = isinstance(tree, exp.Create) and tree.args["kind"] == "VIEW"
+        if is_view or isinstance(tree, exp.TruncateTable) or gives_nothing(tree):
             return {}
         tree = self._with_views(tree)
-        read: dict[str, set[str] | None] = {}
+        read: dict[str, set[str]] = {}
         scans: dict[str, int] = {}
         target = written(tree)
         if target:
-            read[target], scans[target] = None, 1
+            read[target], scans[target] = own_columns(tree), 1
         for query in queries(tree):
             for name, columns in self._scans(query):
                 scans[name] = scans.get(name, 0) + 1
-                known = read.setdefault(name, set())
-                if known is not None:
-                    known |= columns
+                read[name] = read.get(name, set()) | columns
         billed = {}
         for name, wanted in read.items():
             table = self.tables[name]
             is_bounded = bounds(tree, table.ranges, set(variables)) >= scans[name]
-            billed[name] = max(float(FLOOR), table.bytes_of(wanted, is_bounded))
+            size = table.bytes_of(wanted, is_bounded)
+            if name == target and changes_rows(tree):
+                size += table.bytes_of(None, is_bounded)
+            billed[name] = max(float(FLOOR), size)
         return billed
 
     def _with_views(self, tree: exp.Expression) -> exp.Expression:
@@ -139,8 +140,33 @@ def parsed(sql: str) -> Any:
 
 
 def written(tree: exp.Expression) -> str | None:
-    """The table of which a statement changes rows that stand."""
+    """The table whose rows a statement changes."""
     return str(tree.this.name) if isinstance(tree, exp.Merge | exp.Update | exp.Delete) else None
+
+
+def changes_rows(tree: exp.Expression) -> bool:
+    """Whether a DML statement updates or deletes; a MERGE may only insert."""
+    if not isinstance(tree, exp.Merge):
+        return True
+    branches = tree.args["whens"].expressions
+    return any(not isinstance(branch.args["then"], exp.Insert) for branch in branches)
+
+
+def own_columns(tree: exp.Expression) -> set[str]:
+    """The columns of the changed table that a DML statement reads outside of its subqueries."""
+    alias, found = tree.this.alias, set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, exp.Column):
+            is_own = node.table == alias or (not node.table and not isinstance(tree, exp.Merge))
+            found |= {node.name} if is_own else set()
+        elif isinstance(node, exp.EQ) and isinstance(node.parent, exp.Update):
+            # What is assigned is not read.
+            waiting.append(node.expression)
+        elif not isinstance(node, exp.Query):
+            waiting += list(node.iter_expressions())
+    return found
 
 
 def gives_nothing(tree: exp.Expression) -> bool:
@@ -164,9 +190,12 @@ def queries(tree: exp.Expression) -> Iterator[exp.Expression]:
 
 
 def bounds(tree: exp.Expression, ranges: Iterable[str], variables: set[str]) -> int:
-    """How often a statement compares a partitioning column with constants."""
+    """How often a statement filters a partitioning column by constants."""
     found = 0
     for comparison in tree.find_all(*COMPARISONS):
+        # What an IF compares filters nothing, also in a WHERE.
+        if isinstance(comparison.find_ancestor(exp.If, exp.Select), exp.If):
+            continue
         column, *others = comparison.iter_expressions()
         constant = all(
             not one.table and one.name in variables

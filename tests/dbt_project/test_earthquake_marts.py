@@ -44,6 +44,9 @@ def event(id_: str, time: str, mag: float | None, place: str, **fields: Any) -> 
     }
 
 
+IN_2286 = datetime(2286, 11, 20, 17, 46, tzinfo=UTC)
+IN_986 = datetime(986, 3, 1, tzinfo=UTC)
+IN_1886 = datetime(1886, 9, 1, 2, 51, tzinfo=UTC)
 # The revision moves us2 back over midnight into February; us3 is deleted; ak4 becomes us4.
 EVENTS = [
     event("us1", "02-28 10:00:00", 6.1, "3 km S of Cebu, Philippines", sig=650, felt=12),
@@ -73,6 +76,11 @@ LATER = [
         updated=at("03-06 00:00:00"),
     ),
     event("us6", "03-06 01:00:00", 5.0, "7 km E of Salcha, Alaska", sig=601),
+    # A time that cannot be: the one of a mistake, the other of a year 986 that was meant as 1986.
+    event("us7", "03-06 01:00:00", 7.0, "Mina, Nevada", sig=900, felt=9) | {"time": IN_2286},
+    event("us8", "03-06 01:00:00", 7.0, "Mina, Nevada", sig=900, felt=9) | {"time": IN_986},
+    # One of long ago that is none.
+    event("us9", "03-06 01:00:00", 7.3, "Charleston, South Carolina") | {"time": IN_1886},
 ]
 
 
@@ -101,8 +109,29 @@ def rows(query: Query, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in query(sql)]
 
 
-def test_all_tests_pass(built: BuildResult) -> None:
-    assert (built.nodes_failed, built.nodes_warned, built.nodes_skipped) == (0, 0, 0)
+def test_all_tests_pass_and_what_cannot_be_counted_warns_by_name(built: BuildResult) -> None:
+    assert (built.nodes_failed, built.nodes_skipped) == (0, 0)
+    (warning,) = built.warnings
+    assert (warning.node, warning.failing_rows) == ("every_live_earthquake_lies_in_the_calendar", 2)
+    assert sorted(warning.keys) == ["us7", "us8"]
+
+
+def test_what_lies_beyond_the_calendar_is_listed_and_in_no_other_mart(
+    built: object, query: Query
+) -> None:
+    listed = f"select event_id, reason, occurred_at from {PREFIX}gold.uncounted_earthquakes"
+    assert rows(query, f"{listed} order by event_id") == [
+        ("us7", "beyond the calendar", IN_2286),
+        ("us8", "beyond the calendar", IN_986),
+    ]
+    for mart, day in (
+        ("daily_earthquake_activity", "activity_date"),
+        ("monthly_earthquakes_by_region", "activity_month"),
+        ("significant_and_felt_earthquakes", "activity_date_manila"),
+    ):
+        found = rows(query, f"select distinct extract(year from {day}) from {PREFIX}gold.{mart}")
+        assert {year for (year,) in found} <= {1886, 2026}, mart
+        assert (1886,) in found or mart.startswith("significant"), mart
 
 
 def test_a_revised_event_stands_once_though_it_moved_to_another_month(
@@ -123,6 +152,9 @@ def test_a_revised_event_stands_once_though_it_moved_to_another_month(
         ("us4", at("03-03 08:00:00"), 2.5, False),
         ("us5", at("03-03 20:00:00"), None, False),
         ("us6", at("03-06 01:00:00"), 5.0, False),
+        ("us7", IN_2286, 7.0, False),
+        ("us8", IN_986, 7.0, False),
+        ("us9", IN_1886, 7.3, False),
     ]
 
 
@@ -137,6 +169,7 @@ def test_daily_activity_has_live_events_only(built: object, query: Query) -> Non
         """,
     )
     assert found == [
+        (date(1886, 9, 1), "major", 1, 0, 0),
         (date(2026, 2, 28), "light", 1, 1, 0),
         (date(2026, 2, 28), "strong", 1, 1, 1),
         (date(2026, 3, 3), "minor", 1, 0, 0),
@@ -175,6 +208,7 @@ def test_events_by_region_and_month(built: object, query: Query) -> None:
         ("Mexico", date(2026, 2, 1), 1, 1, 0, 1, 0, 4.25),
         ("Nevada", date(2026, 3, 1), 1, 0, 1, 0, 0, None),
         ("Philippines", date(2026, 2, 1), 1, 1, 0, 1, 1, 6.1),
+        ("South Carolina", date(1886, 9, 1), 1, 1, 0, 0, 0, 7.3),
     ]
 
 

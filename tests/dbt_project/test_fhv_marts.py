@@ -106,7 +106,12 @@ def rows(query: Query, sql: str) -> list[tuple[Any, ...]]:
 
 def test_what_is_listed_twice_or_cannot_be_read_is_warned_of(built: BuildResult) -> None:
     # A licence listed twice, a line without one, a line with fields that cannot be read.
-    assert describe(built).endswith("passed, 3 warned")
+    assert "passed, 3 warned: " in describe(built)
+    assert {warning.node for warning in built.warnings} == {
+        "nyc_fhv__vehicles_license_listed_once",
+        "nyc_fhv__vehicles_line_has_a_license",
+        "stg_nyc_fhv__vehicles_fields_not_read",
+    }
 
 
 def test_of_a_licence_that_is_listed_twice_the_line_that_ends_last_stands(

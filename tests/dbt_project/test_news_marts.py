@@ -54,6 +54,21 @@ ARTICLES = [
     ),
     article("c1", "https://ledger.example/sport", "Ledger", "sports", author=" "),
     article("d1", "https://ledger.example/undated", "Ledger", "sports", published_at=None),
+    # Of the older system: no read of ours saw the one, the other is listed as well.
+    article(
+        *("e1", "https://old.example/history", "Old", "general"),
+        _first_seen_at=None,
+        _last_seen_at=None,
+    ),
+    article(
+        *("b0", "https://star.example/rain?id=7", "Old", "general"),
+        published_at=at("02 16:00:00"),
+        _first_seen_at=None,
+        _last_seen_at=None,
+    ),
+    # A publisher's clock that runs on, and one that was never set.
+    article("f1", "https://late.example/1", "Late", "sports", published_at=datetime(2286, 1, 1)),  # noqa: DTZ001
+    article("f2", "https://late.example/2", "Late", "sports", published_at=datetime(1970, 1, 1)),  # noqa: DTZ001
 ]
 
 
@@ -69,7 +84,22 @@ def rows(query: Query, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_all_tests_pass_but_for_the_times_that_could_not_be_read(built: BuildResult) -> None:
-    assert (built.nodes_failed, built.nodes_warned, built.nodes_skipped) == (0, 1, 0)
+    assert (built.nodes_failed, built.nodes_warned, built.nodes_skipped) == (0, 2, 0)
+    keys = {warning.node: sorted(warning.keys) for warning in built.warnings}
+    assert keys["every_story_lies_in_the_calendar"] == ["late.example/1", "late.example/2"]
+
+
+def test_what_lies_beyond_the_calendar_is_listed_and_in_no_other_mart(
+    built: object, query: Query
+) -> None:
+    listed = "select normalised_url, reason from gold.uncounted_stories order by normalised_url"
+    assert rows(query, listed) == [
+        ("late.example/1", "beyond the calendar"),
+        ("late.example/2", "beyond the calendar"),
+    ]
+    for mart in ("daily_news_by_source_and_category", "daily_news_listing_times"):
+        sites = rows(query, f"select distinct source_site from gold.{mart}")
+        assert ("star.example",) in sites and ("late.example",) not in sites, mart
 
 
 def test_what_was_seen_first_speaks_for_a_story(built: object, query: Query) -> None:
@@ -78,14 +108,15 @@ def test_what_was_seen_first_speaks_for_a_story(built: object, query: Query) -> 
         """
         select normalised_url, outlet, category, title, article_count, outlet_count,
             category_count, listed_hours, published_hour_manila
-        from silver.news_stories order by normalised_url
+        from silver.news_stories where uncounted_reason is null order by normalised_url
         """,
     )
     assert found == [
         ("ledger.example/sport", "Ledger", "sports", "Title c1", 1, 1, 1, 0.0, 23),
         ("ledger.example/undated", "Ledger", "sports", "Title d1", 1, 1, 1, 0.0, None),
+        ("old.example/history", "Old", "general", "Title e1", 1, 1, 1, None, 23),
         ("star.example/flood", "starcode", "general", "Title a3", 4, 2, 2, 25.5, 23),
-        ("star.example/rain?id=7", "Star", "general", "Title b1", 1, 1, 1, 3.0, 0),
+        ("star.example/rain?id=7", "Old", "general", "Title b0", 2, 2, 1, 3.0, 0),
     ]
 
 
@@ -101,8 +132,9 @@ def test_stories_by_manila_day_source_and_category(built: object, query: Query) 
     march_2, march_3 = date(2026, 3, 2), date(2026, 3, 3)
     assert found == [
         (march_2, "ledger.example", "sports", 1, 1, 0, 0, at("02 15:59:59")),
+        (march_2, "old.example", "general", 1, 1, 0, 0, at("02 15:59:59")),
         (march_2, "star.example", "general", 1, 4, 1, 0, at("02 15:59:59")),
-        (march_3, "star.example", "general", 1, 1, 0, 0, at("02 16:00:00")),
+        (march_3, "star.example", "general", 1, 2, 1, 0, at("02 16:00:00")),
         (None, "ledger.example", "sports", 1, 1, 0, 0, None),
     ]
 
@@ -117,8 +149,8 @@ def test_every_hour_of_the_manila_day_has_a_row(built: object, query: Query) -> 
     )
     assert len(found) == 48
     assert [row for row in found if row[2]] == [
-        ("general", 0, 1, 0.5),
-        ("general", 23, 1, 0.5),
+        ("general", 0, 1, 1 / 3),
+        ("general", 23, 2, 2 / 3),
         ("sports", 23, 1, 1.0),
     ]
 

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from tasks.build import PROJECT_DIR, command
+from blocks.datasets import dbt_datasets, dbt_relations, raw_tables
+from core import ownership
+from core.ledger import TABLES
+from core.sql import fence_table
+from tasks.build import ONCE_A_DAY, PROJECT_DIR, command
 from tasks.due import follows_calendar
 from tests.cost.month import is_daily
 from tests.dbt_project.conftest import RunDbt
@@ -68,6 +72,19 @@ def test_each_model_is_built_by_exactly_one_deployment(manifest: dict[str, Any])
     assert [node for node, count in built.items() if count > 1] == []
 
 
+def test_what_dbt_makes_is_known_without_dbt_and_has_our_label(manifest: dict[str, Any]) -> None:
+    made: dict[str, set[str]] = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in ("model", "seed", "snapshot"):
+            made.setdefault(node["schema"], set()).add(node["alias"])
+            assert ownership.is_labelled(node["config"]["labels"]), node["unique_id"]
+    assert dbt_relations("") == made
+    assert dbt_datasets("") == sorted(made)
+    read = {table["identifier"] for table in manifest["sources"].values()}
+    fences = {fence_table(source) for source in sources_of(manifest)}
+    assert raw_tables() == read | fences | set(TABLES)
+
+
 def test_a_source_declares_it_when_models_run_up_to_today(manifest: dict[str, Any]) -> None:
     macros = manifest["macros"]
     calls = {name: macro["depends_on"]["macros"] for name, macro in macros.items()}
@@ -113,6 +130,23 @@ def test_gold_is_public_under_contract_and_described_and_the_rest_is_private(
         assert tests or not is_gold, model["name"]
     owners = {group["name"]: group["owner"] for group in manifest["groups"].values()}
     assert owners.keys() == {model["group"] for model in models}
+
+
+def test_every_table_of_gold_fails_when_it_is_empty_unless_it_says_that_it_may_be(
+    manifest: dict[str, Any],
+) -> None:
+    gold = [
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["config"]["schema"] == "gold"
+    ]
+    assert len(gold) > 25
+    hooks = [[hook["sql"] for hook in node["config"]["post-hook"]] for node in gold]
+    assert hooks == [["{{ not_empty() }}"]] * len(gold)
+    rare = {node["name"] for node in gold if node["config"]["meta"].get("may_be_empty")}
+    views = {node["name"] for node in gold if node["config"]["materialized"] == "view"}
+    assert views == {name for name in rare if name.startswith("uncounted")} - {"uncounted_entries"}
+    assert {node["name"] for node in gold if node["group"] == "finance"} - rare == {"monthly_pnl"}
 
 
 def data_tests_of(manifest: dict[str, Any], node: str) -> list[dict[str, Any]]:
@@ -189,6 +223,39 @@ def test_no_private_layer_reads_gold(manifest: dict[str, Any]) -> None:
             assert "gold" not in {layer.get(parent) for parent in parents}, name
 
 
+def test_every_mart_has_a_row_in_the_documentation(manifest: dict[str, Any]) -> None:
+    text = (PROJECT_DIR.parent / "docs" / "models.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(documented) == sorted(
+        node["name"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["config"]["schema"] == "gold"
+    )
+
+
+def test_the_pages_are_exposures_of_marts_that_no_build_makes(
+    manifest: dict[str, Any], run_dbt: RunDbt
+) -> None:
+    pages = {node["name"]: node for node in manifest["exposures"].values()}
+    assert {"start", "money", "news"} <= pages.keys()
+    for page in pages.values():
+        marts = [manifest["nodes"][parent] for parent in page["depends_on"]["nodes"]]
+        assert {mart["config"]["schema"] for mart in marts} == {"gold"}, page["name"]
+    result, _ = run_dbt("ls", *command(["@source:finance"], "whole", False)[1:], "--output", "name")
+    assert "monthly_pnl" in result.result
+    assert not pages.keys() & set(result.result)
+
+
+def test_the_overview_leads_to_every_source_and_to_pages(manifest: dict[str, Any]) -> None:
+    overview = manifest["docs"]["doc.data_pipelines.__overview__"]["block_contents"]
+    links = re.findall(r"\]\(#!/(\w+)/([\w.]+)\)", overview)
+    assert {name for kind, name in links if kind == "source_list"} == sources_of(manifest).keys()
+    pages = {name for kind, name in links if kind == "exposure"}
+    assert pages
+    assert pages <= manifest["exposures"].keys()
+    assert len(links) == overview.count("](")
+
+
 def may_stand_twice(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What is merged or snapshotted, and the tables of silver that are made straight of staging."""
     nodes = manifest["nodes"]
@@ -231,7 +298,9 @@ def test_every_build_tests_the_keys_of_what_could_come_to_stand_twice(
         selected += result.result
     built = [node for node in manifest["nodes"].values() if node["resource_type"] != "test"]
     assert len(built) > 50
-    assert sorted(selected) == sorted({*keyed, *(node["name"] for node in built)})
+    daily = {node["name"] for node in built if ONCE_A_DAY in node["tags"]}
+    assert daily
+    assert sorted(selected) == sorted({*keyed, *(node["name"] for node in built)} - daily)
     # The price of a month goes by the same.
     tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
     assert {node["name"] for node in tests if not is_daily(node)} == keyed

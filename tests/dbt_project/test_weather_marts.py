@@ -43,7 +43,22 @@ FIRST = [
     seen("Delhi", "02 17:40:00", 5.5, "imperial", 68.0, wind_speed=10.0),
     seen("Delhi", "02 18:29:59", 5.5, "metric", 21.0),
 ]
+EPOCH, FAR = datetime(1970, 1, 1, tzinfo=UTC), datetime(2106, 2, 7, 6, 28, tzinfo=UTC)
+# What OpenWeather sent now and then: a number as text, one that is none, nothing for the time.
+FIRST += [
+    seen("Baguio", "02 15:20:00", 8, "metric", 18.0, _extra='{"snow_1h":"0.3"}'),
+    seen("Baguio", "02 15:00:00", 8, "metric", 18.0, dt=EPOCH),
+]
 LATE = [
+    # No offset, and a gust without a speed; by UTC it would be of the day before.
+    seen(
+        *("Baguio", "02 16:40:00", 0, "metric", 17.0),
+        timezone=None,
+        wind_speed=None,
+        wind_gust=12.5,
+    ),
+    seen("Baguio", "02 17:10:00", 8, "metric", 17.0, _extra='{"snow":"some","rain_1h":"1"}'),
+    seen("Baguio", "02 15:00:00", 8, "metric", 18.0, dt=FAR),
     seen("Manila", "02 16:30:00", 8, "metric", 26.0, rain_1h=0.5, main_feels_like=30.0),
     seen("Delhi", "02 18:30:00", 5.5, "metric", 19.0),
 ]
@@ -66,8 +81,11 @@ def rows(query: Query, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in query(sql)]
 
 
-def test_all_tests_pass(built: BuildResult) -> None:
-    assert (built.nodes_failed, built.nodes_warned, built.nodes_skipped) == (0, 0, 0)
+def test_all_tests_pass_and_what_cannot_be_counted_warns_by_name(built: BuildResult) -> None:
+    assert (built.nodes_failed, built.nodes_skipped) == (0, 0)
+    (warning,) = built.warnings
+    assert (warning.node, warning.failing_rows) == ("every_observation_lies_in_the_calendar", 2)
+    assert set(warning.keys) == {"Baguio"}
 
 
 def test_every_hour_of_the_points_own_clock_has_a_row(built: object, query: Query) -> None:
@@ -76,7 +94,9 @@ def test_every_hour_of_the_points_own_clock_has_a_row(built: object, query: Quer
         """
         select location, hour_started_at_local, hour_started_at, is_present, observation_count,
             average_temperature_celsius, rain_mm
-        from gold.hourly_weather order by location, hour_started_at
+        from gold.hourly_weather
+        where location != 'Baguio' and hour_started_at < '2026-03-02 19:00:00+00'
+        order by location, hour_started_at
         """,
     )
 
@@ -104,7 +124,10 @@ def test_units_are_metric_whatever_was_asked_for(built: object, query: Query) ->
         select location, lowest_temperature_celsius, highest_temperature_celsius,
             average_wind_speed_m_per_s, highest_wind_speed_m_per_s, last_main_condition
         from gold.hourly_weather
-        where hour_started_at_local = datetime '2026-03-02 23:00:00' order by location
+        where
+            hour_started_at_local = datetime '2026-03-02 23:00:00'
+            and location != 'Baguio'
+        order by location
         """,
     )
     # 68 F are 20 C, 10 mph are 4.4704 m/s; 299.15 K are 26 C.
@@ -120,18 +143,75 @@ def test_days_are_local_and_tell_their_coverage(built: object, query: Query) -> 
         select location, date_local, observation_count, expected_hour_count, present_hour_count,
             round(coverage_share, 6), average_temperature_celsius, lowest_temperature_celsius,
             highest_temperature_celsius, rain_mm, rainy_hour_count, utc_offset_seconds
-        from gold.daily_weather order by location, date_local
+        from gold.daily_weather
+        where location != 'Baguio' and date_local <= '2026-03-03'
+        order by location, date_local
         """,
     )
     march_2, march_3 = date(2026, 3, 2), date(2026, 3, 3)
     assert found == [
         ("Delhi", march_2, 2, 1, 1, 1.0, 20.5, 20.0, 21.0, 0.0, 0, 19_800),
-        ("Delhi", march_3, 1, 1, 1, 1.0, 19.0, 19.0, 19.0, 0.0, 0, 19_800),
+        ("Delhi", march_3, 1, 24, 1, 0.041667, 19.0, 19.0, 19.0, 0.0, 0, 19_800),
         ("Manila", march_2, 3, 2, 2, 1.0, 27.25, pytest.approx(26.0), 28.0, 0.5, 1, 28_800),
-        ("Manila", march_3, 2, 3, 2, 0.666667, 25.5, 25.0, 26.0, 3.0, 2, 28_800),
+        ("Manila", march_3, 2, 24, 2, 0.083333, 25.5, 25.0, 26.0, 3.0, 2, 28_800),
+    ]
+
+
+def test_hours_run_to_now_but_no_longer_than_a_week_after_the_last(
+    built: object, query: Query
+) -> None:
+    """The observations are of long ago, so the week is over."""
+    found = rows(
+        query,
+        """
+        select location, min(hour_started_at) as first, count(*) as n,
+            countif(is_present) as present_count
+        from gold.hourly_weather group by location order by location
+        """,
+    )
+    first = datetime(2026, 3, 2, 14, tzinfo=UTC)
+    assert found == [
+        ("Baguio", first.replace(hour=15), 3 + 168, 3),
+        ("Delhi", first.replace(hour=17, minute=30), 2 + 168, 2),
+        ("Manila", first, 5 + 168, 4),
+    ]
+
+
+def test_odd_answers_are_in_the_right_hour_with_what_they_say(built: object, query: Query) -> None:
+    found = rows(
+        query,
+        """
+        select hour_started_at_local, utc_offset_seconds, average_wind_speed_m_per_s,
+            highest_wind_speed_m_per_s, rain_mm, snow_mm
+        from gold.hourly_weather where location = 'Baguio' and is_present
+        order by hour_started_at
+        """,
+    )
+    hours = [datetime(2026, 3, *hour) for hour in ((2, 23), (3, 0), (3, 1))]  # noqa: DTZ001
+    assert found == [
+        (hours[0], 28_800, 3.0, 3.0, 0.0, 0.3),
+        (hours[1], 28_800, None, 12.5, 0.0, 0.0),
+        # What was said of the snow is not known, which is not none.
+        (hours[2], 28_800, 3.0, 3.0, 1.0, None),
+    ]
+
+
+def test_what_lies_beyond_the_calendar_is_listed_and_makes_no_hours(
+    built: object, query: Query
+) -> None:
+    found = rows(
+        query,
+        """
+        select location, reason, observation_count, first_observed_at
+        from gold.uncounted_weather_hours order by hour_started_at
+        """,
+    )
+    assert found == [
+        ("Baguio", "beyond the calendar", 1, EPOCH),
+        ("Baguio", "beyond the calendar", 1, FAR),
     ]
 
 
 def test_the_unit_tests_pass(built: object, run_dbt: RunDbt) -> None:
     result, _ = run_dbt("test", "--select", f"{SELECT},test_type:unit")
-    assert [str(outcome.status) for outcome in result.result.results] == ["pass"]
+    assert [str(outcome.status) for outcome in result.result.results] == ["pass"] * 2

@@ -1,4 +1,4 @@
-"""A Debian 12 of one's own: a tree made by debootstrap, booted with systemd by systemd-nspawn.
+"""A Debian of one's own: a tree made by debootstrap, booted with systemd by systemd-nspawn.
 
 Needs root, debootstrap, systemd-nspawn and Debian's mirror; the tree with its packages, and the
 wheels of the lock, are made once and kept in `.sandbox-debian`. It shares the machine's network, so
@@ -7,6 +7,7 @@ its ports are chosen; it cannot limit memory, which needs a cgroup of its own.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from sandbox.processes import OWNER
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".sandbox-debian"
 MIRROR = "http://deb.debian.org/debian"
@@ -26,7 +29,9 @@ NEEDS = ("debootstrap", "systemd-nspawn", "nsenter", "setpriv", "unshare")
 # install.sh would install them all the same; here once for all trees.
 PACKAGES = ["ca-certificates", "curl", "nginx", "openssl", "postgresql", "procps", "python3"]
 PACKAGES += ["python3-venv"]
-BOOT_SECONDS = 300
+BOOKWORM = "bookworm"  # Debian 12: PostgreSQL 15, Python 3.11
+TRIXIE = "trixie"  # Debian 13: PostgreSQL 17, Python 3.13
+BOOT_SECONDS = 1800
 # Where control groups are on a machine that was not itself booted with systemd.
 HIERARCHIES = (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
 
@@ -39,27 +44,27 @@ def missing() -> str:
     return f"needs {', '.join(absent)}" if absent else ""
 
 
-def impossible() -> str:
+def impossible(suite: str = BOOKWORM) -> str:
     """The same, for what takes a moment to find out."""
     if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
         return "may not make namespaces: a container without the rights for a machine of its own"
-    if not (CACHE / "base" / ".complete").exists():
+    if not (CACHE / suite / ".complete").exists():
         try:
-            httpx.head(f"{MIRROR}/dists/bookworm/Release", timeout=30).raise_for_status()
+            httpx.head(f"{MIRROR}/dists/{suite}/Release", timeout=30).raise_for_status()
         except httpx.HTTPError as error:
             return f"needs Debian's mirror for a new tree: {error}"
     return ""
 
 
-def base_tree() -> Path:
-    """A tree of Debian 12 with the packages, made when it is not there."""
-    tree = CACHE / "base"
+def base_tree(suite: str = BOOKWORM) -> Path:
+    """A tree of that Debian with the packages, made when it is not there."""
+    tree = CACHE / suite
     if not (tree / ".complete").exists():
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(exist_ok=True)
         # Whatever it mounts is gone with it, also when it is killed.
         private = ("unshare", "--mount", "debootstrap", "--variant=minbase")
-        run(*private, "--include=systemd-sysv,dbus", "bookworm", tree, MIRROR)
+        run(*private, "--include=systemd-sysv,dbus", suite, tree, MIRROR)
         nspawn = ("systemd-nspawn", "-D", tree, "--pipe", "--register=no", "--keep-unit")
         install = "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq"
         run(
@@ -72,12 +77,11 @@ def base_tree() -> Path:
     return tree
 
 
-def wheels() -> Path:
+def wheels(lock: Path = ROOT / "requirements.lock") -> Path:
     """The lock's wheels; pip compares each with its hash again when it installs it."""
     directory = CACHE / "wheels"
-    lock = ROOT / "requirements.lock"
-    seen = directory / "requirements.lock"
-    if not seen.exists() or seen.read_bytes() != lock.read_bytes():
+    seen = directory / f"{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}.lock"
+    if not seen.exists():
         directory.mkdir(parents=True, exist_ok=True)
         # A virtual environment that uv made has no pip.
         python = Path(sys.base_prefix) / "bin" / "python3.11"
@@ -102,9 +106,10 @@ def run(*command: str | Path) -> None:
 class Debian:
     """A machine in `tree`, which is copied from the base. `/src` in it is `source`, read-only."""
 
-    def __init__(self, tree: Path, source: Path = ROOT) -> None:
+    def __init__(self, tree: Path, source: Path = ROOT, suite: str = BOOKWORM) -> None:
         self.tree = tree
         self._source = source
+        self._suite = suite
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
         # Of its own: two machines would share one, and one would be left.
@@ -112,7 +117,7 @@ class Debian:
         self._groups = [each / name for each in HIERARCHIES if (each / "cgroup.procs").exists()]
 
     def make(self) -> None:
-        run("cp", "-a", "--reflink=auto", base_tree(), self.tree)
+        run("cp", "-a", "--reflink=auto", base_tree(self._suite), self.tree)
 
     def boot(self) -> None:
         """systemd runs and is through with booting."""
@@ -125,8 +130,13 @@ class Debian:
         command += ["--boot", "--register=no", "--keep-unit", "--console=passive", "--quiet"]
         command += [f"--bind-ro={wheels()}:/wheels", f"--bind-ro={self._source}:/src"]
         # Its own session: what ends the tests' group lets it shut down in order.
+        # And no guard, which would not give it the time for that.
         self._nspawn = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+            command,
+            env={name: value for name, value in os.environ.items() if name != OWNER},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline:
@@ -147,6 +157,12 @@ class Debian:
         done = self.attempt(*command, env=env, stdin=stdin)
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
         return done.stdout
+
+    @property
+    def postgresql(self) -> str:
+        """Version and name of its PostgreSQL cluster, as in 15/main."""
+        found = self.run("pg_lsclusters", "--no-header").split()
+        return "/".join(found[:2])
 
     @property
     def inside(self) -> list[str]:

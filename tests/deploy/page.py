@@ -14,6 +14,12 @@ FILE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 # What a person does by command on the machine.
 SECTIONS = ("Install", "Deploy", "Roll back", "Rotate", "Back up and restore", "Backfill", "Replay")
 
+# For a Debian without Python 3.11.
+OLDER_ARCHIVE = (
+    'sudo sh -c \'printf "deb http://deb.debian.org/%s main\\n" "debian bookworm" '
+    '"debian-security bookworm-security" >/etc/apt/sources.list.d/bookworm.list\''
+)
+
 
 def commands_of(text: str, sections: Iterable[str] = SECTIONS) -> set[str]:
     """Every line of these sections' blocks, and each `sudo ...` in their text, without remarks.

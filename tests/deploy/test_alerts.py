@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -55,7 +56,7 @@ from tests.deploy.messages import both, recovered_at, standing
 from tests.deploy.page import command
 from tests.sinks import open_sinks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 SOURCES = ("finance", "nyc_fhv", "openweather", "ph_news")
 WRONG_KEY = "wrong-mediastack-key"
@@ -164,7 +165,7 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
     began = time.time()
     platform.register(MEDIASTACK_ACCESS_KEY=WRONG_KEY)
     platform.control("socrata", "faults", [{"kind": "withhold", "path": ".csv", "times": -1}])
-    odd = [[f"odd-{number}", "some day"] for number in range(40)]
+    odd = [["twice", "some year"]] * 40
     platform.control("sheets", "append", {"rows": odd})
     at = platform.env["OPENWEATHER_LOCATIONS"].split(";")[0].split(":")
     patch = {"lat": float(at[1]), "lon": float(at[2]), "patch": {"mood": "good"}}
@@ -204,7 +205,7 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
     told_batch = re.search("raw._rejects of batch ([0-9A-Za-z_]+)", told.facts["cause"])
     assert told_batch
     why = command("rejects", "select reason").replace("'...'", f"'{told_batch[1]}'")
-    assert ["impossible date", 40] in [list(row.values()) for row in platform.finance.query(why)]
+    assert ["duplicate id", 40] in [list(row.values()) for row in platform.finance.query(why)]
     platform.arrives(
         "schema change",
         "openweather sends other fields",
@@ -227,7 +228,7 @@ def test_sources_that_are_not_as_they_should_be(platform: Platform) -> None:
 
     platform.register()
     platform.control("socrata", "faults", [])
-    platform.control("sheets", "delete", {"ids": [row[0] for row in odd]})
+    platform.control("sheets", "delete", {"ids": ["twice"]})
     platform.control("openweather", "clock", {"offset_ms": 0})
     platform.completes(*names, "openweather")
     platform.completes("dbt-freshness")
@@ -252,7 +253,7 @@ def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
     del platform.environ["ALERT_LEDGER_HOURS"]
     platform.hurry("ledger-age", timedelta(minutes=10))
     lab = platform.finance
-    platform.control("sheets", "append", {"rows": [["new", 45316]]})
+    platform.control("sheets", "append", {"rows": [["new", 2026, 1, 31]]})
     lab.run_in_child(kill_at=("commit.manifest", "after"))
     began = time.time()
     known = {line["batch_id"] for line in lab.ledger()}
@@ -340,7 +341,6 @@ def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
         began,
         "bytes-billed",
         cause="finance 7",
-        source="finance",
         window="the last 24 hours",
     )
 
@@ -501,8 +501,10 @@ def test_a_server_that_dies_and_then_the_whole_machine(platform: Platform) -> No
     victims = [one for part in NAMES for one in marked(f"{part}@{platform.stack.directory}")]
     assert len(victims) >= 8
     for process in victims:
-        process.kill()
-    psutil.wait_procs(victims, timeout=30)  # their ports are free
+        # Some end with the one that started them.
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(victims, timeout=600)  # their ports are free
     platform.stack.up()
     back_at = time.time()
     platform.is_on.set()

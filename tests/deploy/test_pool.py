@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
@@ -44,6 +45,18 @@ def test_what_is_missing_is_named() -> None:
         pool("vm", {"WORK_POOL_TYPE": "cloud-run-v2"})
     with pytest.raises(PoolError, match="process or cloud-run-v2"):
         pool("vm", {"WORK_POOL_TYPE": "kubernetes"})
+
+
+def test_a_run_on_the_machine_is_one_process_of_the_pipelines_home() -> None:
+    """tests/sandbox/test_schedules.py has a worker run one."""
+
+    def command(variables: dict[str, str]) -> str:
+        template = pool("vm", variables).base_job_template
+        return str(template["variables"]["properties"]["command"]["default"])
+
+    assert command({}) == f"{sys.executable} -m prefect.engine"
+    home = "/opt/data-pipelines/current"
+    assert command({"PIPELINES_HOME": home}) == f"{home}/.venv/bin/python -m prefect.engine"
 
 
 def test_the_server_checks_job_variables_against_the_pool_on_cloud_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ def test_a_flow_that_cannot_be_imported_is_not_deployed(tmp_path: Path) -> None:
     file.write_text("deployments: [{name: it, entrypoint: 'bad.py:bad', work_pool: {name: vm}}]")
     with pytest.raises(ScriptError, match="not well"):
         declared(file)
+    # `elt` imports a source's own flow when it runs.
+    (tmp_path / "elt.py").write_text("from prefect import flow\n@flow\ndef elt(): ...\n")
+    file.write_text(
+        "deployments: [{name: it, entrypoint: 'elt.py:elt', parameters: {source: bad},"
+        " work_pool: {name: vm}}]"
+    )
+    with pytest.raises(ScriptError, match="not well"):
+        declared(file)
 
 
 def test_names_are_unique_and_of_their_flows() -> None:
@@ -101,4 +110,7 @@ def test_the_form_has_dates_and_a_list_of_sources() -> None:
     properties = flow_of(BY_NAME["flows/elt.py:elt usgs-earthquake"]).parameters.properties
     for day in ("start", "end"):
         assert {"type": "string", "format": "date"} in properties[day]["anyOf"]
+        # What the server asks of a parameter before it makes a run; `format` it does not look at.
+        assert re.fullmatch(properties[day]["pattern"], "2026-01-31")
+        assert not re.fullmatch(properties[day]["pattern"], "yesterday")
     assert "finance" in properties["source"]["enum"]

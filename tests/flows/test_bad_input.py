@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from core.errors import CountMismatch, SourceError, TooManyRejects
+from core.ledger import VERDICTS
+from sources.usgs_earthquake import TABLE
 from tasks import http as http_module
+from tasks.replay import replay
 from tasks.report import report
 from tests.lab import Lab
 from tests.reliability.matrix import crossed, or_slow
@@ -92,6 +96,45 @@ def test_too_many_rejects_fail_the_run_after_the_good_rows_are_loaded(lab: Lab) 
         TooManyRejects, match=r"usgs-earthquake, first load: 5 of \d+ rows rejected"
     ):
         report(outcome)
+
+
+def test_a_row_that_was_rejected_before_is_counted_once_whatever_brings_it_again(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(retention_days=7)
+    lab.control("advance")
+    # The same row twice in one answer is two rejects.
+    plant(lab, feature("", mag=1), feature("", mag=1), feature("", mag=2), feature(updated=None))
+    first = lab.only_line(lab.run())
+    count = "SELECT reason, COUNT(*) AS n FROM {raw}._rejects GROUP BY reason ORDER BY reason"
+    counted = lab.query(count)
+    assert {row["reason"]: row["n"] for row in counted}["row with blank id"] == 3
+    assert (first.rejected, first.rejected_before) == (sum(row["n"] for row in counted), 0)
+    days = {"start": datetime(1900, 1, 1, tzinfo=UTC), "end": datetime(2100, 1, 1, tzinfo=UTC)}
+    for _ in range(2):
+        outcome = lab.run(**days)
+        line = lab.only_line(outcome)
+        assert (line.rejected, line.rejected_before) == (0, first.rejected)
+        assert line.rejected_unexpected == first.rejected_unexpected == 4
+        assert f"{first.rejected} rejected as before" in outcome.message
+        assert lab.query(count) == counted
+    replayed = lab.only_line(replay(lab.platform, TABLE, first.batch_id))
+    assert (replayed.rejected, replayed.rejected_before) == (0, first.rejected)
+    # The same row for another reason, another row for the same, and one more of a kind.
+    plant(lab, feature("", mag=3), feature(updated="soon"), feature("", mag=1))
+    line = lab.only_line(lab.run(**days))
+    assert (line.rejected, line.rejected_before) == (3, first.rejected)
+    for line_ in lab.ledger():
+        parts = [*VERDICTS, "rejected", "rejected_before"]
+        assert sum(line_[part] for part in parts) == line_["extracted"] > 0
+    rejects = lab.query("SELECT COUNT(*) AS n FROM {raw}._rejects")
+    assert rejects[0]["n"] == sum(line_["rejected"] for line_ in lab.ledger())
+    # What is rejected still counts for the share that fails a run.
+    plant(lab, *(feature("", mag=number) for number in range(4, 9)))
+    with pytest.raises(TooManyRejects, match=r"rows rejected"):
+        report(lab.run(**days))
+    with pytest.raises(TooManyRejects, match=r"raw\._rejects of batch .* and earlier ones"):
+        report(lab.run(**days))
 
 
 BROKEN = ["malformed", "truncate", "html", "empty", "drop"]

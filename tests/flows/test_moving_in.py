@@ -24,14 +24,14 @@ from tests.lab import Lab
 
 LEDGER_COLUMNS = (
     "id STRING, date DATE, type STRING, item STRING, `to` STRING, cost NUMERIC, source STRING, "
-    "receipt STRING"
+    "paper STRING, currency STRING"
 )
 LEDGER = [
-    "'old-1', DATE '2024-05-01', 'FOOD', 'rice', 'Shop', NUMERIC '250.50', 'cash', 'paper'",
-    "'old-2', DATE '2024-05-02', 'BILLS', 'power', 'Grid', NUMERIC '1200', 'bank', NULL",
-    "NULL, DATE '2024-05-03', 'FOOD', 'fish', 'Market', NUMERIC '90', 'cash', NULL",
+    "'old-1', DATE '2024-05-01', 'FOOD', 'rice', 'Shop', NUMERIC '250.5', 'BPI', 'r/1.jpg', 'PHP'",
+    "'old-2', DATE '2024-05-02', 'BILLS', 'power', 'Grid', NUMERIC '1200', 'bank', NULL, 'PHP'",
+    "NULL, DATE '2024-05-03', 'FOOD', 'fish', 'Market', NUMERIC '90', 'cash', NULL, 'PHP'",
 ]
-WANTED = {"columns": {"amount": "cost"}, "values": {"currency": "PHP"}}
+WANTED = {"columns": {"receipt": "paper"}}
 
 
 def make(lab: Lab, name: str, columns: str, rows: list[str]) -> str:
@@ -50,7 +50,7 @@ def test_a_ledgers_history_is_imported_once_and_stays_when_the_sheet_is_read(
     lab.run()
     live = lab.rows()
     taken = min(key for (key,) in live)
-    known = f"'{taken}', DATE '2020-01-01', 'FOOD', 'other', 'X', NUMERIC '1', 'cash', NULL"
+    known = f"'{taken}', DATE '2020-01-01', 'FOOD', 'other', 'X', NUMERIC '1', 'cash', NULL, 'PHP'"
     old = make(lab, "ledger", LEDGER_COLUMNS, [*LEDGER, known])
     wanted = Import(f"{old}.ledger", **WANTED)  # type: ignore[arg-type]
     outcome = import_table(lab.platform, "ledger", wanted)
@@ -60,8 +60,9 @@ def test_a_ledgers_history_is_imported_once_and_stays_when_the_sheet_is_read(
     assert rows.keys() == live.keys() | {("old-1",), ("old-2",)}
     assert rows[(taken,)] == live[(taken,)]
     row = rows[("old-1",)]
-    assert (row["date"], row["amount"], row["currency"]) == (45413.0, Decimal("250.5"), "PHP")
-    assert json.loads(row["_extra"]) == {"receipt": "paper"}
+    assert [row[name] for name in ("year", "month", "day")] == [2024, 5, 1]
+    assert (row["cost"], row["receipt"]) == (Decimal("250.5"), "r/1.jpg")
+    assert json.loads(row["_extra"]) == {"currency": "PHP"}
     (reject,) = lab.query("SELECT * FROM {raw}._rejects WHERE reason = 'blank id'")
     assert json.loads(reject["payload"])["item"] == "fish"
 

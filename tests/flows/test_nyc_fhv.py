@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from core.errors import CountMismatch, DeletionsHeld, Refused, SourceError, TooManyRejects
-from flows.nyc_fhv import TAKES
-from sources.nyc_fhv import TABLE
-from tasks.report import report
-from tests.kits.nyc_fhv import TOKEN
+from core.schema import Table
+from flows.nyc_fhv import TAKES, run
+from sources.nyc_fhv import TABLE as DECLARED
+from tasks.report import Outcome, report
+from tests.kits.nyc_fhv import TABLE, TOKEN, block
 from tests.lab import Lab
 
 SIZE = 120
@@ -183,15 +185,164 @@ def test_no_rows_prove_nothing(lab: Lab) -> None:
     assert lab.query(f"SELECT COUNT(*) AS n FROM {{raw}}.{TABLE.name}") == [{"n": SIZE}]
 
 
-def test_a_column_that_comes_is_kept_and_one_that_goes_is_told(lab: Lab) -> None:
-    lab.control("columns", {"add": ["colour"], "remove": ["veh"]})
+def test_a_column_that_comes_is_kept_and_told_once(lab: Lab) -> None:
+    lab.control("columns", {"add": ["colour"]})
     outcome = lab.run()
-    assert set(outcome.announced) == {"new field colour", "missing field veh"}
+    assert set(outcome.announced) == {"new field colour"}
     kept = [json.loads(extra) for extra in extras(lab) if extra]
     assert kept
     assert all(list(extra) == ["colour"] for extra in kept)
     lab.control("advance")
     assert lab.run().announced == ()
+
+
+def assert_held(lab: Lab, outcome: Outcome, cause: str) -> None:
+    """Nothing of a list was loaded, and the run fails, says why, and how to load it."""
+    line = lab.only_line(outcome)
+    assert (line.state, line.written, line.replaced) == ("held", 0, 0)
+    with pytest.raises(DeletionsHeld, match=cause) as raised:
+        report(outcome)
+    assert "run once with allow_deletions=true" in str(raised.value)
+
+
+def licences(lab: Lab) -> set[str | None]:
+    rows = lab.query(f"SELECT vehicle_license_number AS licence FROM {{raw}}.{TABLE.name}")
+    return {row["licence"] for row in rows}
+
+
+def test_a_list_whose_licence_column_was_renamed_is_held_until_somebody_allows_it(
+    lab: Lab,
+) -> None:
+    lab.run()
+    before = licences(lab)
+    lab.control("columns", {"add": ["licence_no"], "remove": ["vehicle_license_number"]})
+    outcome = lab.run()
+    assert_held(lab, outcome, "no column vehicle_license_number")
+    assert set(outcome.announced) == {
+        "missing field vehicle_license_number",
+        "new field licence_no",
+    }
+    # As long as nobody decides, runs fail.
+    outcome = lab.run()
+    assert_held(lab, outcome, "no column vehicle_license_number")
+    assert outcome.announced == ()
+    assert licences(lab) == before
+    outcome = lab.run(allow_deletions=True)
+    report(outcome)
+    assert licences(lab) == {None}
+    assert "no column vehicle_license_number" in outcome.message
+
+
+def test_a_first_list_that_lacks_a_column_is_held_too(lab: Lab) -> None:
+    lab.control("columns", {"remove": ["order_date"]})
+    for _ in range(2):
+        assert_held(lab, lab.run(), "no column order_date")
+    assert licences(lab) == set()
+
+
+def serve(lab: Lab, page: str, count: int) -> None:
+    """Another list from now on: one page, so many rows by the service's count."""
+    stamp = json.dumps({"rowsUpdatedAt": int(time.time()) + 60})
+    lab.control(
+        "faults",
+        [
+            {"path": path, "kind": "status", "status": 200, "body": body, "times": -1}
+            for path, body in (
+                ("/api/views/", stamp),
+                (".json", json.dumps([{"count": str(count)}])),
+                (".csv", page),
+            )
+        ],
+    )
+
+
+# The FHV Base Aggregate Report, another dataset of the same city.
+REPORT = (
+    "base_license_number,base_name,dba,year,month,month_name,total_dispatched_trips,"
+    "total_dispatched_shared_trips,unique_dispatched_vehicles\n"
+)
+
+
+def test_another_dataset_that_shares_a_column_is_no_list_of_vehicles(lab: Lab) -> None:
+    lab.run()
+    before = licences(lab)
+    row = 'B00001,A BASE,,2015,1,January,"10,225",0,12\n'
+    serve(lab, REPORT + row * 39_443, 39_443)
+    outcome = lab.run(page_size=50_000)
+    assert_held(lab, outcome, "no column active; no column base_address")
+    assert licences(lab) == before
+    lab.control("faults", [])
+
+
+def page_of(rows: int, **changed: str) -> str:
+    """A page of CSV; `changed` values stand in every row."""
+    values = {name: f"{name} 1" for name in TABLE.column_names} | changed
+    line = ",".join(f'"{value}"' if value else "" for value in values.values())
+    return "\n".join([",".join(TABLE.column_names), *[line] * rows, ""])
+
+
+@pytest.mark.parametrize(
+    ("table", "page", "cause"),
+    [
+        (TABLE, page_of(25, base_number=""), "base_number is null in 25 of 25 rows"),
+        (DECLARED, page_of(25), "25 rows, at least 1,001 are expected"),
+    ],
+    ids=["nulls", "too few"],
+)
+def test_a_list_without_values_or_with_too_few_rows_is_held(
+    lab: Lab, table: Table, page: str, cause: str
+) -> None:
+    serve(lab, page, 25)
+    assert_held(lab, run(lab.platform, block(lab), False, table), cause)
+    outcome = run(lab.platform, block(lab), True, table)
+    assert lab.only_line(outcome).inserted == 25
+
+
+def test_a_page_cut_in_its_last_field_is_asked_for_again(lab: Lab) -> None:
+    cut = page_of(25, last_time_updated="14:01").removesuffix('1"\n')
+    fault = {"kind": "status", "status": 200, "body": cut, "path": "offset=25"}
+    lab.control("faults", [{**fault, "times": 2}])
+    lab.run()
+    lab.assert_equals_truth()
+    assert len(asked(lab, ".csv")) == PAGES + 2
+
+
+def test_a_page_that_three_tries_cut_at_the_same_place_is_held(lab: Lab) -> None:
+    cut = page_of(25).removesuffix("\n")
+    fault = {"kind": "status", "status": 200, "body": cut, "path": "offset=25", "times": -1}
+    lab.control("faults", [fault])
+    outcome = lab.run()
+    assert_held(lab, outcome, "rows from 25: no line end after the last in 3 tries")
+    assert licences(lab) == set()
+
+
+def test_of_a_list_with_one_byte_that_is_not_utf_8_one_row_is_rejected(lab: Lab) -> None:
+    page = page_of(1, name="PEÑA") + page_of(SIZE - 1).partition("\n")[2]
+    stamp = json.dumps({"rowsUpdatedAt": int(time.time()) + 60})
+    answer = {"kind": "status", "status": 200, "times": -1}
+    lab.control(
+        "faults",
+        [
+            {**answer, "path": "/api/views/", "body": stamp},
+            {**answer, "path": ".csv", "body": page, "encoding": "latin-1"},
+        ],
+    )
+    outcome = lab.run(page_size=SIZE)
+    report(outcome)
+    assert lab.only_line(outcome).inserted == SIZE - 1
+    (reject,) = lab.query("SELECT reason, payload FROM {raw}._rejects")
+    assert reject["reason"] == "row with a byte that is not UTF-8"
+    assert json.loads(reject["payload"])["name"] == "PE\\xd1A"
+    assert licences(lab) == {"vehicle_license_number 1"}
+
+
+def test_a_page_that_each_try_cuts_elsewhere_fails_the_run(lab: Lab) -> None:
+    bodies = [page_of(25, last_time_updated=f"14:0{n}").removesuffix('"\n') for n in range(3)]
+    fault = {"kind": "status", "status": 200, "path": "offset=25"}
+    lab.control("faults", [{**fault, "body": body} for body in bodies])
+    with pytest.raises(SourceError, match="3 tries ended within a row, each elsewhere"):
+        lab.run()
+    assert lab.ledger() == []
 
 
 def test_lines_of_another_length_are_rejected_whole_and_too_many_fail_the_run(lab: Lab) -> None:

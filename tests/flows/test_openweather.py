@@ -23,11 +23,12 @@ from flows import openweather as flow_module
 from flows.openweather import run as run_flow
 from sources.openweather import SOURCE
 from tasks import http as http_module
-from tasks import warehouse as warehouse_module
 from tasks.due import due_build, run_build
+from tasks.repeat import Repeat
 from tasks.report import report
 from tests.kits.openweather import KEY, LOCATIONS, api, flat
 from tests.lab import Lab
+from tests.reliability.matrix import crossed, or_slow
 
 MANILA, BAGUIO, TROMSO, SEA = LOCATIONS
 WAITS: list[float] = []
@@ -199,7 +200,7 @@ def test_a_wrong_key_is_refused_once_and_never_shown(
         assert "s3cret" not in line
 
 
-@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("status", or_slow(lambda status: status == 400, crossed([200, 400, 500])))
 def test_a_key_in_an_answer_is_in_no_message_and_no_ledger(
     lab: Lab, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
@@ -233,6 +234,50 @@ def test_another_429_is_repeated(lab: Lab) -> None:
     report(lab.run())
     assert requests(lab) == len(LOCATIONS) + 1
     lab.assert_equals_truth()
+
+
+BLOCKED = '{"cod":429,"message":"Your account is temporary blocked due to exceeding"}'
+
+
+@pytest.mark.parametrize("body", [BLOCKED, "slow down"])
+def test_a_429_that_says_when_is_waited_for_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr(http_module.Http.__init__, "__defaults__", ((), 4, 180.0, WAITS.append))
+    fault: dict[str, Any] = {
+        "kind": "status",
+        "status": 429,
+        "headers": {"Retry-After": "30"},
+        "body": body,
+    }
+    lab.control("faults", [{"path": f"lat={BAGUIO.latitude}", "times": 1, **fault}])
+    report(lab.run())
+    assert (requests(lab), WAITS) == (len(LOCATIONS) + 1, [30.0])
+    lab.assert_equals_truth()
+    # The second time in a row it is an answer: nobody else is asked, and what came before is kept.
+    WAITS.clear()
+    lab.control("advance")
+    lab.control("reset-requests")
+    fail_at(BAGUIO, lab, **fault)
+    outcome = lab.run()
+    assert (requests(lab), WAITS) == (3, [30.0])
+    assert lab.only_line(outcome).inserted == 1
+    with pytest.raises(PartlyExtracted, match="Tromsø: not asked, because Baguio was refused with"):
+        report(outcome)
+    lab.assert_equals_truth()
+
+
+def test_a_429_that_asks_for_more_than_a_minute_ends_the_poll(lab: Lab) -> None:
+    fault: dict[str, Any] = {
+        "kind": "status",
+        "status": 429,
+        "headers": {"Retry-After": "61"},
+        "body": BLOCKED,
+    }
+    fail_at(BAGUIO, lab, **fault)
+    outcome = lab.run()
+    assert (requests(lab), WAITS) == (2, [])
+    assert len(outcome.not_had) == 3
 
 
 def test_many_locations_are_asked_no_faster_than_the_plan_allows(
@@ -289,9 +334,7 @@ def test_what_is_odd_unknown_or_missing_is_a_row_all_the_same(lab: Lab) -> None:
     assert [entry["id"] for entry in json.loads(rows["Tromsø"]["weather"])] == [0, 1, 2]
 
 
-def test_a_batch_is_committed_while_bigquery_is_down(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_is_committed_while_bigquery_is_down(lab: Lab) -> None:
     lab.run()
     lab.control("advance")
     with socket.socket() as held:
@@ -302,11 +345,10 @@ def test_a_batch_is_committed_while_bigquery_is_down(
             credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
             client_options=ClientOptions(api_endpoint=f"http://127.0.0.1:{held.getsockname()[1]}"),
         )
-        with monkeypatch.context() as patch:
-            patch.setattr(warehouse_module, "RETRY", warehouse_module.RETRY.with_timeout(0.2))
-            down = replace(lab.platform, warehouse=replace(lab.platform.warehouse, client=nowhere))
-            with pytest.raises(StoreFailed, match=r"^openweather: RetryError: .*refused"):
-                run_flow(down, api(lab))
+        quick = Repeat(seconds=0.2, first_wait=0.02)
+        silent = replace(lab.platform.warehouse, client=nowhere, retry=quick)
+        with pytest.raises(StoreFailed, match=r"^openweather, first load: RetryError: .*refused"):
+            run_flow(replace(lab.platform, warehouse=silent), api(lab))
     assert len([name for name in lab.objects() if name.endswith("manifest.json")]) == 1
     assert len(lab.rows()) == 4
     # Its hour is over before anybody loads it.
@@ -318,6 +360,7 @@ def test_a_batch_is_committed_while_bigquery_is_down(
     lab.assert_settled()
 
 
+@pytest.mark.slow
 def test_a_batch_is_committed_while_another_that_waits_cannot_be_loaded(
     make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +374,9 @@ def test_a_batch_is_committed_while_another_that_waits_cannot_be_loaded(
 
     with monkeypatch.context() as patch:
         patch.setattr("tasks.merge.TemporaryFile", full)
-        with pytest.raises(StoreFailed, match=r"^openweather: OSError: .*No space left on device"):
+        with pytest.raises(
+            StoreFailed, match=r"^openweather, first load: OSError: .*No space left on device"
+        ):
             lab.run()
     assert len([name for name in lab.objects() if name.endswith("manifest.json")]) == 2
     lab.control("advance")
@@ -367,13 +412,11 @@ def test_real_payloads_reach_the_staging_model(
         assert {column: row[column] for column in expected} == expected
         assert json.loads(row["weather"]) == conditions
 
-    prefix = f"{lab.platform.warehouse.raw_dataset}_"
-    monkeypatch.setenv("DBT_DATASET_PREFIX", prefix)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     due = due_build(lab.platform, SOURCE)
     assert due
     run_build(lab.platform, lab.blocks, SOURCE, due)
-    staged = lab.query(f"SELECT * FROM {prefix}staging.stg_openweather__observations")
+    staged = lab.query("SELECT * FROM {marts}staging.stg_openweather__observations")
     assert {
         (row["location"], row["main_condition"], row["pressure_hpa"], row["observed_at"])
         for row in staged
@@ -386,3 +429,13 @@ def test_real_payloads_reach_the_staging_model(
         )
         for name, body in bodies.items()
     }
+
+
+def test_a_number_that_no_float_holds_is_kept_as_strict_json(lab: Lab) -> None:
+    body = '{"dt":1772337600,"main":{"temp":1e999,"dew_point":-1e999},"cod":200,"name":"x"}'
+    lab.control("faults", [{"path": "weather", "kind": "status", "status": 200, "body": body}])
+    outcome = lab.run()
+    assert (outcome.total("inserted"), outcome.total("odd")) == (len(LOCATIONS), 1)
+    (row,) = [row for row in lab.rows().values() if row["_extra"]]
+    assert row["main_temp"] is None
+    assert row["_extra"] == '{"main.dew_point":"-1e999","main_temp":"1e999"}'

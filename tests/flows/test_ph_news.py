@@ -14,13 +14,16 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from blocks.ph_news import PhNews
 from core.errors import PartlyExtracted, Refused, SourceError
+from core.ledger import VERDICTS
 from flows.ph_news import get_page
-from sources.ph_news import SOURCE, article_id, judge
+from sources.ph_news import SERVED, SOURCE, article_id, judge
+from sources.ph_news_listing import above_gap
 from tasks.due import due_build, run_build
 from tasks.http import Http
 from tasks.report import report
-from tests.kits.ph_news import KEY, block
+from tests.kits.ph_news import KEY, PLENTY, block
 from tests.lab import Lab
 
 WRONG_KEY = "w/rong&key"
@@ -76,7 +79,7 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     lab.run()
     lines = lab.ledger()
     assert len(lines) == 2
-    verdicts = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted", "rejected")
+    verdicts = [*VERDICTS, "rejected", "rejected_before"]
     for line in lines:
         assert sum(line[verdict] for verdict in verdicts) == line["extracted"]
         assert line["extracted"] + line["met_again"] == line["source_count"]
@@ -103,6 +106,22 @@ def test_a_row_without_url_is_rejected_whole_and_an_odd_value_kept(lab: Lab) -> 
     assert row["_extra"] == '{"mood":"good","published_at":"yesterday","title":7}'
     # Rejects and rows without a time are recognised the next time.
     assert lab.only_line(lab.run()).state == "looked"
+
+
+def test_a_field_that_vanishes_is_announced_once_and_an_ordinary_reply_announces_nothing(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(kit="ph_news", size=60)
+    assert lab.run().announced == ()
+    lab.control("advance")
+    assert lab.run().announced == ()
+    bare = make_lab("bare", kit="ph_news", size=0)
+    row = {name: None for name in SERVED if name != "image"}
+    for number, announced in enumerate([("missing field image",), ()]):
+        url = f"https://a.example/{number}"
+        bare.control("plant", {"articles": [{**row, "url": url, "author": ""}]})
+        assert bare.run().announced == announced
+    assert {row["_extra"] for row in bare.rows().values()} == {None}
 
 
 @pytest.mark.parametrize("envelope", ["current", "old"])
@@ -137,6 +156,25 @@ def test_a_rate_limit_passes(
     assert "rate_limit_reached" in caplog.text
     assert KEY not in caplog.text
     lab.assert_equals_truth()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_error_with_a_code_that_is_not_listed_passes(
+    lab: Lab, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    body = json.dumps({"error": {"code": "upstream_unavailable", "message": "try later"}})
+    lab.control("faults", [{"kind": "status", "status": status, "body": body, "times": 2}])
+    assert lab.only_line(lab.run()).requests == 2 + 3
+    lab.assert_equals_truth()
+
+
+def test_the_languages_and_countries_of_the_settings_are_asked_for(lab: Lab) -> None:
+    assert lab.run(languages="zh, -en").total("inserted") > 0
+    assert {row["language"] for row in lab.rows().values()} == {"zh"}
+    lab.run(languages="", countries="ph,gb")
+    chosen = {(row["country"], row["language"]) for row in lab.rows().values()}
+    assert chosen == {("ph", "en"), ("ph", "zh"), ("gb", "en")}
 
 
 def test_a_key_that_is_not_the_account_s_stands_in_no_message(
@@ -183,7 +221,7 @@ def test_a_gap_is_closed_by_the_next_run_that_may(lab: Lab) -> None:
     assert lab.run().note is None
     lab.assert_equals_truth()
     assert lab.ledger()[-1]["message"] is None
-    assert "+" not in lab.ledger()[-1]["seen"]
+    assert above_gap(json.loads(lab.ledger()[-1]["seen"])) == set()
 
 
 def test_a_run_that_fails_without_a_request_left_says_both(
@@ -231,6 +269,36 @@ def test_a_plan_without_tls_is_asked_without_it_and_only_then(lab: Lab) -> None:
         assert schemes == ["https", "https", "http", "http"]
 
 
+@pytest.mark.slow
+def test_a_refusal_of_tls_is_remembered_until_the_plan_may_have_it(
+    lab: Lab, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = make_lab("refusing", kit="ph_news", size=0)
+    refusing.control("refuse", {"code": "https_access_restricted", "times": -1})
+    # The address with TLS comes first; here both are plain, and the first one refuses.
+    addresses = [f"{one.sources_url}/v1/news" for one in (refusing, lab)]
+    monkeypatch.setattr(PhNews, "urls", property(lambda block: list(addresses)))
+    day_ms = 86_400_000
+    lab.control("clock", {"offset_ms": -31 * day_ms})
+    asked = []
+    for settings in ({}, {}, {"monthly_requests": PLENTY - 1}, {"monthly_requests": PLENTY - 1}):
+        lab.run(**settings)
+        asked.append(len(statuses(refusing)))
+    # Once, and once more as the plan is another one.
+    assert asked == [1, 1, 2, 2]
+    lab.control("advance")
+    lab.run(monthly_requests=PLENTY - 1)
+    assert len(statuses(refusing)) == 2
+    # A month later the plan may have been upgraded: this run learns the time, the next one asks.
+    lab.control("clock", {"offset_ms": 0})
+    for _ in range(3):
+        lab.run(monthly_requests=PLENTY - 1)
+        asked.append(len(statuses(refusing)))
+    assert asked[-3:] == [2, 3, 3]
+    assert KEY not in "".join(line["seen"] for line in lab.ledger())
+    lab.assert_equals_truth()
+
+
 def test_a_real_page_is_loaded_field_for_field_and_built(
     make_lab: Callable[..., Lab], samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -247,12 +315,11 @@ def test_a_real_page_is_loaded_field_for_field_and_built(
         assert {name: row[name] for name in article} == {**article, "published_at": at}
         assert (row["_extra"], row["_is_deleted"]) == (None, False)
 
-    monkeypatch.setenv("DBT_DATASET_PREFIX", "real_news_")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     due = due_build(lab.platform, SOURCE)
     assert due
     run_build(lab.platform, lab.blocks, SOURCE, due)
-    built = lab.query("SELECT * FROM real_news_staging.stg_ph_news__articles")
+    built = lab.query("SELECT * FROM {marts}staging.stg_ph_news__articles")
     assert len(built) == 25
     assert all("&#8" not in row["title"] + row["description"] for row in built)
     assert any("&#8" in row["description_as_served"] for row in built)

@@ -58,7 +58,6 @@ def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
 def test_the_mart_reconciles_with_the_file(
     week: Lab, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DBT_DATASET_PREFIX", "real_week_")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     due = due_build(week.platform, TABLE.source)
     assert due
@@ -72,12 +71,12 @@ def test_the_mart_reconciles_with_the_file(
             expected[calendar, (at + timedelta(hours=hours)).date()] += 1
     rows = week.query(
         "SELECT calendar, activity_date, SUM(event_count) AS n "
-        "FROM real_week_gold.daily_earthquake_activity GROUP BY 1, 2"
+        "FROM {marts}gold.daily_earthquake_activity GROUP BY 1, 2"
     )
     assert {(row["calendar"], row["activity_date"]): int(row["n"]) for row in rows} == expected
     by_class = week.query(
         "SELECT magnitude_class, SUM(event_count) AS n FROM "
-        "real_week_gold.daily_earthquake_activity WHERE calendar = 'UTC' GROUP BY 1"
+        "{marts}gold.daily_earthquake_activity WHERE calendar = 'UTC' GROUP BY 1"
     )
     assert sum(int(row["n"]) for row in by_class) == 2155
     assert len(by_class) > 3

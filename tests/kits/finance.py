@@ -18,6 +18,7 @@ TABLE = TABLE
 # The bucket that it lands in by itself.
 LANDING = LANDING_GCS
 SHEET_URL = "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit#gid=0"
+META = {"_batch_id", "_inserted_at", "_is_deleted"}
 
 
 def start(lab: Lab, size: int, **settings: Any) -> None:
@@ -29,7 +30,6 @@ def block(lab: Lab, **settings: Any) -> Finance:
         {
             "base_url": lab.sources_url,
             "sheet_url": SHEET_URL,
-            "worksheet": "ledger",
             "gcp_credentials": lab.blocks.gcp,
             **settings,
         }
@@ -40,42 +40,30 @@ def run(lab: Lab, **window: Any) -> Outcome:
     return run_flow(lab.platform, block(lab), window.get("allow_deletions", False))
 
 
-def text(cell: Any) -> str:
-    if isinstance(cell, bool):
-        return "TRUE" if cell else "FALSE"
-    return str(cell).removesuffix(".0") if isinstance(cell, float) else str(cell)
-
-
-def expected(entry: dict[str, Any]) -> dict[str, Any]:
-    """A row of the truth as the raw table should hold it, worked out without the flow's code."""
-    row: dict[str, Any] = {}
-    extra = {name: cell for name, cell in entry.items() if name not in TABLE.column_names}
-    for column in TABLE.columns:
-        cell = entry.get(column.name)
-        is_number = isinstance(cell, int | float) and not isinstance(cell, bool)
-        if cell is None:
-            row[column.name] = None
-        elif column.type == "STRING":
-            row[column.name] = text(cell)
-        elif is_number:
-            row[column.name] = Decimal(str(cell)) if column.type == "NUMERIC" else float(cell)
-        else:
-            row[column.name], extra[column.name] = None, cell
-    return {**row, "_extra": {name: cell for name, cell in extra.items() if cell is not None}}
-
-
 def assert_equals_truth(lab: Lab) -> None:
-    """A row that is rejected now may stand with the values that it had before, and one that came
-    and went between two reads was never there."""
+    """A row that is rejected now may have the values that it had before, one that has lost its id
+    is kept, and one that came and went between two reads was never there."""
     truth = lab.look("truth")
     rows = {id_: row for (id_,), row in lab.rows().items()}
-    wanted = {text(entry["id"]): expected(entry) for entry in truth["rows"]}
-    live = {id_: row for id_, row in rows.items() if not row["_is_deleted"]}
-    rejected = {text(entry["id"]) for entry in truth["rejected"]}
+    wanted = {row["id"]: expected(row) for row in truth["loaded"]}
+    live = {id_: stored(row) for id_, row in rows.items() if not row["_is_deleted"]}
+    rejected = {entry["loaded"]["id"] for entry in truth["rejected"]}
+    nameless = [expected(entry["loaded"]) for entry in truth["rejected"]]
     assert wanted
     assert wanted.keys() <= live.keys()
-    assert live.keys() - wanted.keys() <= rejected
+    for id_ in live.keys() - wanted.keys() - rejected:
+        assert {**live[id_], "id": None} in [{**row, "id": None} for row in nameless]
     for id_, row in wanted.items():
-        got = {name: live[id_][name] for name in TABLE.column_names}
-        assert got | {"_extra": json.loads(live[id_]["_extra"] or "{}")} == row
+        assert live[id_] == row
     assert rows.keys() - live.keys() <= set(truth["deleted"])
+
+
+def expected(loaded: dict[str, Any]) -> dict[str, Any]:
+    cost = loaded["cost"]
+    return {**loaded, "cost": None if cost is None else Decimal(cost)}
+
+
+def stored(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the raw table without what every raw table has, `_extra` as an object."""
+    own = {name: value for name, value in row.items() if name not in META}
+    return own | {"_extra": json.loads(row["_extra"] or "{}")}

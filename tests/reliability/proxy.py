@@ -4,8 +4,8 @@ The clients reach it through their own variables (`through`). A call is named by
 and body (`CALLS`), so that a fault can be told where to strike; one that has no name is an
 `unknown` one, which the tests refuse.
 
-Where an emulator is kinder than the service, the proxy is not: a job id is taken once, and a write
-with `ifGenerationMatch=0` finds what an earlier one left (references/emulator.md).
+Where an emulator is kinder than the service, the proxy is not: a job id is taken once, a write with
+`ifGenerationMatch=0` finds what an earlier one left, and BigQuery refuses what strict.py says.
 """
 
 from __future__ import annotations
@@ -24,10 +24,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
+from tests.reliability.strict import (
+    MESSAGES,
+    REASONS,
+    WINDOW_SECONDS,
+    Answer,
+    Strict,
+    error_answer,
+    refused,
+)
+
 # status: an error answer, nothing is done. denied: the account may not. hang: no answer within the
 # client's timeout, nothing is done. drop: the connection breaks before anything is done. lost: all
-# is done and the connection breaks. aborted: the job is accepted and its transaction is aborted.
-Kind = Literal["status", "denied", "hang", "drop", "lost", "aborted"]
+# is done and the connection breaks. failed: the job is accepted and fails for `reason`, one of
+# strict.py. done and failed: the same after it was done.
+Kind = Literal["status", "denied", "hang", "drop", "lost", "failed", "done and failed"]
 Store = Literal["bigquery", "gcs", "s3"]
 
 VARIABLES: dict[Store, str] = {
@@ -40,7 +51,9 @@ CALLS: dict[Store, dict[str, tuple[str, str, str]]] = {
     "bigquery": {
         "get table": ("GET", r"/tables/[^/]+$", ""),
         "get dataset": ("GET", r"/datasets/[^/]+$", ""),
+        "update dataset": ("PATCH", r"/datasets/[^/]+$", ""),
         "create dataset": ("POST", r"/datasets$", ""),
+        "list dataset": ("GET", r"/datasets/[^/]+/(tables|routines|models)$", ""),
         "create table": ("POST", r"/datasets/[^/]+/tables$", ""),
         "update table": ("PATCH", r"/tables/[^/]+$", ""),
         "delete table": ("DELETE", r"/tables/[^/]+$", ""),
@@ -51,11 +64,13 @@ CALLS: dict[Store, dict[str, tuple[str, str, str]]] = {
         "create fence": ("POST", r"/jobs$", r"CREATE TABLE IF NOT EXISTS"),
         "insert query job": ("POST", r"/jobs$", ""),
         "poll job": ("GET", r"/jobs/", ""),
+        "list jobs": ("GET", r"/jobs$", ""),
         "query results": ("GET", r"/queries/", ""),
         "read rows": ("GET", r"/data", ""),
     },
     "gcs": {
         "get bucket": ("GET", r"/b/[^/?]+(\?[^/]*)?$", ""),
+        "get layout": ("GET", r"/b/[^/?]+/storageLayout$", ""),
         "put manifest": ("POST", r"/upload/.*ifGenerationMatch=0", ""),
         "put part": ("POST", r"/upload/", ""),
         "list": ("GET", r"/o\?.*prefix=", ""),
@@ -72,17 +87,14 @@ CALLS: dict[Store, dict[str, tuple[str, str, str]]] = {
     },
 }
 UNKNOWN = "unknown"
-# As Google's services send them.
-REASONS = {
-    403: ("rateLimitExceeded", "Exceeded rate limits: too many api requests per user per method"),
-    500: ("internalError", "An internal error occurred and the request could not be completed."),
-    503: ("backendError", "Visibility check was unavailable. Please retry the request"),
+BODY_KEPT = 100_000
+STATUS_REASONS = {403: "rateLimitExceeded", 500: "internalError", 503: "backendError"}
+S3_CODES = {
+    403: "AccessDenied",
+    409: "ConditionalRequestConflict",
+    500: "InternalError",
+    503: "SlowDown",
 }
-DENIED = ("accessDenied", "Access Denied: Project p: User does not have permission")
-ABORTED = (
-    "Transaction is aborted due to concurrent update against table "
-    "p:raw._fence. Transaction ID: 5f4a"
-)
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "te"}
 
 
@@ -95,23 +107,21 @@ class Fault:
     skip: int = 0
     times: int = 1
     status: int = 503
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request that arrived, in the order of arrival; `fault` is what struck it."""
+    """One request that arrived, in the order of arrival; `fault` is what struck it.
+
+    `body` is text, of a statement or a resource; empty for what is uploaded.
+    """
 
     call: str
     method: str
     path: str
     fault: Kind | None
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
+    body: str = ""
 
 
 class Proxy(ThreadingHTTPServer):
@@ -119,17 +129,18 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, store: Store, target: str) -> None:
+    def __init__(self, store: Store, target: str, buckets: str | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.store = store
         self.target = urlsplit(target).netloc
+        where = urlsplit(buckets).netloc if buckets else None
+        self.strict = Strict(self.target, where, WINDOW_SECONDS)
         self.plan: list[Fault] = []
         self.calls: list[Call] = []
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         # Ids of jobs and names of objects that may not be made again.
         self._made: set[str] = set()
-        self._aborted: set[str] = set()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
@@ -144,6 +155,7 @@ class Proxy(ThreadingHTTPServer):
     def reset(self) -> None:
         with self._lock:
             self.plan, self.calls = [], []
+        self.strict.reset()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report a broken handler; a client or a store that has gone is no news."""
@@ -159,7 +171,8 @@ class Proxy(ThreadingHTTPServer):
         name = name_of(self.store, method, path, body)
         with self._lock:
             found = self._find(name)
-            self.calls.append(Call(name, method, path, found.kind if found else None))
+            text = "" if "upload" in path else body[:BODY_KEPT].decode(errors="replace")
+            self.calls.append(Call(name, method, path, found.kind if found else None, text))
             return found
 
     def _find(self, name: str) -> Fault | None:
@@ -173,7 +186,9 @@ class Proxy(ThreadingHTTPServer):
             return fault
         return None
 
-    def refusal(self, method: str, path: str, body: bytes) -> Answer | None:
+    def refusal(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer | None:
         """What the service would say where the emulator is too kind."""
         if (identity := made_by(self.store, method, path, body)) is not None:
             with self._lock:
@@ -183,23 +198,20 @@ class Proxy(ThreadingHTTPServer):
                     reason = "duplicate" if is_job else "conditionNotMet"
                     return error_answer(409 if is_job else 412, reason, text)
                 self._made.add(identity)
-        if self.store == "bigquery" and method == "GET":
-            job_id = urlsplit(path).path.rpartition("/")[2]
-            if job_id in self._aborted:
-                return error_answer(400, "invalidQuery", ABORTED)
-        return None
+        if self.store != "bigquery":
+            return None
+        return self.strict.refusal(method, path, headers, body)
 
-    def abort(self, body: bytes) -> Answer:
-        """Accept a job whose transaction will be found to be aborted; nothing is forwarded."""
+    def fail(self, body: bytes, reason: str) -> Answer:
+        """Accept a job that will be found to have failed."""
         job = json.loads(body)
         with self._lock:
-            self._aborted.add(job["jobReference"]["jobId"])
-        resource = {"kind": "bigquery#job", "id": "aborted", **job, "status": {"state": "RUNNING"}}
-        return Answer(200, [("Content-Type", "application/json")], json.dumps(resource).encode())
+            self._made.add(job["jobReference"]["jobId"])
+        return self.strict.fail(job, *MESSAGES.get(reason, (reason,)))
 
 
 def name_of(store: Store, method: str, path: str, body: bytes) -> str:
-    text = body[:100_000].decode(errors="replace")
+    text = body[:BODY_KEPT].decode(errors="replace")
     for name, (methods, pattern, content) in CALLS[store].items():
         url = urlsplit(path)
         where = path if store != "bigquery" else url.path
@@ -220,16 +232,15 @@ def made_by(store: Store, method: str, path: str, body: bytes) -> str | None:
     return None
 
 
-def error_answer(status: int, reason: str, message: str) -> Answer:
-    """An error as Google's services send it."""
-    error = {"message": message, "domain": "global", "reason": reason}
-    body = {"error": {"code": status, "message": message, "errors": [error]}}
-    return Answer(status, [("Content-Type", "application/json")], json.dumps(body).encode())
+def google_error(status: int) -> Answer:
+    """An error of this status as Google's services send it."""
+    reason = STATUS_REASONS[status]
+    return error_answer(status, reason, REASONS[reason][1])
 
 
 def s3_error(status: int) -> Answer:
     """An error as S3 sends it."""
-    code = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}[status]
+    code = S3_CODES[status]
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Reduce</Message></Error>"
     return Answer(status, [("Content-Type", "application/xml")], body.encode())
 
@@ -256,17 +267,21 @@ class Handler(BaseHTTPRequestHandler):
                     pass
             self.close_connection = True
         elif fault and kind == "status":
-            reason, message = REASONS[fault.status]
             is_s3 = proxy.store == "s3"
-            self._answer(
-                s3_error(fault.status) if is_s3 else error_answer(fault.status, reason, message)
-            )
+            self._answer(s3_error(fault.status) if is_s3 else google_error(fault.status))
         elif kind == "denied":
-            self._answer(error_answer(403, *DENIED))
-        elif kind == "aborted":
-            self._answer(proxy.abort(body))
+            self._answer(refused("accessDenied"))
+        elif fault and kind == "failed":
+            self._answer(proxy.fail(body, fault.reason))
         else:
-            answer = proxy.refusal(self.command, self.path, body) or self._forward(body)
+            with proxy.strict.patching if self.command == "PATCH" else contextlib.nullcontext():
+                headers = cast(Mapping[str, str], self.headers)
+                answer = proxy.refusal(self.command, self.path, headers, body)
+                answer = answer or self._forward(body)
+            if proxy.store == "bigquery":
+                proxy.strict.answered(self.command, self.path, body, answer)
+            if fault and kind == "done and failed":
+                answer = proxy.fail(body, fault.reason)
             if kind == "lost":
                 self._hang_up()
             else:
@@ -333,7 +348,8 @@ class Proxies:
 def proxies(env: Mapping[str, str]) -> Iterator[Proxies]:
     """Proxies in front of the stores of `env`, and the `env` that leads through them."""
     stores: dict[Store, Proxy] = {
-        store: Proxy(store, env[variable]) for store, variable in VARIABLES.items()
+        store: Proxy(store, env[variable], env[VARIABLES["gcs"]])
+        for store, variable in VARIABLES.items()
     }
     through = {VARIABLES[store]: proxy.url for store, proxy in stores.items()}
     try:

@@ -28,9 +28,9 @@ def loaded(make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def marts(lab: Lab) -> dict[str, int]:
     """Events per calendar in gold."""
-    gold = f"{lab.platform.warehouse.raw_dataset}_gold"
     rows = lab.query(
-        f"SELECT calendar, SUM(event_count) AS n FROM {gold}.daily_earthquake_activity GROUP BY 1"
+        "SELECT calendar, SUM(event_count) AS n FROM {marts}gold.daily_earthquake_activity "
+        "GROUP BY 1"
     )
     return {row["calendar"]: int(row["n"]) for row in rows}
 
@@ -50,7 +50,6 @@ def killed(lab: Lab, point: int | Event) -> list[Event]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_run_that_dies_before_inside_and_after_dbt_is_made_good(loaded: Lab) -> None:
     """One after another on one ledger: every run but the last dies, each further on."""
     killed(loaded, ("build.read_ledger", "before"))
@@ -69,7 +68,6 @@ POINTS: list[Event] = [(name, phase) for name in BUILD_STEPS for phase in PHASES
 
 
 @pytest.mark.matrix
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS, ids="-".join)
 def test_a_run_killed_around_dbt_is_made_good(loaded: Lab, point: Event) -> None:
     assert killed(loaded, point)[-1] == point
@@ -78,7 +76,6 @@ def test_a_run_killed_around_dbt_is_made_good(loaded: Lab, point: Event) -> None
 
 
 @pytest.mark.matrix
-@pytest.mark.timeout(600)
 def test_a_run_killed_at_queries_of_dbt_is_made_good(loaded: Lab) -> None:
     """At the first, the middle and the last query, each after news."""
     events = loaded.run_in_child(do=run_and_build)

@@ -67,5 +67,5 @@ def stand_in(state: Path, *options: str, **environment: str) -> Iterator[str]:
         yield process.stdout.readline().removeprefix("listening on ").strip()
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=600)
     assert process.returncode == 0

@@ -11,6 +11,7 @@ import pytest
 from core.errors import SourceError
 from sources.nyc_fhv import (
     FIELDS,
+    NOT_UTF8,
     TABLE,
     page_parameters,
     pages,
@@ -99,6 +100,18 @@ def test_a_line_of_another_length_is_rejected_with_its_text() -> None:
     assert page.extracted == 3
 
 
+def test_a_row_with_a_byte_that_is_not_utf_8_is_rejected_and_the_others_are_read() -> None:
+    content = csv_of({"name": "FIRST"}, {"name": "PE?A", "active": "YES"}, {"name": "Ōta\n🚕"})
+    content = content.replace(b"PE?A", b"PE\xd1A") + b'"\xff","1","lost"\n'
+    page = read_page(content, HEADERS, 10)
+    assert page.rows["name"].to_pylist() == ["FIRST", "Ōta\n🚕"]
+    assert page.rows["_row"].to_pylist() == [10, 11]
+    assert [reject.reason for reject in page.rejects] == ["line with 3 of 23 fields", NOT_UTF8]
+    assert [reject.row for reject in page.rejects] == [12, 13]
+    assert json.loads(page.rejects[1].payload) == {"name": "PE\\xd1A", "active": "YES"}
+    assert page.extracted == 4
+
+
 def test_a_page_without_rows_is_a_page() -> None:
     assert read_page(csv_of(), HEADERS, 0).extracted == 0
 
@@ -110,10 +123,9 @@ def test_a_page_without_rows_is_a_page() -> None:
         (b"<!DOCTYPE html><html></html>", "a body that is not the dataset's CSV"),
         (b'{"message":"x"}', "a body that is not the dataset's CSV"),
         (b'"name","name"\n"x","y"\n', "a body that is not the dataset's CSV"),
-        (b'"name","active"\n"\xff","YES"\n', "a body that is not CSV"),
         (b'"name","active"\n"x","YES"\n"y"', "a body that is cut off"),
     ],
-    ids=["empty", "html", "json", "twice", "bytes that are no text", "cut off"],
+    ids=["empty", "html", "json", "twice", "cut off"],
 )
 def test_another_body_is_named(content: bytes, cause: str) -> None:
     with pytest.raises(ValueError, match=cause):

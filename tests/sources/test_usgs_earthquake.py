@@ -195,8 +195,8 @@ def test_a_look_asks_for_changes_of_events_of_any_time() -> None:
     live, deleted = queries(Window(NOW), NOW, is_backfill=False)
     assert live.parameters() == {
         "format": "geojson",
-        "starttime": "1900-01-01T00:00:00",
-        "endtime": "2026-01-03T03:04:05",
+        "starttime": "0001-01-01T00:00:00",
+        "endtime": "2100-01-01T00:00:00",
         "updatedafter": "2026-01-02T03:04:05",
     }
     assert deleted.parameters() == {**live.parameters(), "includedeleted": "only"}

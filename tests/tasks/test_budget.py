@@ -94,6 +94,24 @@ def test_a_run_that_fails_settles_what_it_sent(lab: Lab) -> None:
     assert sorted(settled) == [1, 2]
 
 
+def test_of_a_share_of_the_month_no_more_is_granted(lab: Lab) -> None:
+    # Half of February: 50 requests, three quarters of which are 37.
+    held = Budget(lab.platform.warehouse, TABLE, PER_MONTH, at(2, 15))
+    held.spend()
+    # Two of 50 are reserved.
+    assert (held.spare(0.75), held.spare(1.0), held.spare(0.01)) == (35, 48, 0)
+    sent = 0
+    with pytest.raises(NoRequestLeft):
+        while True:
+            held.spend(0.75)
+            sent += 1
+    # 37.5 have accrued of 75, which counts as 38.
+    assert sent == 38 - 2
+    assert held.spare(0.75) == 0
+    # The rest is for the others, and what was reserved for one purpose is not sent for the other.
+    assert spend_all(lab, at(2, 15))[0] == 50 - 38
+
+
 def test_ten_runs_at_once_are_never_granted_one_request_twice(lab: Lab) -> None:
     lab.platform.warehouse.ensure_source(TABLE)
     clock = at(2, 1, 23, 59, 59)

@@ -37,7 +37,6 @@ RUN_RESULTS: dict[str, Any] = {
             "status": "success",
             "message": "CREATE VIEW",
             "failures": None,
-            "adapter_response": {"bytes_billed": 10_485_760},
             "compiled_code": "select 1",
         },
         {
@@ -45,7 +44,6 @@ RUN_RESULTS: dict[str, Any] = {
             "status": "fail",
             "message": "Got 2 results,\n configured to fail if != 0",
             "failures": 2,
-            "adapter_response": {"bytes_billed": 20_971_520},
             "compiled_code": "select id from t",
         },
         {
@@ -53,7 +51,6 @@ RUN_RESULTS: dict[str, Any] = {
             "status": "warn",
             "message": "Got 1 result",
             "failures": 1,
-            "adapter_response": {"bytes_billed": None},
             "compiled_code": "select 1",
         },
         {
@@ -61,28 +58,29 @@ RUN_RESULTS: dict[str, Any] = {
             "status": "skipped",
             "message": None,
             "failures": None,
-            "adapter_response": {},
             "compiled_code": None,
         },
     ],
 }
 
 
-def result_of(*failures: NodeFailure, passed: int = 14) -> BuildResult:
+def result_of(
+    *failures: NodeFailure, passed: int = 14, warnings: tuple[NodeFailure, ...] = ()
+) -> BuildResult:
     return BuildResult(
         build_id="run-1",
         started_at=STARTED_AT,
         ended_at=ENDED_AT,
         nodes_passed=passed,
         nodes_failed=len(failures),
-        nodes_warned=0,
+        nodes_warned=len(warnings),
         nodes_skipped=0,
-        bytes_billed=0,
         failures=failures,
+        warnings=warnings,
     )
 
 
-def test_artifacts_become_counts_bytes_and_named_failures() -> None:
+def test_artifacts_become_counts_and_named_failures() -> None:
     assert summarise(RUN_RESULTS, MANIFEST, STARTED_AT, ENDED_AT) == BuildResult(
         build_id="run-1",
         started_at=STARTED_AT,
@@ -91,10 +89,10 @@ def test_artifacts_become_counts_bytes_and_named_failures() -> None:
         nodes_failed=1,
         nodes_warned=1,
         nodes_skipped=1,
-        bytes_billed=31_457_280,
         failures=(
             NodeFailure("unique_id", "fail", 2, "Got 2 results, configured to fail if != 0"),
         ),
+        warnings=(NodeFailure("late", "warn", 1, "Got 1 result"),),
     )
 
 
@@ -159,6 +157,17 @@ def test_a_failing_row_is_named_by_its_key(row: dict[str, Any], key: str) -> Non
         (
             result_of(*(NodeFailure(f"test_{n}", "fail", 1, "") for n in range(5))),
             "dbt: 14 passed, 5 failed: test_0 (1 row); test_1 (1 row); test_2 (1 row); 2 more",
+        ),
+        (
+            result_of(warnings=(NodeFailure("late", "warn", 1, "Got 1 result", ("us1",)),)),
+            "dbt: 14 passed, 1 warned: late (1 row: us1)",
+        ),
+        (
+            result_of(
+                NodeFailure("unique_id", "fail", 1, ""),
+                warnings=(NodeFailure("late", "warn", 1, ""),),
+            ),
+            "dbt: 14 passed, 1 failed, 1 warned: unique_id (1 row); warned: late (1 row)",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from dbt.cli.main import dbtRunner
 from tasks.build import PROJECT_DIR, environment
 from tasks.catalog import publish
 from tasks.due import dbt_environment, target_path
-from tests.browser import browser
+from tests.browser import Page, browser
 from tests.lab import Lab
 
 # Nodes and edges of the lineage graph, by its own account, once it is painted.
@@ -29,13 +29,16 @@ DRAWN = """
     };
 })()
 """
+# Icons of the tree at the left that have a picture; those of closed folders are not drawn.
+ICONS = """
+[...document.querySelectorAll('.filename use')].filter(icon => icon.getBBox().width > 0).length
+"""
 
 
 @pytest.fixture(scope="module")
 def lab(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """News, loaded and built, in datasets of their own, and a folder to serve from."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DBT_DATASET_PREFIX", "catalog_")
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         lab = Lab("catalog", stack_env, "ph_news")
         lab.source.start(lab, 20)
@@ -57,25 +60,68 @@ def page(lab: Lab) -> Path:
     catalog = publish(lab.platform, lab.blocks)
     assert catalog.is_new
     assert "catalog.openweather__observations" in catalog.not_built
-    assert "catalog_gold.monthly_pnl" in catalog.not_built
+    assert "catalog_dbt_gold.monthly_pnl" in catalog.not_built
     assert not [name for name in catalog.not_built if "news" in name]
     return Path(lab.blocks.warehouse.catalog_directory) / "index.html"
 
 
-def test_a_browser_finds_models_columns_sizes_and_lineage(page: Path, tmp_path: Path) -> None:
-    with browser(tmp_path / "profile") as open_page:
-        open_page.open(f"file://{page}#!/model/model.data_pipelines.daily_news_listing_times")
-        open_page.wait_for("document.body?.innerText.includes('LAST MODIFIED')")
-        text = open_page.evaluate("document.querySelector('.app-content').innerText")
-        for told in ("One row per", "date_manila", "INT64", "# ROWS", "CONTRACT", "Enforced"):
-            assert told in text, text
-        open_page.open("about:blank")
-        open_page.open(f"file://{page}#!/overview?g_v=1")
-        drawn = open_page.wait_for(DRAWN)
-        assert open_page.errors == []
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def show(opened: Page, file: Path, place: str, word: str) -> str:
+    """The text of a part of the catalog, as soon as the word is in it."""
+    opened.errors.clear()
+    opened.open("about:blank")
+    opened.open(f"file://{file}#!/{place}")
+    opened.wait_for(f"document.querySelector('.app-content')?.innerText.includes('{word}')")
+    return str(opened.evaluate("document.querySelector('.app-content').innerText"))
+
+
+def test_a_browser_finds_models_columns_sizes_and_lineage(page: Path, opened: Page) -> None:
+    model = "model/model.data_pipelines.daily_news_listing_times"
+    text = show(opened, page, model, "LAST MODIFIED")
+    for told in ("One row per", "date_manila", "INT64", "# ROWS", "CONTRACT", "Enforced"):
+        assert told in text, text
+    assert opened.evaluate(ICONS) > 5
+    assert opened.errors == []
+    opened.open("about:blank")
+    opened.open(f"file://{page}#!/overview?g_v=1")
+    drawn = opened.wait_for(DRAWN)
+    assert opened.errors == []
     assert drawn["edges"] >= len(drawn["nodes"]) / 2
     for node in ("ph_news.articles", "news_stories", "daily_news_listing_times", "monthly_pnl"):
         assert any(node in name for name in drawn["nodes"]), drawn["nodes"]
+    # Lineage ends at the pages.
+    assert {"Money", "News"} <= set(drawn["nodes"]), drawn["nodes"]
+
+
+def test_the_catalog_begins_with_what_this_platform_is(page: Path, opened: Page) -> None:
+    text = show(opened, page, "overview", "Data platform")
+    assert "Where to look" in text
+    assert "auto-generated documentation" not in text
+    exposure = show(opened, page, "exposure/exposure.data_pipelines.news", "headlines")
+    assert "Headlines of the Philippines" in exposure
+    assert opened.errors == []
+
+
+def test_a_script_that_is_not_dbts_does_not_run(page: Path, opened: Page, tmp_path: Path) -> None:
+    """Nor one that the page itself is made to run, or a handler in a description."""
+    planted = "<script>window.planted = 1</script><img src=x onerror='window.planted = 2'>"
+    file = tmp_path / "index.html"
+    file.write_text(page.read_text().replace("</body>", f"{planted}</body>"))
+    show(opened, file, "overview", "Data platform")
+    opened.evaluate(
+        "(() => { const one = document.createElement('script');"
+        " one.textContent = 'window.planted = 3'; document.body.append(one);"
+        " document.body.insertAdjacentHTML('beforeend', '<img src=y onerror=\"planted = 4\">');"
+        " })()"
+    )
+    opened.wait_for("document.images.length > 1")
+    assert opened.evaluate("window.planted") is None
+    assert len([error for error in opened.errors if "script-src" in error]) >= 3, opened.errors
 
 
 def test_nothing_is_made_anew_until_a_table_changes(lab: Lab, page: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from google.cloud import bigquery
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
@@ -17,6 +20,7 @@ from core.version import code_version
 from sources.finance import TABLE
 from tasks import due
 from tasks.build import BuildResult, NodeFailure
+from tasks.cursor import read_position
 from tasks.due import (
     BuildWindow,
     Due,
@@ -30,7 +34,9 @@ from tasks.due import (
     window_environment,
 )
 from tasks.report import is_on_schedule
+from tasks.warehouse import DBT_INVOCATION, billed_of
 from tests.lab import Lab
+from tests.recording import listening
 
 MANILA = timedelta(hours=8)
 
@@ -62,7 +68,7 @@ def built(
 ) -> None:
     """A successful build of this code."""
     defaults = {"source": source, "state": "succeeded", "code_version": code_version()}
-    defaults["suite"] = "whole"
+    defaults |= {"suite": "whole", "dataset_prefix": lab.platform.warehouse.dataset_prefix}
     times = {"covers_applied_at": covers, "asked_at": asked}
     lab.platform.warehouse.insert_line("_builds", defaults | times | line, source)
 
@@ -88,6 +94,7 @@ def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(lab: Lab) 
     assert before <= wanted.asked_at <= now(lab)
     built(lab, applied_at, before, state="failed")
     built(lab, applied_at, before, code_version="another")
+    built(lab, applied_at, before, dataset_prefix="other_")
     built(lab, applied_at, before, source="openweather")
     built(lab, applied_at - timedelta(seconds=1), before)
     assert due_build(lab.platform, "finance")
@@ -108,6 +115,19 @@ def test_increments_do_not_do_for_other_code_nor_after_an_undo(lab: Lab) -> None
     assert (first.full_refresh, second.full_refresh, third.full_refresh) == (True, False, True)
     built(lab, undone_at, now(lab))
     assert due_build(lab.platform, "finance") is None
+
+
+def test_a_batch_that_began_before_the_last_build_and_was_visible_only_after_it_is_due(
+    lab: Lab,
+) -> None:
+    """On BigQuery `applied_at` is the start of the transaction, which no reader sees before its
+    end."""
+    at = now(lab)
+    covered = apply_batch(lab, applied_at=at - timedelta(seconds=60))
+    built(lab, covered, at - timedelta(seconds=10))
+    apply_batch(lab, applied_at=at - timedelta(seconds=20))
+    wanted = due_build(lab.platform, "finance")
+    assert wanted and wanted.covers_applied_at == at - timedelta(seconds=20)
 
 
 def touched(first_day: int, last_day: int) -> dict[str, Any]:
@@ -207,7 +227,7 @@ def test_a_schedule_builds_for_a_new_batch_as_often_as_the_source_says(
     assert (wanted is not None) == is_due
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
     make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -226,7 +246,7 @@ def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
     assert lab.build()
     columns = "event_id, magnitude, place, is_deleted, occurred_at, inserted_at"
     mart = (
-        f"SELECT {columns} FROM {lab.platform.warehouse.raw_dataset}_silver.earthquake_events "
+        f"SELECT {columns} FROM {{marts}}silver.earthquake_events "
         "WHERE occurred_at IS NULL OR occurred_at IS NOT NULL"
     )
     events = "{raw}.usgs_earthquake__events"
@@ -253,7 +273,7 @@ def test_the_sources_say_how_often_they_are_built() -> None:
     said = {
         name: declared(name).get("build_every_hours") for name in ("usgs_earthquake", "finance")
     }
-    assert said == {"usgs_earthquake": 3, "finance": None}
+    assert said == {"usgs_earthquake": 4, "finance": None}
     assert declared("no_such_source") == {}
 
 
@@ -329,7 +349,7 @@ def test_the_workers_clock_decides_nothing(lab: Lab) -> None:
 
 
 def result_of(at: datetime, *failures: NodeFailure) -> BuildResult:
-    return BuildResult("build", at, at, 1, len(failures), 0, 0, 0, failures)
+    return BuildResult("build", at, at, 1, len(failures), 0, 0, failures)
 
 
 def test_a_build_that_failed_today_is_due_again(lab: Lab) -> None:
@@ -370,9 +390,46 @@ def test_a_build_that_failed_yesterday_is_not_continued(lab: Lab) -> None:
     assert build_to_continue(lab.platform, "finance", wanted) is None
 
 
+def test_what_a_run_knows_of_its_batches_is_not_asked_for_again(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(size=12, retention_days=7)
+    lab.run()
+    before = now(lab) - timedelta(minutes=10)
+    built(lab, lab.ledger()[-1]["applied_at"], before, source="usgs_earthquake")
+    lab.control("advance")
+    outcome = lab.run()
+    with listening(lab) as jobs:
+        told = due_build(lab.platform, "usgs_earthquake", changes=outcome.changes)
+    assert ["_loads" in job.sql for job in jobs] == [False]
+    asked = due_build(lab.platform, "usgs_earthquake")
+    assert told and asked and told.window and told.window.until == lab.ledger()[-1]["applied_at"]
+    assert replace(told, asked_at=asked.asked_at) == asked
+    # A run that another one has overtaken knows less, and what it does not know is asked for.
+    assert outcome.changes
+    old = replace(outcome.changes, since=now(lab))
+    with listening(lab) as jobs:
+        assert due_build(lab.platform, "usgs_earthquake", changes=old) is not None
+    assert ["_loads" in job.sql for job in jobs] == [False, True]
+
+
+def test_a_batch_of_another_run_in_between_is_not_missed(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab(kit="finance", retention_days=7)
+    lab.run()
+    known = read_position(lab.platform.warehouse, TABLE, ()).changes
+    assert known and [change.state for change in known.listed] == ["applied"]
+    apply_batch(lab)
+    lab.control("advance")
+    outcome = lab.run()
+    assert outcome.changes and len(outcome.changes.listed) == 3
+    (line,) = outcome.lines
+    assert line.previous_at == lab.ledger()[-2]["applied_at"]
+    assert known.and_this(line) is None
+
+
 def test_the_sources_say_whether_they_follow_the_calendar() -> None:
     assert follows_calendar("finance")
-    assert not follows_calendar("ph_news")
+    assert not follows_calendar("nyc_fhv")
     assert not follows_calendar("no_such_source")
 
 
@@ -381,14 +438,33 @@ def test_the_operations_marts_are_built_from_the_labs_own_ledger(
 ) -> None:
     lab.control("set", {"rows": [list(TABLE.column_names)]})
     lab.run()
-    monkeypatch.setenv("DBT_DATASET_PREFIX", "due_")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     wanted = operations_due(lab.platform)
     assert abs(wanted.asked_at - datetime.now(UTC)) < timedelta(minutes=5)
-    run_build(lab.platform, lab.blocks, "operations", wanted)
-    rows = lab.query("SELECT * FROM due_gold.daily_source_operations ORDER BY source")
+    # What each job is billed; the emulator bills nothing.
+    monkeypatch.setattr(bigquery.QueryJob, "total_bytes_billed", 10)
+    result = run_build(lab.platform, lab.blocks, "operations", wanted)
+    rows = lab.query("SELECT * FROM {marts}gold.daily_source_operations ORDER BY source")
     assert [(row["source"], row["run_count"], row["build_count"]) for row in rows] == [
         ("finance", 1, 0)
     ]
-    (line,) = lab.query("SELECT source, state, asked_at FROM {raw}._builds")
+    (line,) = lab.query("SELECT source, state, asked_at, bytes_billed FROM {raw}._builds")
+    billed = line.pop("bytes_billed")
     assert line == {"source": "operations", "state": "succeeded", "asked_at": wanted.asked_at}
+    # A table under a contract has a second job, which asks for its columns.
+    assert billed % 10 == 0 and billed > 10 * result.nodes_passed
+
+
+def test_what_dbt_billed_is_that_of_its_own_queries() -> None:
+    def job(invocation_id: str | None, billed: str | None) -> bigquery.QueryJob:
+        labels = {DBT_INVOCATION: invocation_id} if invocation_id else {}
+        resource = {
+            "jobReference": {"projectId": "p", "jobId": "j", "location": "US"},
+            "configuration": {"query": {}, "labels": labels},
+            "statistics": {"query": {"totalBytesBilled": billed} if billed else {}},
+        }
+        return bigquery.QueryJob.from_api_repr(resource, SimpleNamespace(project="p"))
+
+    mine = [job("this", "10485760"), job("this", "20971520"), job("this", None)]
+    jobs = [*mine, job("another", "5"), job(None, "7")]
+    assert billed_of(jobs, {DBT_INVOCATION: "this"}) == 30 * 2**20

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from blocks.settings import Settings
+from blocks.sources import TYPES
+from blocks.usgs_earthquake import UsgsEarthquake
 from core.freshness import CLOCKS, Status
-from flows.dbt_freshness import SOURCES, as_rows
+from flows.dbt_freshness import as_rows, thresholds_of
 from tasks.build import PROJECT_DIR
 from tasks.freshness import declared_thresholds, read_freshness
 from tests.lab import Lab
@@ -40,17 +43,34 @@ def statuses(lab: Lab, source: str = "finance") -> list[Status]:
 
 
 def test_a_quiet_day_is_no_outage_and_an_outage_is_no_quiet_day(lab: Lab) -> None:
-    write(lab, 200, "applied", inserted=3)
+    write(lab, 11, "applied", inserted=3)
     assert statuses(lab) == ["error", "fresh"]
     write(lab, 1, "looked")
     assert statuses(lab) == ["fresh", "fresh"]
 
 
 def test_looks_that_bring_nothing_for_too_long_are_told(lab: Lab) -> None:
-    write(lab, 24 * 61, "applied", inserted=3)
-    write(lab, 24 * 10, "applied")
+    write(lab, 25, "applied", inserted=3)
+    write(lab, 13, "applied")
     write(lab, 1, "looked")
     assert statuses(lab) == ["fresh", "error"]
+    write(lab, 13, "applied", inserted=3)
+    assert statuses(lab) == ["fresh", "warn"]
+
+
+def test_the_ledger_s_limits_are_those_of_its_block_and_by_default_those_of_dbt(lab: Lab) -> None:
+    block = lab.source.block(lab)
+    (default,) = thresholds_of({"finance": block, "usgs_earthquake": UsgsEarthquake()}).values()
+    assert default["newest_event"] == declared_thresholds()["finance"]["newest_event"]
+    settings = Settings.model_fields
+    assert settings["finance_newest_event_warn_hours"].default == block.newest_event_warn_hours
+    assert settings["finance_newest_event_fail_hours"].default == block.newest_event_fail_hours
+    write(lab, 30, "applied", inserted=3)
+    write(lab, 1, "looked")
+    for warn, fail, status in ((12, 24, "error"), (12, 36, "warn"), (36, 72, "fresh")):
+        block = lab.source.block(lab, newest_event_warn_hours=warn, newest_event_fail_hours=fail)
+        readings = read_freshness(lab.platform, ["finance"], thresholds_of({"finance": block}))
+        assert [reading.status for reading in readings] == ["fresh", status]
 
 
 def test_failures_and_old_rows_make_nothing_fresh(lab: Lab) -> None:
@@ -77,7 +97,7 @@ def test_a_real_run_makes_its_source_fresh(make_lab: Callable[..., Lab]) -> None
 
 
 def test_every_source_has_thresholds() -> None:
-    assert declared_thresholds().keys() == SOURCES.keys()
+    assert declared_thresholds().keys() == TYPES.keys()
 
 
 def test_a_source_without_thresholds_is_named(lab: Lab) -> None:

@@ -20,7 +20,7 @@ from blocks.platform import PlatformBlocks
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import InvalidManifest
 from sources.usgs_earthquake import TABLE
-from tasks.landing import Landing, LandingError
+from tasks.landing import GcsLanding, Landing, LandingError, MissingObject
 from tasks.landing_s3 import S3Landing
 from tasks.platform import connect
 from tests.lab import Lab
@@ -103,11 +103,24 @@ def in_pages_of_seven(params: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 def test_what_is_absent_is_said_so(landing: Landing, prefix: str) -> None:
     assert list(landing.list(prefix)) == []
-    with pytest.raises(FileNotFoundError, match=f"{landing.address}/{prefix}none"):
+    with pytest.raises(MissingObject, match=f"{landing.address}/{prefix}none"):
         landing.get(f"{prefix}none")
-    with pytest.raises(FileNotFoundError, match=f"{landing.address}/{prefix}none"):
+    with pytest.raises(MissingObject, match=f"{landing.address}/{prefix}none"):
         landing.download(f"{prefix}none", io.BytesIO())
     landing.delete(f"{prefix}none")
+
+
+def test_a_gcs_bucket_that_is_not_there_is_no_missing_object_to_who_writes_or_lists(
+    make_lab: Callable[..., Lab],
+) -> None:
+    ours = make_lab(landing=LANDING_GCS, size=1).platform.landing
+    assert isinstance(ours, GcsLanding)
+    landing = GcsLanding(ours._bucket.client.bucket("not-there"))
+    for ask in (lambda: list(landing.list("p/")), lambda: landing.put("p/a", b"")):
+        with pytest.raises(LandingError, match="gs://not-there/p/"):
+            ask()
+    with pytest.raises(MissingObject):
+        landing.get("p/a")
 
 
 def test_what_is_deleted_is_gone(landing: Landing, prefix: str) -> None:
@@ -221,6 +234,7 @@ def test_an_error_names_the_bucket_and_no_secret(
         ask(landing)
     assert "s3://not-there/p/" in str(caught.value)
     assert f"NoSuchBucket) when calling the {verb}" in str(caught.value)
+    assert caught.value.reason == "NoSuchBucket"
     told = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert credentials.aws_secret_access_key is not None
     assert credentials.aws_secret_access_key.get_secret_value() not in told

@@ -18,6 +18,7 @@ from tasks.ledger_conditions import (
     new_fields,
     over_budget,
     parked,
+    requests_spent,
     unloaded,
 )
 from tasks.load import load
@@ -33,12 +34,12 @@ def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -
     lab.run()
     warehouse = lab.platform.warehouse
     warehouse.flush_jobs("ph_news")
-    budgets = {"ph_news": 1000}
-    assert ledger_findings(lab.platform, [TABLE], budgets, Alerts(), NOW) == ([], {})
+    budgets, spent = {"ph_news": 1000}, requests_spent(warehouse)
+    assert ledger_findings(lab.platform, [TABLE], budgets, spent, Alerts(), NOW) == ([], {})
     # A bucket that cannot be listed is not one in which nothing waits.
-    _, unlisted = ledger_findings(lab.without_s3(), [TABLE], budgets, Alerts(), NOW)
+    _, unlisted = ledger_findings(lab.without_s3(), [TABLE], budgets, spent, Alerts(), NOW)
     assert [address.partition(":")[0] for address in unlisted] == ["s3"]
-    assert ledger_age(warehouse, 1, NOW) == []
+    assert ledger_age(warehouse, timedelta(hours=1), NOW) == []
     assert new_fields(warehouse, None, NOW) == ([], None)
 
     counted = read_counted(warehouse)
@@ -66,11 +67,13 @@ def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., La
     assert new_fields(warehouse, until, NOW) == ([], until)
 
     sent = sum(line["requests"] for line in lab.ledger())
-    assert nearly_spent(warehouse, {"ph_news": 2 * sent}, 0.9, NOW) == []
-    (finding,) = nearly_spent(warehouse, {"ph_news": sent}, 0.9, NOW)
+    spent = requests_spent(warehouse)
+    assert spent == {"ph_news": sent}
+    assert nearly_spent(spent, {"ph_news": 2 * sent}, 0.9, NOW) == []
+    (finding,) = nearly_spent(spent, {"ph_news": sent}, 0.9, NOW)
     assert finding.title == f"ph_news: {sent} of {sent} requests spent"
 
-    assert ledger_age(warehouse, 0, NOW)[0].title == "the ledger stands still"
+    assert ledger_age(warehouse, timedelta(0), NOW)[0].title == "the ledger stands still"
 
     lab.query(
         "INSERT INTO {raw}._jobs (job_id, source, bytes_billed, started_at) VALUES "

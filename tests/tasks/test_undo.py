@@ -22,7 +22,7 @@ from tasks.due import due_build
 from tasks.ledger import record_look
 from tasks.load import load
 from tasks.report import Outcome
-from tasks.undo import undo
+from tasks.undo import preview, undo
 from tests.lab import KITS, Event, Lab
 from tests.reliability.matrix import crossed, only, or_slow, some_kits
 from tests.reliability.test_kill import PHASES, steps_in_code
@@ -96,6 +96,41 @@ def test_the_table_is_exactly_what_it_was_and_the_next_run_brings_all_again(
 
 @pytest.mark.parametrize(
     "kit",
+    or_slow(lambda kit: kit != "nyc_fhv", [("usgs_earthquake",), ("finance",), ("nyc_fhv",)]),
+)
+def test_what_would_go_is_told_before_and_is_what_goes(
+    kit: str, make_lab: Callable[..., Lab]
+) -> None:
+    lab = make_lab(kit=kit, size=SIZE)
+    before, _, now = run_thrice(lab)
+    batches, table = applied(lab), lab.source.TABLE
+    ledger = lab.ledger()
+    going = preview(lab.platform, table, batches[1])
+    assert [one.line.batch_id for one in going.batches] == sorted(batches[1:])
+    assert (going.now, going.then) == (len(now), len(before))
+    if table.key:
+        assert going.gone == len(now.keys() - before.keys())
+        assert going.touched == sum(row["_batch_id"] in batches[1:] for row in now.values())
+        assert going.touched - going.gone == sum(now[key] != row for key, row in before.items()) > 0
+    else:
+        assert (going.gone, going.touched) == (len(now), len(now))
+    for batch_id in batches[1:]:
+        assert f"batch     {batch_id}, applied 20" in str(going)
+    assert f"raw.{table.name} {len(now):,} rows, and {len(before):,} before" in str(going)
+    # Nothing was written for it.
+    assert (lab.rows(), lab.ledger()) == (now, ledger)
+    told: list[str] = []
+    undo(lab.platform, table, batches[1], say=told.append)
+    assert told == [str(going)]
+    assert lab.rows() == before
+    undo(lab.platform, table, batches[1], say=told.append)
+    assert len(told) == 1
+    with pytest.raises(NotPossible, match="was undone at 20"):
+        preview(lab.platform, table, batches[1])
+
+
+@pytest.mark.parametrize(
+    "kit",
     or_slow(lambda kit: kit == "nyc_fhv", [("usgs_earthquake",), ("finance",), ("nyc_fhv",)]),
 )
 def test_every_later_batch_is_undone_too_and_looks_count_no_more(
@@ -117,6 +152,7 @@ def test_every_later_batch_is_undone_too_and_looks_count_no_more(
     assert lab.run().lines[0].state == "looked"
 
 
+@pytest.mark.slow
 def test_the_first_batch_can_be_undone_and_undos_follow_each_other(lab: Lab) -> None:
     first, second, last = run_thrice(lab)
     batches = applied(lab)
@@ -185,9 +221,8 @@ def test_marts_that_grow_forget_what_was_undone(
     """Increments alone would keep it: rows that are gone from raw bring no news."""
     lab = make_lab(size=20)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    marts = "SELECT event_id, magnitude, is_deleted FROM {raw}_silver.earthquake_events"
+    marts = "SELECT event_id, magnitude, is_deleted FROM {marts}silver.earthquake_events"
     marts += " WHERE occurred_at IS NULL OR occurred_at IS NOT NULL ORDER BY 1"
-    marts = marts.replace("{raw}", lab.platform.warehouse.raw_dataset)
     lab.run()
     assert lab.build()
     was = lab.query(marts)
@@ -212,6 +247,7 @@ def test_a_column_added_since_is_null_afterwards(bare: Lab) -> None:
     assert values(bare, "mag") == {"a": 1.5}
 
 
+@pytest.mark.slow
 def test_a_batch_applied_while_the_earlier_rows_are_staged_is_undone_as_well(
     bare: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +267,7 @@ def test_a_batch_applied_while_the_earlier_rows_are_staged_is_undone_as_well(
     assert len(undone(bare)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_under_way_during_an_undo_does_not_carry_the_watermark_past_it(lab: Lab) -> None:
     first, *_ = run_thrice(lab)
     stale = cursor(lab)
@@ -250,6 +287,7 @@ def test_a_run_under_way_during_an_undo_does_not_carry_the_watermark_past_it(lab
     assert cursor(lab).watermark == moment
 
 
+@pytest.mark.slow
 def test_an_undone_newer_whole_does_not_supersede_an_older_one(
     make_lab: Callable[..., Lab],
 ) -> None:

@@ -1,5 +1,5 @@
--- Every event in raw is in exactly one of: a month of its region, the deleted ones. Not judged when
--- a batch came in since the build began.
+-- Every event in raw is in exactly one of: a month of its region, the deleted ones, those that
+-- cannot be counted. Not judged when a batch came in since the build began.
 {{ config(group="earthquakes") }}
 
 with
@@ -13,7 +13,9 @@ events as (
 ),
 
 regions as (
-    select coalesce(sum(event_count), 0) as region_event_count,
+    select
+        coalesce(sum(event_count), 0)
+        + (select count(*) from {{ ref('uncounted_earthquakes') }}) as region_event_count,
     from {{ ref('monthly_earthquakes_by_region') }}
 ),
 

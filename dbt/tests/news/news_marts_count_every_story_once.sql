@@ -1,4 +1,4 @@
--- Each mart counts every story once, and every article stands in one story.
+-- Each mart counts every story once that can be counted, and every article stands in one story.
 {{ config(group="news") }}
 
 with
@@ -7,8 +7,10 @@ stories as (
     select
         count(*) as story_count,
         countif(published_at is not null) as dated_story_count,
+        countif(first_seen_at is not null) as seen_story_count,
         coalesce(sum(article_count), 0) as article_count,
     from {{ ref('news_stories') }}
+    where uncounted_reason is null
 ),
 
 by_day as (
@@ -32,6 +34,7 @@ compared as (
     select
         stories.story_count,
         stories.dated_story_count,
+        stories.seen_story_count,
         stories.article_count,
         by_day.daily_story_count,
         by_day.daily_article_count,
@@ -49,4 +52,4 @@ where
     story_count != daily_story_count
     or article_count != daily_article_count
     or dated_story_count != hourly_story_count
-    or story_count != listed_story_count
+    or seen_story_count != listed_story_count

@@ -1,5 +1,6 @@
--- Each location has as many observations in its days and in its hours as in staging, and its days
--- have the rain and snow of its hours. Not judged when a batch came in since the build began.
+-- Each location has as many observations in its days and in its hours as in staging, but for those
+-- that cannot be counted, and its days have the rain and snow of its hours. Not judged when a batch
+-- came in since the build began.
 {{ config(group="weather") }}
 
 with
@@ -11,6 +12,14 @@ observations as (
     from {{ ref('stg_openweather__observations') }}
     group by location
     having max(inserted_at) < timestamp '{{ run_started_at }}'
+),
+
+uncounted as (
+    select
+        location,
+        sum(observation_count) as uncounted_observation_count,
+    from {{ ref('uncounted_weather_hours') }}
+    group by location
 ),
 
 hours as (
@@ -36,7 +45,8 @@ days as (
 compared as (
     select
         observations.location,
-        observations.staged_observation_count,
+        observations.staged_observation_count
+        - coalesce(uncounted.uncounted_observation_count, 0) as staged_observation_count,
         coalesce(hours.hourly_observation_count, 0) as hourly_observation_count,
         coalesce(days.daily_observation_count, 0) as daily_observation_count,
         hours.hourly_rain_mm,
@@ -46,6 +56,7 @@ compared as (
     from observations
     left join hours on observations.location = hours.location
     left join days on observations.location = days.location
+    left join uncounted on observations.location = uncounted.location
 )
 
 select *

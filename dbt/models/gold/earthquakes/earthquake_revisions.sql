@@ -1,3 +1,5 @@
+{{ config(tags=['once_a_day']) }}
+
 with
 
 history as (
@@ -6,6 +8,7 @@ history as (
 
 events as (
     select * from {{ ref('live_earthquake_events') }}
+    where uncounted_reason is null
 ),
 
 versions as (

@@ -1,7 +1,10 @@
+{{ config(tags=['once_a_day']) }}
+
 with
 
 events as (
     select * from {{ ref('live_earthquake_events') }}
+    where uncounted_reason is null
 ),
 
 final as (

@@ -2,6 +2,7 @@ with
 
 events as (
     select * from {{ ref('live_earthquake_events') }}
+    where uncounted_reason is null
 ),
 
 final as (

@@ -9,6 +9,7 @@ final as (
         date,
         daily_cost,
         average_daily_cost,
+        full_cost,
     from spread_expenses
     where item = 'WATER'
 )

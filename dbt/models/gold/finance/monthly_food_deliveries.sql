@@ -9,6 +9,7 @@ deliveries as (
         year_month,
         upper(counterparty) as service,
         amount,
+        full_amount,
     from expenses
     where item = 'FOOD' and upper(counterparty) in ('FOODPANDA', 'GRAB')
 ),
@@ -20,6 +21,7 @@ final as (
         sum(if(service = 'FOODPANDA', amount, 0)) as foodpanda_cost,
         sum(if(service = 'GRAB', amount, 0)) as grab_cost,
         count(*) as delivery_count,
+        sum(full_amount) as full_cost,
     from deliveries
     group by year_month
 )

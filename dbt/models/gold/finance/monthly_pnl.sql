@@ -9,9 +9,19 @@ monthly_income as (
 ),
 
 sides as (
-    select year_month, amount as expenses, 0 as income, from monthly_expenses
+    select
+        year_month,
+        amount as expenses,
+        0 as income,
+        full_amount as full_cost,
+    from monthly_expenses
     union all
-    select year_month, 0 as expenses, amount as income, from monthly_income
+    select
+        year_month,
+        0 as expenses,
+        amount as income,
+        0 as full_cost,
+    from monthly_income
 ),
 
 totals as (
@@ -19,6 +29,7 @@ totals as (
         year_month,
         sum(expenses) as expenses,
         sum(income) as income,
+        sum(full_cost) as full_cost,
     from sides
     group by year_month
 ),
@@ -43,6 +54,7 @@ balanced as (
         coalesce(totals.expenses, 0) as expenses,
         coalesce(totals.income, 0) as income,
         coalesce(totals.income, 0) - coalesce(totals.expenses, 0) as savings,
+        coalesce(totals.full_cost, 0) as full_cost,
     from months
     left join totals on months.year_month = totals.year_month
 ),
@@ -57,6 +69,7 @@ final as (
             order by year_month
             rows between unbounded preceding and current row
         ) as running_savings,
+        full_cost,
     from balanced
 )
 

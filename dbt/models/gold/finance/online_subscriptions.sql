@@ -11,6 +11,8 @@ final as (
         counterparty as `to`,
         amount as cost,
         account as source,
+        inserted_at as _inserted_at,
+        is_deleted as _is_deleted,
     from expenses
     where item = 'SUBSCRIPTION'
 )

@@ -9,9 +9,8 @@ final as (
         entry_id,
         entry_type as type,
         item,
-        currency,
         uncounted_reason as reason,
-        amount,
+        full_amount as amount,
         entry_date,
     from entries
     where uncounted_reason is not null

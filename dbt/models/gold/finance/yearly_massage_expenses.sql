@@ -10,6 +10,7 @@ final as (
         item,
         sum(amount) as cost,
         count(*) as session_count,
+        sum(full_amount) as full_cost,
     from expenses
     where item in ('MASSAGE', 'MASSAGE CHAIR')
     group by year, item

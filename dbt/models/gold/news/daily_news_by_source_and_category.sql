@@ -2,6 +2,7 @@ with
 
 stories as (
     select * from {{ ref('news_stories') }}
+    where uncounted_reason is null
 ),
 
 final as (

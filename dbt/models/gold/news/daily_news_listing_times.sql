@@ -1,7 +1,10 @@
+{{ config(tags=['once_a_day']) }}
+
 with
 
 stories as (
     select * from {{ ref('news_stories') }}
+    where first_seen_at is not null and uncounted_reason is null
 ),
 
 final as (

@@ -1,8 +1,10 @@
+{{ config(tags=['once_a_day']) }}
+
 with
 
 stories as (
     select * from {{ ref('news_stories') }}
-    where published_at is not null
+    where published_at is not null and uncounted_reason is null
 ),
 
 categories as (

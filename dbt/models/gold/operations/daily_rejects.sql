@@ -1,3 +1,5 @@
+{{ config(tags=['once_a_day']) }}
+
 with
 
 rejects as (

@@ -63,7 +63,7 @@ jobs_by_day as (
 builds_by_day as (
     select
         source,
-        date(started_at, 'Asia/Manila') as date_manila,
+        date(asked_at, 'Asia/Manila') as date_manila,
         count(*) as build_count,
         countif(state = 'failed') as failed_build_count,
         sum(build_seconds) as build_seconds,

@@ -2,26 +2,22 @@ with
 
 hours as (
     select * from {{ ref('weather_hours') }}
-    where {{ any_partition('hour_started_at') }}
-),
-
-last_poll as (
-    select max(hour_started_at) as last_hour_started_at,
-    from hours
+    where
+        {{ any_partition('hour_started_at') }}
+        and {{ beyond_calendar('openweather', 'hour_started_at') }} is null
 ),
 
 spans as (
     select
-        hours.location,
-        min(hours.hour_started_at) as first_hour_started_at,
+        location,
+        min(hour_started_at) as first_hour_started_at,
         -- A location that is no longer asked for is missed for a week, then no more.
         least(
-            any_value(last_poll.last_hour_started_at),
-            timestamp_add(max(hours.hour_started_at), interval 168 hour)
+            greatest(max(hour_started_at), {{ now_utc() }}),
+            timestamp_add(max(hour_started_at), interval 168 hour)
         ) as last_hour_started_at,
     from hours
-    cross join last_poll
-    group by hours.location
+    group by location
 ),
 
 -- An observed hour is expected by that, also where the offset changed by half an hour.

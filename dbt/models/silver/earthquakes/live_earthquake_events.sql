@@ -18,6 +18,7 @@ final as (
         pager_alert,
         event_ids,
         event_url,
+        {{ beyond_calendar('usgs_earthquake', 'occurred_at') }} as uncounted_reason,
 
         magnitude,
         longitude_degrees,

@@ -10,11 +10,16 @@ final as (
         entry_type,
         item,
         counterparty,
+        store,
         account,
+        posted_date,
+        solo_part,
         amount,
+        full_amount,
+        is_deleted,
         year_month,
         entry_date,
-        entry_time,
+        inserted_at,
     from entries
     where direction = 'INCOME' and uncounted_reason is null
 )

@@ -11,6 +11,7 @@ final as (
         item,
         sum(amount) as amount,
         count(*) as entry_count,
+        sum(full_amount) as full_amount,
     from income
     group by year_month, type, item
 )

@@ -21,7 +21,7 @@ addressed_articles as (
     where not is_deleted
 ),
 
--- The row that was seen first speaks for the story.
+-- The row that was seen first speaks for the story; what only an import has was there before.
 first_articles as (
     select
         normalised_url,
@@ -35,7 +35,7 @@ first_articles as (
     where true
     qualify
         row_number() over (
-            partition by normalised_url order by first_seen_at, article_id
+            partition by normalised_url order by first_seen_at nulls first, article_id
         ) = 1
 ),
 
@@ -52,9 +52,22 @@ stories as (
     group by normalised_url
 ),
 
+judged_stories as (
+    select
+        normalised_url,
+        {{ beyond_calendar('ph_news', 'published_at') }} as uncounted_reason,
+        article_count,
+        outlet_count,
+        category_count,
+        published_at,
+        first_seen_at,
+        last_seen_at,
+    from stories
+),
+
 final as (
     select
-        stories.normalised_url,
+        judged_stories.normalised_url,
 
         first_articles.source_site,
         first_articles.outlet,
@@ -62,20 +75,23 @@ final as (
         first_articles.title,
         first_articles.author,
         first_articles.article_url,
+        judged_stories.uncounted_reason,
 
-        stories.article_count,
-        stories.outlet_count,
-        stories.category_count,
-        timestamp_diff(stories.last_seen_at, stories.first_seen_at, second) / 3600 as listed_hours,
+        judged_stories.article_count,
+        judged_stories.outlet_count,
+        judged_stories.category_count,
+        timestamp_diff(
+            judged_stories.last_seen_at, judged_stories.first_seen_at, second
+        ) / 3600 as listed_hours,
 
-        date(stories.published_at, 'Asia/Manila') as published_date_manila,
-        extract(hour from stories.published_at at time zone 'Asia/Manila')
+        date(judged_stories.published_at, 'Asia/Manila') as published_date_manila,
+        extract(hour from judged_stories.published_at at time zone 'Asia/Manila')
             as published_hour_manila,
-        stories.published_at,
-        stories.first_seen_at,
-        stories.last_seen_at,
-    from stories
-    inner join first_articles on stories.normalised_url = first_articles.normalised_url
+        judged_stories.published_at,
+        judged_stories.first_seen_at,
+        judged_stories.last_seen_at,
+    from judged_stories
+    inner join first_articles on judged_stories.normalised_url = first_articles.normalised_url
 )
 
 select * from final

@@ -30,9 +30,12 @@ renamed as (
         held as held_row_count,
         replaced as replaced_row_count,
         rejected as rejected_row_count,
+        rejected_before as known_reject_count,
         rejected_unexpected as unexpected_reject_count,
         odd as odd_row_count,
         source_count as source_row_count,
+        total as listing_row_count,
+        depth as listing_depth_row_count,
         requests as request_count,
         size_bytes as landed_bytes,
 

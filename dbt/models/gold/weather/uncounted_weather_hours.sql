@@ -1,0 +1,31 @@
+with
+
+hours as (
+    select * from {{ ref('weather_hours') }}
+    where {{ any_partition('hour_started_at') }}
+),
+
+judged as (
+    select
+        location,
+        {{ beyond_calendar('openweather', 'hour_started_at') }} as reason,
+        observation_count,
+        hour_started_at,
+        first_observed_at,
+        last_observed_at,
+    from hours
+),
+
+final as (
+    select
+        location,
+        reason,
+        observation_count,
+        hour_started_at,
+        first_observed_at,
+        last_observed_at,
+    from judged
+    where reason is not null
+)
+
+select * from final
