@@ -57,7 +57,8 @@ def read_freshness(
     Thresholds that are `configured` win over those that the dbt sources declare.
 
     Only looks for what is new count: a backfill or an import of old rows makes nothing fresh. What
-    was observed in the future by its source's clock is the newest event until the next one.
+    was observed in the future by its source's clock is the newest event until the next one, also
+    when that was stamped, in whole seconds, within the second in which it was written down.
     Raises ValueError when a source has no thresholds.
     """
     thresholds = declared_thresholds()
@@ -91,7 +92,16 @@ def read_strokes(warehouse: Warehouse, *, is_recent: bool) -> tuple[datetime, di
         UNION ALL
         SELECT
             CURRENT_TIMESTAMP(), looks.source, MAX(looks.applied_at),
-            MAX_BY(looks.event_at, LEAST(looks.event_at, looks.applied_at))
+            MAX_BY(
+                looks.event_at,
+                IF(
+                    looks.event_at <= looks.applied_at,
+                    looks.event_at,
+                    TIMESTAMP_SUB(
+                        TIMESTAMP_TRUNC(looks.applied_at, SECOND), INTERVAL 1 MICROSECOND
+                    )
+                )
+            )
         FROM (
             SELECT
                 source, applied_at,

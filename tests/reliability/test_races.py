@@ -235,6 +235,8 @@ def test_a_source_whose_clock_jumps_ten_minutes(
 def run_at(lab: Lab, off: timedelta, sender: Any) -> None:
     """A run in a process whose every `datetime.now` is so far off; sends in how many modules."""
     os.environ.update(lab.env)
+    # Imports the source's flow: what is imported later would have the right clock.
+    kit = lab.source
 
     class AnyDatetime(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -254,7 +256,7 @@ def run_at(lab: Lab, off: timedelta, sender: Any) -> None:
         if ours and "datetime.now(" in inspect.getsource(module):
             vars(module)["datetime"] = Off
             moved += 1
-    lab.run()
+    kit.run(lab)
     sender.send(moved)
 
 

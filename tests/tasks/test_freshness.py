@@ -28,13 +28,28 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
 
 def write(lab: Lab, hours: float, state: str, inserted: int = 0, mode: str = "incremental") -> None:
     """A line of the finance source, written and observed so many hours ago."""
-    now: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
-    at = now - timedelta(hours=hours)
+    at = now(lab) - timedelta(hours=hours)
+    write_line(lab, at, at, state, inserted, mode)
+
+
+def now(lab: Lab) -> datetime:
+    at: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
+    return at
+
+
+def write_line(
+    lab: Lab,
+    observed_at: datetime,
+    applied_at: datetime,
+    state: str = "applied",
+    inserted: int = 1,
+    mode: str = "incremental",
+) -> None:
     counts: dict[str, Any] = dict.fromkeys(
         ("updated", "deleted", "superseded_ids", "absent", "replaced"), 0
     )
     line = {"source": "finance", "state": state, "mode": mode, "inserted": inserted, **counts}
-    times = {"observed_at": at, "applied_at": at}
+    times = {"observed_at": observed_at, "applied_at": applied_at}
     lab.platform.warehouse.insert_line("_loads", line | times, "finance")
 
 
@@ -86,6 +101,20 @@ def test_a_source_never_looked_at_is_as_old_as_the_ledger(lab: Lab) -> None:
     assert [reading.at for reading in readings] == [None, None]
     assert all(timedelta() <= reading.age < timedelta(minutes=10) for reading in readings)
     assert [row["at (UTC)"] for row in as_rows(readings)] == ["never", "never"]
+
+
+def test_what_was_stamped_with_the_future_gives_way_to_what_comes_within_the_same_second(
+    lab: Lab,
+) -> None:
+    second = now(lab).replace(microsecond=0) - timedelta(minutes=5)
+    written = second + timedelta(milliseconds=400)
+    write_line(lab, second + timedelta(days=20), written)
+    reading = read_freshness(lab.platform, ["finance"])[1]
+    assert (reading.status, reading.at) == ("error", second + timedelta(days=20))
+    # A list that was written after that, in whole seconds.
+    write_line(lab, second, written + timedelta(milliseconds=300))
+    reading = read_freshness(lab.platform, ["finance"])[1]
+    assert (reading.status, reading.at) == ("fresh", second)
 
 
 def test_a_real_run_makes_its_source_fresh(make_lab: Callable[..., Lab]) -> None:
