@@ -260,7 +260,7 @@ def test_every_unit_runs_and_is_sound(installed: Debian) -> None:
         limits[unit] = int(limit)
         print(f"\n{unit}: exposure {exposure}, at most {limits[unit] / 2**20:.0f} MiB", end="")
         assert exposure < 4, told
-    assert max(limits.values()) == limits[own[1]] == 1800 * 2**20
+    assert max(limits.values()) == limits[own[1]] == 1400 * 2**20
 
 
 def test_what_google_would_be_told_is_printed(installed: Debian, page: Page) -> None:
@@ -317,6 +317,31 @@ def test_blocks_are_saved_tried_and_not_saved_again(
     assert "FAULT" not in tried
     for secret in secrets_of(installed, stack):
         assert secret not in first + second + tried
+
+
+def test_three_first_runs_at_once_fit_into_what_the_units_may_take(installed: Debian) -> None:
+    """Each loads a source, builds its marts and makes the pages."""
+    for source in ("finance", "nyc-fhv", "usgs-earthquake"):
+        installed.run("pipelines", "prefect", "deployment", "run", f"elt/{source}")
+    units = (SERVER, WORKER, postgresql_unit(installed), "nginx")
+    peaks = dict.fromkeys(units, 0.0)
+    most = 0
+    count = "SELECT COUNT(*) FROM flow_run WHERE name LIKE 'elt %' AND state_type = "
+
+    def are_over() -> bool:
+        nonlocal most
+        for unit in units:
+            peaks[unit] = max(peaks[unit], memory_of(installed, unit))
+        most = max(most, int(ask(installed, f"{count} 'RUNNING'")))
+        return ask(installed, f"{count} 'COMPLETED'") == "3"
+
+    until("three runs are Completed", are_over)
+    assert most == 3, "they did not run at once"
+    for unit, peak in peaks.items():
+        limit = int(installed.run("systemctl", "show", "--value", "--property=MemoryMax", unit))
+        allowed = limit / 2**20
+        print(f"\nmeasured: most memory of {unit}: {peak:.0f} of {allowed:.0f} MB", end="")
+        assert 1 < peak < allowed
 
 
 def test_every_deployment_runs_from_the_command_line(installed: Debian, page: Page) -> None:
