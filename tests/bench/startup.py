@@ -30,6 +30,7 @@ from tests.lab import KITS, Lab
 
 FLOOR = "from prefect import flow"
 EMPTY = "tests/bench/empty.py:empty"
+VEHICLES = 120_000
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 Say = Callable[[str], None]
 
@@ -59,13 +60,15 @@ def unchanged(stack: Stack, rounds: int, say: Say) -> None:
     say(
         "As a function: recover, decide, ask, write the line. In Prefect: the source's flow, the "
         "run of `elt/<source>` around it, and from its order to Completed, on a worker that asks "
-        "for work every 2 s. The ratio is to an empty flow on the same worker; the peak is of the "
-        "run's process.\n"
+        "for work every 2 s. The ratio is to an empty flow on the same worker. Peaks are of the "
+        "run's process; that of the first run, which loads, builds its marts and makes the pages, "
+        "too. New York lists 120,000 vehicles.\n"
     )
     say(
-        "| source | function, s | flow, s | run, s | order to Completed, s | ratio | peak RSS, MB |"
+        "| source | function, s | flow, s | run, s | order to Completed, s | ratio | peak RSS, MB "
+        "| of the first run, MB |"
     )
-    say("|" + "---|" * 7)
+    say("|" + "---|" * 8)
     env = {**isolated(os.environ), **stack.env()}
     for command in (
         ["-m", "blocks.register"],
@@ -82,7 +85,9 @@ def unchanged(stack: Stack, rounds: int, say: Say) -> None:
 
 def runs_of(stack: Stack, env: dict[str, str], rounds: int, say: Say) -> None:
     floor = middle([in_prefect("empty/empty", env) for _ in range(rounds + 1)][1:])
-    say(f"| an empty flow | | | {floor.run:.2f} | {floor.waited:.1f} | 1 | {floor.megabytes} |")
+    say(f"| an empty flow | | | {floor.run:.2f} | {floor.waited:.1f} | 1 | {floor.megabytes} | |")
+    vehicles = f"{env['SOCRATA_BASE_URL']}/control/world"
+    httpx.post(vehicles, json={"seed": 7, "size": VEHICLES}).raise_for_status()
     for kit in KITS:
         lab = Lab(f"unchanged-{kit.replace('_', '-')}", stack.env(), kit)
         lab.source.start(lab, 120)
@@ -93,11 +98,12 @@ def runs_of(stack: Stack, env: dict[str, str], rounds: int, say: Say) -> None:
             assert {line.state for line in lab.run().lines} == {"looked"}
             spent.append(time.perf_counter() - started)
         name = flow_of(kit)
-        # The first loads and builds.
-        ran = middle([in_prefect(f"elt/{name}", env) for _ in range(rounds + 1)][1:])
+        first = in_prefect(f"elt/{name}", env)
+        ran = middle([in_prefect(f"elt/{name}", env) for _ in range(rounds)])
         say(
             f"| {name} | {statistics.median(spent):.2f} | {ran.flow:.2f} | {ran.run:.2f} "
-            f"| {ran.waited:.1f} | {ran.waited / floor.waited:.2f} | {ran.megabytes} |"
+            f"| {ran.waited:.1f} | {ran.waited / floor.waited:.2f} | {ran.megabytes} "
+            f"| {first.megabytes} |"
         )
 
 

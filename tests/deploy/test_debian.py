@@ -224,7 +224,9 @@ def memory_of(machine: Debian, unit: str) -> float:
     """Megabytes of a unit's processes, of what they share a part each."""
     script = (
         f"for p in $(grep -l /{unit}.service /proc/[0-9]*/cgroup 2>/dev/null); do"
-        " cat ${p%cgroup}smaps_rollup; done | awk '/^Pss:/ {sum += $2} END {print sum}'"
+        # One may end in between.
+        " cat ${p%cgroup}smaps_rollup; done 2>/dev/null"
+        " | awk '/^Pss:/ {sum += $2} END {print sum + 0}'"
     )
     return int(machine.run("sh", "-c", script)) / 1024
 
