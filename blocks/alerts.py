@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from blocks.settings import Settings
 from blocks.state import state_home
+
+if TYPE_CHECKING:
+    from blocks.settings import Settings
 
 ALERTS = "alerts"
 

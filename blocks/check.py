@@ -16,9 +16,8 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,8 +29,6 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Tra
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
-from gspread.exceptions import NoValidUrlKeyFound
-from gspread.utils import absolute_range_name, extract_id_from_url
 from prefect.blocks.core import Block
 from prefect_aws.s3 import S3Bucket
 from prefect_gcp import GcpCredentials
@@ -40,6 +37,7 @@ from requests import RequestException
 
 from blocks.alerts import ALERTS, Alerts
 from blocks.amazon import s3_client
+from blocks.asking import SECONDS, Check, Fault, account
 from blocks.datasets import (
     dbt_relations,
     foreign_tables,
@@ -48,50 +46,35 @@ from blocks.datasets import (
     staging_of,
     standing,
 )
-from blocks.finance import Finance
+from blocks.federation import is_federation
 from blocks.google import (
-    GoogleSession,
     RedirectRefused,
     TokenRequest,
     bigquery_client,
     credentials_for,
-    federated,
     session_for,
     storage_client,
 )
-from blocks.nyc_fhv import NycFhv
-from blocks.openweather import OpenWeather
-from blocks.ph_news import PhNews
 from blocks.platform import GCP, WAREHOUSE, WarehouseSettings
-from blocks.settings import Settings, is_federation, not_configured
-from blocks.source import LANDING_GCS, LANDING_S3
-from blocks.urls import join
-from blocks.usgs_earthquake import UsgsEarthquake
+from blocks.settings import OF_SOURCES, Settings, not_configured
+from blocks.source import LANDING_S3, SourceBlock
 from core import ownership
 from core.batch import source_prefix
 
-SECONDS = 20.0
 # How long a host may take to say anything; all are asked at once.
 HOST_SECONDS = 8.0
 RETRY = DEFAULT_RETRY.with_timeout(SECONDS)
 BUCKET_RETRY = STORAGE_RETRY.with_timeout(SECONDS)
-SHEETS_SCOPE = "https://www.googleapis.com/auth/spreadsheets.readonly"
 # By the location of datasets: where a bucket is read from without a charge, first the same.
 NEAR = {"us": ("us", "us-central1", "nam4"), "eu": ("eu", "europe-west4", "eur4")}
 REGIONS = {"us": "us-", "eu": "europe-"}
 # DML is what a project without billing refuses; a temporary table is gone with the script.
 DML = "CREATE OR REPLACE TEMP TABLE probe AS SELECT 1 AS n; DELETE FROM probe WHERE n = 2"
-# What needs the credentials.
-OF_GOOGLE = (LANDING_GCS, WAREHOUSE, "finance")
 # What the clients raise beside what each check explains itself.
 ERRORS = (
     *(GoogleAPIError, GoogleAuthError, RequestException, BotoCoreError, ClientError),
     *(httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, TypeError),
 )
-
-
-class Fault(Exception):
-    """Something is not as a run needs it; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +94,6 @@ class Finding:
         if self.not_tried:
             text = f"not tried: {text}"
         return f"{state}  {self.block:<16} {self.what}{text and ': '}{text}"
-
-
-Check = Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -146,7 +126,7 @@ def check(blocks: dict[str, Block], silent: Mapping[Host, str] | None = None) ->
             if host.block == name
         ]
         for what, attempt in checks_of(block, blocks):
-            if name in OF_GOOGLE and not has_credentials:
+            if needs_google(block) and not has_credentials:
                 yield Finding(name, what, not_tried="the credentials are at fault")
                 continue
             try:
@@ -164,6 +144,13 @@ def check(blocks: dict[str, Block], silent: Mapping[Host, str] | None = None) ->
             yield finding
 
 
+def needs_google(block: Block) -> bool:
+    """Whether the block's calls bear the credentials of Google's."""
+    return isinstance(block, GcsBucket | WarehouseSettings) or (
+        isinstance(block, SourceBlock) and block.needs_google()
+    )
+
+
 def without_secrets(text: str, block: Block) -> str:
     for value in dict(block).values():
         if hasattr(value, "get_secret_value") and isinstance(value.get_secret_value(), str):
@@ -175,15 +162,10 @@ def hosts_of(settings: Settings) -> list[Host]:
     """Where the calls of the configured blocks go, as far as that can be known before the first."""
     missing = not_configured(settings)
     hosts = [
-        Host(name, variable, str(address))
-        for name, variable, address in (
-            ("usgs-earthquake", "USGS_BASE_URL", settings.usgs_base_url),
-            ("openweather", "OPENWEATHER_BASE_URL", settings.openweather_base_url),
-            ("ph-news", "MEDIASTACK_BASE_URL", settings.mediastack_base_url),
-            ("nyc-fhv", "SOCRATA_BASE_URL", settings.socrata_base_url),
-            ("finance", "GOOGLE_SHEETS_BASE_URL", settings.google_sheets_base_url),
-        )
+        Host(name, variable.upper(), str(getattr(settings, variable)))
+        for name, kind in OF_SOURCES.items()
         if name not in missing
+        for variable in [kind.ending("_base_url")]
     ]
     if file := settings.gcp_service_account_file:
         account = json.loads(file.read_text())
@@ -284,23 +266,8 @@ def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]
                 ),
                 ("spool", lambda: spool(block)),
             ]
-        case UsgsEarthquake():
-            since = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
-            params = {"format": "geojson", "starttime": since}
-            return [("a request", lambda: ask(block.url("count"), params))]
-        case OpenWeather():
-            return [("a request with the key", lambda: openweather(block))]
-        case PhNews():
-            return [("a request with the key", lambda: ph_news(block))]
-        case NycFhv():
-            return [
-                (
-                    "a request",
-                    lambda: ask(block.metadata_url, headers=block.headers, key="SOCRATA_APP_TOKEN"),
-                )
-            ]
-        case Finance():
-            return [("the sheet", lambda: sheet(block))]
+        case SourceBlock():
+            return block.checks()
         case Alerts():
             return [("channels", lambda: channels(block))]
     return []
@@ -338,17 +305,6 @@ def channels(alerts: Alerts) -> str | None:
 
 def google(blocks: dict[str, Block]) -> Any:
     return blocks[GCP]
-
-
-def account(credentials: Any) -> str:
-    """Whom a role is to be given."""
-    given = credentials.service_account_info
-    if given is None:
-        return "the machine's service account"
-    info = given.get_secret_value()
-    if is_federation(info):
-        return federated(info).service_account_email or "the identity of GCP_SERVICE_ACCOUNT_FILE"
-    return str(info.get("client_email", "the service account"))
 
 
 def token(block: Any) -> None:
@@ -557,93 +513,6 @@ def s3(block: Any, blocks: dict[str, Block]) -> None:
         raise Fault(f"{type(error).__name__}: {first_line(error)}") from error
     if [one["Key"] for one in listed] != [name] or content != b"check":
         raise Fault("what was written is not what is listed or read")
-
-
-def ask(
-    url: str,
-    params: dict[str, str] | None = None,
-    headers: dict[str, str] | None = None,
-    key: str = "",
-) -> None:
-    """One request. Raises Fault without address, parameters or headers, where a key may stand."""
-    host = httpx.URL(url).host
-    try:
-        response = httpx.get(url, params=params, headers=headers, timeout=SECONDS)
-    except httpx.HTTPError as error:
-        raise Fault(f"{host} does not answer ({type(error).__name__})") from None
-    if response.status_code in (401, 403) and key:
-        raise Fault(f"{host} refuses {key} (HTTP {response.status_code})")
-    if response.status_code == 429:
-        raise Fault(f"{host} says that its limit of requests is reached (HTTP 429)")
-    if not response.is_success:
-        raise Fault(f"{host} answers HTTP {response.status_code}")
-
-
-def openweather(block: OpenWeather) -> None:
-    place = block.locations[0]
-    params = {
-        "lat": str(place.latitude),
-        "lon": str(place.longitude),
-        "appid": block.api_key.get_secret_value(),
-    }
-    ask(block.url("weather"), params, key="OPENWEATHER_API_KEY")
-
-
-def ph_news(block: PhNews) -> None:
-    params = {
-        **block.filters,
-        "access_key": block.access_key.get_secret_value(),
-        "limit": "1",
-    }
-    faults = []
-    for url in block.urls:
-        try:
-            ask(url, params, key="MEDIASTACK_ACCESS_KEY")
-        except Fault as fault:
-            faults.append(fault)
-        else:
-            return
-    raise faults[-1]
-
-
-def sheet(block: Finance) -> None:
-    try:
-        key = extract_id_from_url(block.sheet_url)
-    except NoValidUrlKeyFound as error:
-        raise Fault("FINANCE_SHEET_URL is not the address of a Google sheet") from error
-    who = account(block.gcp_credentials)
-    try:
-        credentials: Any = block.gcp_credentials.get_credentials_from_service_account()
-        if hasattr(credentials, "with_scopes"):
-            credentials = credentials.with_scopes([SHEETS_SCOPE])
-        first_row = f"{absolute_range_name(block.worksheet)}!1:1"
-        with GoogleSession(credentials) as session:
-            book = join(block.base_url, f"v4/spreadsheets/{key}")
-            response = session.get(f"{book}/values/{first_row}", timeout=SECONDS)
-            there = ""
-            if response.status_code == 400:
-                there = titles(session.get(book, timeout=SECONDS))
-    except (GoogleAuthError, RequestException) as error:
-        raise Fault(f"Google does not answer {who} ({type(error).__name__})") from error
-    status = response.status_code
-    if status == 403:
-        raise Fault(f"share the sheet with {who} as a viewer, and let the Google Sheets API be on")
-    if status == 404:
-        raise Fault("FINANCE_SHEET_URL: there is no such sheet")
-    if status == 400:
-        raise Fault(
-            f"FINANCE_WORKSHEET={block.worksheet}: the sheet has no tab of this title{there}"
-        )
-    if not response.ok:
-        raise Fault(f"Google Sheets answers HTTP {status}")
-
-
-def titles(response: Any) -> str:
-    """The titles of a spreadsheet's tabs, as a remedy; empty where Google does not tell them."""
-    if not response.ok:
-        return ""
-    sheets = response.json().get("sheets", [])
-    return f"; it has {', '.join(repr(sheet['properties']['title']) for sheet in sheets)}"
 
 
 def first_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from google.cloud import bigquery, storage
 from google.oauth2 import service_account
 from prefect_gcp import GcpCredentials
 
-from blocks.settings import is_federation
+from blocks.federation import is_federation
 from core.origin import MOST_REDIRECTS, may_follow, not_followed, origin_of
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 from pydantic import Field, HttpUrl, SecretStr
 
+from blocks.asking import Check, ask
 from blocks.source import LANDING_S3, LandingName, SourceBlock
 from blocks.urls import join
+
+if TYPE_CHECKING:
+    from blocks.variables.nyc_fhv import Variables
 
 
 class NycFhv(SourceBlock):
@@ -33,6 +39,23 @@ class NycFhv(SourceBlock):
     page_size: int = Field(default=10_000, ge=1, description="Rows per request.")
     concurrency: int = Field(default=4, ge=1, le=16, description="Requests under way at once.")
 
+    @classmethod
+    def from_settings(cls, settings: Variables, google: object) -> Self:
+        return cls(
+            base_url=settings.socrata_base_url,
+            app_token=settings.socrata_app_token,
+            dataset=settings.nyc_fhv_dataset,
+            landing=settings.nyc_fhv_landing,
+        )
+
+    def checks(self) -> list[tuple[str, Check]]:
+        return [
+            (
+                "a request",
+                lambda: ask(self.metadata_url, headers=self.headers, key="SOCRATA_APP_TOKEN"),
+            )
+        ]
+
     @property
     def headers(self) -> dict[str, str]:
         return {"X-App-Token": self.app_token.get_secret_value()} if self.app_token else {}
@@ -48,3 +71,6 @@ class NycFhv(SourceBlock):
     @property
     def metadata_url(self) -> str:
         return join(self.base_url, f"api/views/{self.dataset}.json")
+
+
+BLOCK = NycFhv

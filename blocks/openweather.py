@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,8 +16,13 @@ from pydantic import (
     field_validator,
 )
 
+from blocks.asking import Check, ask
 from blocks.source import SourceBlock
 from blocks.urls import join
+from blocks.variables import given
+
+if TYPE_CHECKING:
+    from blocks.variables.openweather import Variables
 
 VARIABLE = "OPENWEATHER_LOCATIONS"
 FORMAT = "name:lat:lon, several by semicolon"
@@ -70,6 +75,30 @@ class OpenWeather(SourceBlock):
             raise ValueError(f"two locations are called {', '.join(repeated)}")
         return locations
 
+    @classmethod
+    def from_settings(cls, settings: Variables, google: object) -> Self:
+        return cls(
+            base_url=settings.openweather_base_url,
+            api_key=given(settings.openweather_api_key),
+            locations=parse_locations(settings.openweather_locations),
+            units=settings.openweather_units,
+            landing=settings.openweather_landing,
+        )
+
+    def checks(self) -> list[tuple[str, Check]]:
+        place = self.locations[0]
+        params = {
+            "lat": str(place.latitude),
+            "lon": str(place.longitude),
+            "appid": self.api_key.get_secret_value(),
+        }
+        return [
+            (
+                "a request with the key",
+                lambda: ask(self.url("weather"), params, key="OPENWEATHER_API_KEY"),
+            )
+        ]
+
     def url(self, method: str) -> str:
         """The address of a method: weather."""
         return join(self.base_url, f"data/2.5/{method}")
@@ -99,3 +128,6 @@ def parse_locations(text: str) -> list[Location]:
             raise ValueError(f"{VARIABLE}: {part!r}: the name {location.name!r} is given twice")
         locations[location.name] = location
     return list(locations.values())
+
+
+BLOCK = OpenWeather

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
+from blocks.asking import Check, Fault, ask
 from blocks.source import SourceBlock
 from blocks.urls import join
+from blocks.variables import given
+
+if TYPE_CHECKING:
+    from blocks.variables.ph_news import Variables
 
 # The documented codes of `languages`; `se` is Swedish.
 LANGUAGES = "ar de en es fr he it nl no pt ru se zh"
@@ -30,11 +35,11 @@ def codes(text: str, known: str, kind: str) -> str:
 
     Raises ValueError naming the first that is not among `known`.
     """
-    given = [code for entry in text.lower().split(",") if (code := entry.strip())]
-    for code in given:
+    found = [code for entry in text.lower().split(",") if (code := entry.strip())]
+    for code in found:
         if code.removeprefix("-") not in known.split():
             raise ValueError(f"{code!r} is not a code of mediastack's {kind}")
-    return ",".join(dict.fromkeys(given))
+    return ",".join(dict.fromkeys(found))
 
 
 Languages = Annotated[
@@ -72,6 +77,40 @@ class PhNews(SourceBlock):
         default=100, ge=1, le=100, description="Articles per request; the service gives 100."
     )
 
+    @classmethod
+    def from_settings(cls, settings: Variables, google: object) -> Self:
+        return cls(
+            base_url=settings.mediastack_base_url,
+            access_key=given(settings.mediastack_access_key),
+            monthly_requests=settings.mediastack_monthly_requests,
+            countries=settings.mediastack_countries,
+            languages=settings.mediastack_languages,
+            landing=settings.mediastack_landing,
+        )
+
+    def checks(self) -> list[tuple[str, Check]]:
+        return [("a request with the key", self.try_key)]
+
+    def try_key(self) -> None:
+        """Raises Fault when the news may be asked for at no address."""
+        params = {
+            **self.filters,
+            "access_key": self.access_key.get_secret_value(),
+            "limit": "1",
+        }
+        faults = []
+        for url in self.urls:
+            try:
+                ask(url, params, key="MEDIASTACK_ACCESS_KEY")
+            except Fault as fault:
+                faults.append(fault)
+            else:
+                return
+        raise faults[-1]
+
+    def plan(self) -> int:
+        return self.monthly_requests
+
     @property
     def filters(self) -> dict[str, str]:
         """Query parameters that choose the listing and its order; what is empty chooses all."""
@@ -84,3 +123,6 @@ class PhNews(SourceBlock):
         url = join(self.base_url, "v1/news")
         scheme, rest = url.split("://", 1)
         return [url, f"http://{rest}"] if scheme == "https" else [url]
+
+
+BLOCK = PhNews

@@ -17,12 +17,15 @@ from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 from pydantic import Field, ValidationError
 
-from blocks.settings import Misconfigured, Settings, is_federation, reason
+from blocks.federation import is_federation
+from blocks.misconfigured import Misconfigured, reason
 from blocks.source import LANDING_GCS, LANDING_S3
 from blocks.state import spool_path
 
 if TYPE_CHECKING:
     from prefect_aws.s3 import S3Bucket
+
+    from blocks.settings import Settings
 
 GCP = "gcp"
 AWS = "aws"

@@ -20,13 +20,11 @@ import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
+from prefect_gcp import GcpCredentials
 
 from blocks.alerts import ALERTS, alerts_from
 from blocks.check import Finding, check, hosts_of, no_network, silent_hosts
-from blocks.finance import Finance
-from blocks.nyc_fhv import NycFhv
-from blocks.openweather import OpenWeather, parse_locations
-from blocks.ph_news import PhNews
+from blocks.misconfigured import Misconfigured
 from blocks.platform import (
     AWS,
     GCP,
@@ -39,7 +37,6 @@ from blocks.platform import (
 )
 from blocks.settings import (
     SOURCES,
-    Misconfigured,
     Settings,
     not_configured,
     read_settings,
@@ -47,7 +44,6 @@ from blocks.settings import (
 )
 from blocks.source import LANDING_GCS, LANDING_S3, deployment_of, flow_of, source_of
 from blocks.sources import TYPES, is_deployed, remove
-from blocks.usgs_earthquake import UsgsEarthquake
 
 
 def all_blocks(settings: Settings, shared: PlatformBlocks | None = None) -> dict[str, Block]:
@@ -57,60 +53,33 @@ def all_blocks(settings: Settings, shared: PlatformBlocks | None = None) -> dict
     Raises Misconfigured when there are no credentials of Google's to be had.
     """
     shared = shared or blocks_from(settings)
-    blocks = {GCP: shared.gcp, LANDING_GCS: shared.gcs, **apart_from_google(settings)}
-    if "finance" not in not_configured(settings):
-        blocks["finance"] = Finance(
-            base_url=settings.google_sheets_base_url,
-            sheet_url=settings.finance_sheet_url,
-            worksheet=settings.finance_worksheet,
-            newest_event_warn_hours=settings.finance_newest_event_warn_hours,
-            newest_event_fail_hours=settings.finance_newest_event_fail_hours,
-            gcp_credentials=shared.gcp,
-            landing=settings.finance_landing,
-        )
-    return blocks
+    return {
+        GCP: shared.gcp,
+        LANDING_GCS: shared.gcs,
+        **apart_from_google(settings),
+        **source_blocks(settings, shared.gcp),
+    }
 
 
 def apart_from_google(settings: Settings) -> dict[str, Block]:
     """The blocks that hold no credentials of Google's."""
-    missing = not_configured(settings)
     blocks: dict[str, Block] = {
         WAREHOUSE: warehouse_from(settings),
         ALERTS: alerts_from(settings),
     }
-    if "usgs-earthquake" not in missing:
-        blocks["usgs-earthquake"] = UsgsEarthquake(
-            base_url=settings.usgs_base_url,
-            history_start=settings.usgs_history_start,
-            landing=settings.usgs_landing,
-        )
     if s3 := s3_from(settings):
         blocks |= {AWS: s3.credentials, LANDING_S3: s3}
-    if settings.openweather_api_key and "openweather" not in missing:
-        blocks["openweather"] = OpenWeather(
-            base_url=settings.openweather_base_url,
-            api_key=settings.openweather_api_key,
-            locations=parse_locations(settings.openweather_locations),
-            units=settings.openweather_units,
-            landing=settings.openweather_landing,
-        )
-    if settings.mediastack_access_key and "ph-news" not in missing:
-        blocks["ph-news"] = PhNews(
-            base_url=settings.mediastack_base_url,
-            access_key=settings.mediastack_access_key,
-            monthly_requests=settings.mediastack_monthly_requests,
-            countries=settings.mediastack_countries,
-            languages=settings.mediastack_languages,
-            landing=settings.mediastack_landing,
-        )
-    if "nyc-fhv" not in missing:
-        blocks["nyc-fhv"] = NycFhv(
-            base_url=settings.socrata_base_url,
-            app_token=settings.socrata_app_token,
-            dataset=settings.nyc_fhv_dataset,
-            landing=settings.nyc_fhv_landing,
-        )
-    return blocks
+    return blocks | source_blocks(settings, None)
+
+
+def source_blocks(settings: Settings, google: GcpCredentials | None) -> dict[str, Block]:
+    """Those of the configured sources, as far as there are the credentials that they need."""
+    missing = not_configured(settings)
+    return {
+        flow_of(source): kind.from_settings(settings, google)
+        for source, kind in TYPES.items()
+        if flow_of(source) not in missing and (google or not kind.needs_google())
+    }
 
 
 def register(settings: Settings) -> dict[str, bool]:

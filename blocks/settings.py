@@ -8,9 +8,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
@@ -27,18 +27,27 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.datasets import dbt_datasets, staging_of
-from blocks.openweather import VARIABLE, parse_locations
-from blocks.ph_news import Countries, Languages
-from blocks.source import LANDING_GCS, LANDING_S3, LandingName
+from blocks.federation import is_federation
+from blocks.misconfigured import Misconfigured, reason
+from blocks.source import LANDING_S3, flow_of
+from blocks.variables import SourceVariables, Wrong, matching
+from sources import SOURCES as NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 # Names another file than `.env` beside the code; empty: no file is read.
 ENV_FILE = "PIPELINES_ENV_FILE"
 
+# What each source's own file says of its variables, as its flow is named.
+OF_SOURCES: dict[str, type[SourceVariables]] = {
+    flow_of(source): import_module(f"blocks.variables.{source}").Variables for source in NAMES
+}
+# Every source, and what has to be set before it can run.
+SOURCES: dict[str, tuple[str, ...]] = {name: kind.needs for name, kind in OF_SOURCES.items()}
+
 # Their value may also be the path of a file that holds it.
 KEYS = (
-    *("aws_access_key_id", "aws_secret_access_key", "openweather_api_key"),
-    *("mediastack_access_key", "socrata_app_token", "slack_webhook_url", "alert_email_password"),
+    *("aws_access_key_id", "aws_secret_access_key", "slack_webhook_url", "alert_email_password"),
+    *(key for kind in OF_SOURCES.values() for key in kind.secrets()),
 )
 # The columns of the file that Amazon's console gives out.
 AWS_COLUMNS = {
@@ -46,16 +55,6 @@ AWS_COLUMNS = {
     "aws_secret_access_key": "secret access key",
 }
 KEY_FILE_SUFFIXES = (".txt", ".csv", ".json", ".key", ".pem")
-
-# Every source, as its flow is named, and what has to be set before it can run. All else has a
-# default, and the credentials that read the ledger's sheet are those of BigQuery.
-SOURCES: dict[str, tuple[str, ...]] = {
-    "usgs-earthquake": (),
-    "openweather": ("openweather_api_key", "openweather_locations"),
-    "ph-news": ("mediastack_access_key",),
-    "nyc-fhv": (),
-    "finance": ("finance_sheet_url",),
-}
 
 # What pydantic says, in words for a person; anything else is said as pydantic has it.
 WORDS = {
@@ -77,35 +76,11 @@ WORDS = {
 }
 
 
-class Misconfigured(ValueError):
-    """Variables are missing or wrong; the message has a line for each, without any value."""
-
-
-def matching(pattern: str, told: str) -> AfterValidator:
-    """A text that is wholly of this form; `told` says so."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(told)
-        return text
-
-    return AfterValidator(check)
-
-
 BUCKET = matching(
     r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
     "must be a bucket's name alone, such as my-landing: no gs:// or s3://, no folder",
 )
 ADDRESSES = r"[^@,]+@[^@,]+"
-
-
-def _locations(text: str) -> str:
-    if text.strip():
-        try:
-            parse_locations(text)
-        except ValueError as error:
-            raise ValueError(str(error).removeprefix(f"{VARIABLE}: ")) from None
-    return text
 
 
 def _time_zone(name: str) -> str:
@@ -125,29 +100,20 @@ def names_in(text: str) -> set[str]:
     return {name.strip() for name in text.split(",")} - {""}
 
 
-def _past(day: date) -> date:
-    if day > (datetime.now(UTC) + timedelta(days=1)).date():
-        raise ValueError("is in the future")
-    return day
-
-
-def _sheet(text: str) -> str:
-    # As gspread finds the id in it, which takes half a second to import.
-    if text and not re.search(r"/spreadsheets/d/[a-zA-Z0-9-_]+|key=[^&#]+", text):
-        raise ValueError(
-            "is not the address of a Google sheet, which a browser shows as "
-            "https://docs.google.com/spreadsheets/d/..."
-        )
-    return text
-
-
 def _webhook(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"https?://[^\s/]+/\S*", secret.get_secret_value()):
         raise ValueError("must be an address such as https://hooks.slack.com/services/...")
     return secret
 
 
-class Settings(BaseSettings):
+if TYPE_CHECKING:
+    AllVariables = SourceVariables
+else:
+    # The first is the last of which pydantic takes the fields.
+    AllVariables = type("AllVariables", (*reversed(OF_SOURCES.values()),), {})
+
+
+class Settings(AllVariables, BaseSettings):
     """Names as in `.env.example`; the environment wins over `.env`.
 
     The value of a key may be the path of a file that holds it: a text with the key in its first
@@ -212,35 +178,6 @@ class Settings(BaseSettings):
     ] = "PHP"
     # Which of the configured sources run, by comma; empty: all of them.
     sources: Annotated[str, AfterValidator(_sources)] = ""
-    usgs_base_url: HttpUrl = HttpUrl("https://earthquake.usgs.gov")
-    usgs_history_start: Annotated[date, AfterValidator(_past)] | None = None
-    usgs_landing: LandingName = LANDING_GCS
-    openweather_base_url: HttpUrl = HttpUrl("https://api.openweathermap.org")
-    openweather_api_key: SecretStr | None = None
-    # name:lat:lon, several by semicolon
-    openweather_locations: Annotated[str, AfterValidator(_locations)] = ""
-    openweather_units: Literal["standard", "metric", "imperial"] = "metric"
-    openweather_landing: LandingName = LANDING_GCS
-    mediastack_base_url: HttpUrl = HttpUrl("https://api.mediastack.com")
-    mediastack_access_key: SecretStr | None = None
-    mediastack_monthly_requests: int = Field(default=100, ge=1)
-    # by comma; - excludes one; no language is all
-    mediastack_countries: Countries = "ph"
-    mediastack_languages: Languages = ""
-    mediastack_landing: LandingName = LANDING_GCS
-    socrata_base_url: HttpUrl = HttpUrl("https://data.cityofnewyork.us")
-    socrata_app_token: SecretStr | None = None
-    nyc_fhv_dataset: Annotated[
-        str, matching(r"\w{4}-\w{4}", "must be a dataset's id, such as 8wbx-tsch")
-    ] = "8wbx-tsch"
-    # Unless it is set: landing-s3 where there is a bucket on S3.
-    nyc_fhv_landing: LandingName = LANDING_GCS
-    google_sheets_base_url: HttpUrl = HttpUrl("https://sheets.googleapis.com")
-    finance_sheet_url: Annotated[str, AfterValidator(_sheet)] = ""
-    finance_worksheet: str = "data"
-    finance_landing: LandingName = LANDING_GCS
-    finance_newest_event_warn_hours: float = Field(default=12, gt=0, le=87_600)
-    finance_newest_event_fail_hours: float = Field(default=24, gt=0, le=87_600)
     # Alerts: a Slack webhook, a mail server, both, or nobody is told.
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_webhook)] | None = None
     alert_email_host: (
@@ -283,7 +220,9 @@ class Settings(BaseSettings):
             faults = []
         unread = {name for name, _ in faults}
         if given.get("s3_bucket"):
-            given.setdefault("nyc_fhv_landing", LANDING_S3)
+            for kind in OF_SOURCES.values():
+                if kind.lands_in == LANDING_S3:
+                    given.setdefault(kind.ending("_landing"), LANDING_S3)
         faults += faults_of_several(given)
         try:
             settings = handler(given)
@@ -291,7 +230,9 @@ class Settings(BaseSettings):
             own = [(name_of(one), in_words(one)) for one in error.errors()]
             faults = [fault for fault in own if fault[0] not in unread] + faults
         else:
-            faults += faults_of_limits(settings)
+            for kind in OF_SOURCES.values():
+                # As the source's own would say it, not the first that has this method.
+                faults += kind.faults(settings)
         if faults:
             raise ValidationError.from_exception_data(
                 cls.__name__,
@@ -308,7 +249,6 @@ class SettingsWithoutFiles(Settings):
     needs_key_files: ClassVar[bool] = False
 
 
-Fault = tuple[str, str]
 S = TypeVar("S", bound=Settings)
 
 
@@ -337,9 +277,9 @@ def _plain(limit: object) -> object:
     return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
 
 
-def faults_of_several(given: Mapping[str, Any]) -> list[Fault]:
+def faults_of_several(given: Mapping[str, Any]) -> list[Wrong]:
     """What is wrong with variables that belong together."""
-    faults: list[Fault] = []
+    faults: list[Wrong] = []
     for one, other in (
         ("alert_email_user", "alert_email_password"),
         ("aws_access_key_id", "aws_secret_access_key"),
@@ -380,22 +320,9 @@ def faults_of_several(given: Mapping[str, Any]) -> list[Fault]:
     return faults
 
 
-def faults_of_limits(settings: Settings) -> list[Fault]:
-    """What is wrong with limits that are compared with each other."""
-    warn, fail = settings.finance_newest_event_warn_hours, settings.finance_newest_event_fail_hours
-    if warn < fail:
-        return []
-    return [
-        (
-            "finance_newest_event_warn_hours",
-            f"must be less than FINANCE_NEWEST_EVENT_FAIL_HOURS, which is {fail:g}",
-        )
-    ]
-
-
-def with_files_read(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+def with_files_read(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Wrong]]:
     """`data` with keys read from the files that they name, and what is wrong with those files."""
-    given, faults = dict(data), list[Fault]()
+    given, faults = dict(data), list[Wrong]()
     for name in KEYS:
         value = data.get(name)
         if not isinstance(value, str) or (path := file_named(name, value)) is None:
@@ -451,11 +378,6 @@ def read_key(name: str, path: Path, data: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def is_federation(info: Mapping[str, Any]) -> bool:
-    """Whether this is the content of a file of workload identity federation (AIP-4117)."""
-    return info.get("type") == "external_account"
-
-
 def check_account(path: Path) -> None:
     """Raise OSError or ValueError unless the file is a service account's key or a federation's."""
     try:
@@ -475,17 +397,6 @@ def check_account(path: Path) -> None:
             "private_key and token_uri, nor a file of workload identity federation, which has "
             "audience, subject_token_type, token_url and credential_source"
         )
-
-
-def reason(error: Exception) -> str:
-    """Why a file cannot be read; it never has what is in the file."""
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not a text"
-    return (
-        (error.strerror or type(error).__name__).lower()
-        if isinstance(error, OSError)
-        else str(error)
-    )
 
 
 def env_file() -> Path | None:

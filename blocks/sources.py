@@ -7,23 +7,17 @@ watches, sweeps or shows sources asks here which ones they are, by the names of 
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from blocks.finance import Finance
-from blocks.nyc_fhv import NycFhv
-from blocks.openweather import OpenWeather
-from blocks.ph_news import PhNews
 from blocks.platform import load_if_saved
 from blocks.source import SourceBlock, deployment_of, flow_of
-from blocks.usgs_earthquake import UsgsEarthquake
+from sources import SOURCES
 
 TYPES: dict[str, type[SourceBlock]] = {
-    "usgs_earthquake": UsgsEarthquake,
-    "openweather": OpenWeather,
-    "ph_news": PhNews,
-    "nyc_fhv": NycFhv,
-    "finance": Finance,
+    source: import_module(f"blocks.{source}").BLOCK for source in SOURCES
 }
 
 

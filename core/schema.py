@@ -65,6 +65,8 @@ class Table:
     of batches decides. `aliases` names a comma-separated column of all the ids that a row goes by:
     a row whose key stands there in a not older row is marked deleted. Such rows are looked for
     within `alias_slack` of the batch's event times. A table without `partition_by` is small.
+
+    `title` and `about` are the source's card on the dashboards' start page.
     """
 
     source: str
@@ -81,6 +83,12 @@ class Table:
     known_by: tuple[str, ...] = ()
     # Columns that a deletion may lack.
     required_when_live: tuple[str, ...] = ()
+    title: str = ""
+    about: str = ""
+    # Whether anybody may see what is loaded, or its owner alone.
+    is_public: bool = False
+    # A run may be asked for a range of days instead of what is new.
+    takes_days: bool = False
     # A look at a source that cannot be asked again is taken though BigQuery does not answer.
     is_replayable: bool = True
     # A run whose rejects are more than this share of the rows extracted ends Failed, after loading.

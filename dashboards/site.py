@@ -123,7 +123,7 @@ def _named(file: Path) -> set[str]:
 
 def notice(slug: str, absent: Collection[str], audience: Audience) -> str:
     """What a page of a source that is not configured says first; empty for any other page."""
-    if not any(start.SOURCES[source][1] == f"{slug}.html" for source in absent):
+    if not any(start.OWN_PAGES.get(source) == f"{slug}.html" for source in absent):
         return ""
     told = "This source is not configured here: nothing new is loaded."
     if audience == "private":

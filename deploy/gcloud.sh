@@ -72,7 +72,10 @@ readonly NETWORK=data-pipelines
 # As in core/ownership.py.
 readonly LABEL=managed_by OWNER=data-pipelines
 # What runs write into the bucket, below $GCP_PROJECT.$raw/.
-readonly SOURCES='usgs_earthquake openweather ph_news nyc_fhv finance'
+SOURCES=$(sed -n '/^SOURCES = (/{:a;/)/!{N;ba};p}' "$(dirname "$0")/../sources/__init__.py" |
+    grep -o '"[a-z0-9_]*"' | tr -d '"' | tr '\n' ' ')
+readonly SOURCES
+: "${SOURCES:?are not in sources/__init__.py}"
 # The VM's account runs flows; the other may only reach the VM and update it.
 readonly RUNNER=pipelines@$GCP_PROJECT.iam.gserviceaccount.com
 readonly DEPLOYER=pipelines-deploy@$GCP_PROJECT.iam.gserviceaccount.com

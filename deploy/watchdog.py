@@ -28,9 +28,9 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from blocks.alerts import Alerts, alerts_from
+from blocks.misconfigured import Misconfigured
 from blocks.server import server_url
 from blocks.settings import (
-    Misconfigured,
     Settings,
     SettingsWithoutFiles,
     not_configured,

@@ -19,7 +19,7 @@ from prefect.states import Completed
 
 from blocks.platform import load_blocks
 from blocks.sources import load_sources
-from sources.tables import TABLES
+from sources.tables import table_of
 from tasks.cleanup import Cleaned, Stock, sweep_staging, take_stock
 from tasks.cleanup import cleanup as clean_source
 from tasks.platform import connect
@@ -39,7 +39,7 @@ def cleanup() -> State:
     Raises LandingError when a bucket cannot be listed, DiskNearlyFull; after all else was done.
     """
     platform = connect(load_blocks())
-    tables = [TABLES[source] for source in load_sources()]
+    tables = [table_of(source) for source in load_sources()]
     platform.warehouse.ensure_ledger()
     try:
         cleaned = {table.source: clean_source(platform, table) for table in tables}

@@ -19,7 +19,6 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.finance import Finance
 from blocks.platform import load_blocks
 from blocks.source import SourceBlock
 from blocks.sources import load_sources
@@ -61,14 +60,9 @@ def thresholds_of(
 ) -> dict[str, dict[ClockName, Threshold]]:
     """The thresholds that blocks have of their own."""
     return {
-        source: {
-            "newest_event": Threshold(
-                timedelta(hours=block.newest_event_warn_hours),
-                timedelta(hours=block.newest_event_fail_hours),
-            )
-        }
+        source: {"newest_event": Threshold(*(timedelta(hours=span) for span in hours))}
         for source, block in blocks.items()
-        if isinstance(block, Finance)
+        if (hours := block.newest_event_hours())
     }
 
 

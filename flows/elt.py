@@ -5,9 +5,10 @@ Requires: the blocks of the source's flow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from importlib import import_module
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import State
@@ -15,9 +16,12 @@ from prefect.states import Completed, get_state_exception
 from pydantic import AfterValidator, ValidationInfo
 
 from blocks.platform import load_blocks
-from blocks.source import source_of
+from blocks.source import flow_of, source_of
 from core.errors import StoreFailed
+from core.schema import Table
 from flows.days import Day
+from sources import SOURCES
+from sources.tables import table_of
 from tasks.build import BuildFailed, describe
 from tasks.due import due_build, run_build
 from tasks.platform import connect
@@ -25,27 +29,36 @@ from tasks.report import is_on_schedule, run_name
 from tasks.serve import announce_build, serve_marts
 from tasks.stores import store_failures
 
-Source = Literal["usgs-earthquake", "openweather", "ph-news", "nyc-fhv", "finance"]
-# Which of them take a range of days, and which replace their table and so may lose rows of it.
-RANGED: tuple[Source, ...] = ("usgs-earthquake",)
-REPLACED: tuple[Source, ...] = ("finance", "nyc-fhv")
+if TYPE_CHECKING:
+    Source = str
+else:
+    # The form in Prefect's UI has a list of them.
+    Source = Literal[*map(flow_of, SOURCES)]
 T = TypeVar("T")
 
 
-def only_of(sources: tuple[Source, ...], told: str) -> Any:
-    """A parameter that other sources than these have no use for."""
+def takes_days(table: Table) -> bool:
+    return table.takes_days
+
+
+def may_lose_rows(table: Table) -> bool:
+    return table.is_whole
+
+
+def only_of(takes: Callable[[Table], bool], told: str) -> Any:
+    """A parameter that sources of other tables have no use for."""
 
     def check(value: T, info: ValidationInfo) -> T:
         source = info.data.get("source")
-        if value and source and source not in sources:
+        if value and source and not takes(table_of(source_of(source))):
             raise ValueError(f"{source} {told}")
         return value
 
     return AfterValidator(check)
 
 
-DayOfRange = Annotated[Day, only_of(RANGED, "cannot be asked for a range of days")]
-Deletions = Annotated[bool, only_of(REPLACED, "has no deletions to allow")]
+DayOfRange = Annotated[Day, only_of(takes_days, "cannot be asked for a range of days")]
+Deletions = Annotated[bool, only_of(may_lose_rows, "has no deletions to allow")]
 
 
 class EltFailed(Exception):
@@ -63,9 +76,9 @@ def elt(
 
     Args:
         source: The source to load.
-        start: First day to load again (usgs-earthquake only); leave empty to load what is new.
+        start: First day to load again, of a source that has days; empty: what is new.
         end: Last day to load again.
-        allow_deletions: Give up as many rows as are gone from the source (finance and nyc-fhv).
+        allow_deletions: Give up as many rows as are gone from a source that is read whole.
     """
     loaded = load_source(source, start, end, allow_deletions)
     blocks = load_blocks()
@@ -105,11 +118,11 @@ def load_source(
 
     Only its own module is imported: what the others need takes time and memory.
     """
-    parameters: dict[str, Any] = {}
-    if source in RANGED:
+    name, parameters = source_of(source), dict[str, Any]()
+    table = table_of(name)
+    if takes_days(table):
         parameters |= {"start": start, "end": end}
-    if source in REPLACED:
+    if may_lose_rows(table):
         parameters |= {"allow_deletions": allow_deletions}
-    name = source_of(source)
     load: Flow[..., State] = getattr(import_module(f"flows.{name}"), name)
     return load(**parameters, return_state=True)

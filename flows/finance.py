@@ -119,6 +119,5 @@ if __name__ == "__main__":
             "The finance ledger as it stands.",
             Finance,
             lambda platform, api, options: run(platform, api, options.allow_deletions),
-            takes_deletions=True,
         )
     )

@@ -15,8 +15,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blocks.misconfigured import Misconfigured
 from blocks.platform import blocks_from
-from blocks.settings import Misconfigured, read_settings
+from blocks.settings import read_settings
 from core.batch import Window, new_batch_id
 from core.errors import (
     CountMismatch,

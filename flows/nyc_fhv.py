@@ -225,6 +225,5 @@ if __name__ == "__main__":
             "New York City's for-hire vehicles as they stand.",
             NycFhv,
             lambda platform, api, options: run(platform, api, options.allow_deletions),
-            takes_deletions=True,
         )
     )

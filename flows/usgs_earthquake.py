@@ -231,6 +231,5 @@ if __name__ == "__main__":
             "USGS earthquakes: what changed, or a range of event days (UTC).",
             UsgsEarthquake,
             lambda platform, api, options: run(platform, api, *days(options.start, options.end)),
-            takes_range=True,
         )
     )

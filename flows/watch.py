@@ -25,14 +25,14 @@ from prefect.states import Completed
 
 from blocks.alerts import ALERTS, Alerts
 from blocks.automations import WATCH_FLOW
-from blocks.ph_news import PhNews
 from blocks.platform import PlatformBlocks, load_block, load_blocks
 from blocks.source import SourceBlock
 from blocks.sources import load_sources
 from core.alerts import Look
 from core.errors import first_line
 from serving.status import BUDGETS, INCIDENTS, RUNS, SOURCES
-from sources.tables import TABLES
+from sources import SOURCES as NAMES
+from sources.tables import table_of
 from tasks.alerts import incidents, read_state, saved_secrets, tell
 from tasks.conditions import ended_runs, last_runs, read_names, silence, waiting_runs
 from tasks.landing import LandingError
@@ -98,7 +98,7 @@ def look_at_runs(client: SyncPrefectClient, alerts: Alerts, running: Collection[
         by="watch",
         at=now,
         names=names.all,
-        absent=TABLES.keys() - running,
+        absent={*NAMES} - {*running},
         runs=ended_runs(client, state, names, now),
         findings=[
             *waiting_runs(client, names, alerts, now),
@@ -123,12 +123,9 @@ def look_at_ledger(
 ) -> str | None:
     """Add what the ledger and the buckets tell to the look; why not, when they cannot be read."""
     platform = connect(blocks)
-    budgets = {
-        source: block.monthly_requests
-        for source, block in running.items()
-        if isinstance(block, PhNews)
-    }
-    tables = [TABLES[source] for source in running]
+    plans_of = {source: block.plan() for source, block in running.items()}
+    budgets = {source: requests for source, requests in plans_of.items() if requests is not None}
+    tables = [table_of(source) for source in running]
     try:
         platform.warehouse.ensure_ledger()
         spent = requests_spent(platform.warehouse) if budgets else {}
@@ -154,7 +151,7 @@ def configured(running: Collection[str]) -> list[dict[str, Any]]:
     now = datetime.now(UTC)
     return [
         {"source": source, "is_configured": source in running, "checked_at": now}
-        for source in TABLES
+        for source in NAMES
     ]
 
 

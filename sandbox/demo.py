@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,15 +30,10 @@ import httpx
 from sandbox.private import write_private
 from sandbox.processes import end_with_parent
 from sandbox.stack import DEFAULT_STATE, ROOT, read_env
+from sources import SOURCES
 
-# Each source and where its stand-in's world is.
-SOURCES = {
-    "usgs-earthquake": "usgs",
-    "openweather": "openweather",
-    "ph-news": "mediastack",
-    "nyc-fhv": "socrata",
-    "finance": "sheets",
-}
+# By the names of their flows.
+FLOWS = tuple(source.replace("_", "-") for source in SOURCES)
 WORLD = "demo"
 # A run that hangs; on a slow machine one may take many minutes.
 RUN_DEADLINE_SECONDS = 3600.0
@@ -67,9 +63,9 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR")
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="all, when none is named")
     options = parser.parse_args()
-    if unknown := set(options.sources) - SOURCES.keys():
+    if unknown := set(options.sources) - {*FLOWS}:
         parser.error(f"no such source: {', '.join(sorted(unknown))}")
-    state, sources = options.state, options.sources or list(SOURCES)
+    state, sources = options.state, options.sources or list(FLOWS)
     env = read_env(state)
     # Before Prefect is imported, which reads its settings then.
     os.environ.update(env)
@@ -173,7 +169,8 @@ def wait_for_runs() -> None:
 
 def advance(env: dict[str, str], source: str) -> None:
     """Advance a stand-in's world once, after it was read for the first time."""
-    base = f"{env['SANDBOX_SOURCES_URL']}/{WORLD}/{SOURCES[source]}/control"
+    service = import_module(f"sandbox.sources.{source.replace('-', '_')}").SERVICE
+    base = f"{env['SANDBOX_SOURCES_URL']}/{WORLD}/{service}/control"
     state = httpx.get(f"{base}/state").raise_for_status().json()
     if state.get("source") != "files" and not state["stages"] and state["queries"]:
         changes = httpx.post(f"{base}/advance").raise_for_status().json()

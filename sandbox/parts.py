@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from sandbox.probe import answers, prefect_api
+from sources import SOURCES
 
 POOL = "vm"
 WORKER = "sandbox"
@@ -145,23 +147,7 @@ def own_variables(at: Layout) -> dict[str, str]:
         "STORAGE_EMULATOR_HOST": at.url("gcs"),
         "AWS_ENDPOINT_URL": at.url("s3"),
         "SANDBOX_SOURCES_URL": at.url("sources"),
-        "USGS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/usgs",
-        # The stand-in's oldest event is of 1900: the first run reads all there is.
-        "USGS_HISTORY_START": "1900-01-01",
-        "OPENWEATHER_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/openweather",
-        "OPENWEATHER_API_KEY": "sandbox-openweather-key",
-        "OPENWEATHER_LOCATIONS": (
-            "Manila:14.5995:120.9842;Baguio:16.4023:120.596;Tromsø:69.6489:18.9551;At sea:15.5:128"
-        ),
-        "MEDIASTACK_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/mediastack",
-        "MEDIASTACK_ACCESS_KEY": "sandbox-mediastack-key",
-        # So many that every second of a month allows a run.
-        "MEDIASTACK_MONTHLY_REQUESTS": "1000000000",
-        "SOCRATA_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/socrata",
-        "SOCRATA_APP_TOKEN": "sandbox-socrata-token",
-        "GOOGLE_SHEETS_BASE_URL": f"{at.url('sources')}/{DEMO_WORLD}/sheets",
-        "FINANCE_SHEET_URL": "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit",
-        "FINANCE_WORKSHEET": "data",
+        **source_variables(at),
         "PREFECT_API_URL": f"{at.url('prefect')}/api",
         "PREFECT_HOME": str(at.state / "prefect"),
         "PREFECT_UI_STATIC_DIRECTORY": str(at.state / "prefect-ui"),
@@ -187,6 +173,15 @@ def own_variables(at: Layout) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PIPELINES_HOME": str(at.root),
     }
+
+
+def source_variables(at: Layout) -> dict[str, str]:
+    """Where each source is: in the demo's world of its stand-in."""
+    found: dict[str, str] = {}
+    for source in SOURCES:
+        stand_in = import_module(f"sandbox.sources.{source}")
+        found |= stand_in.variables(f"{at.url('sources')}/{DEMO_WORLD}/{stand_in.SERVICE}")
+    return found
 
 
 def isolated(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,9 @@ part of itself, by an allow-list of columns and of values:
 
     meta:
       audience: private
-      public: {columns: [source, run_count], rows: {source: [usgs_earthquake, openweather]}}
+      public: {columns: [source, run_count], rows: {source: public}}
+
+The word `public` in place of values: the sources whose data anybody may see (`Table.is_public`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serving.snapshot import Column, Written, write_mart
+from sources.tables import public_sources
 
 Audience = Literal["public", "private"]
 AUDIENCES: tuple[Audience, ...] = ("public", "private")
@@ -51,7 +54,7 @@ class PublicPart:
     """What the public gets of a private mart: these columns, of rows with these values."""
 
     columns: tuple[str, ...]
-    rows: Mapping[str, tuple[str, ...]]
+    rows: Mapping[str, tuple[str, ...] | Literal["public"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,8 @@ class Contract:
                 # 9 MB, which a run that exports nothing does not pay.
                 import pyarrow.compute as pc
 
-                table = table.filter(pc.is_in(table[column], pa.array(values)))
+                wanted = public_sources() if values == "public" else values
+                table = table.filter(pc.is_in(table[column], pa.array(wanted, pa.string())))
         table = table.select(self.schema.names).cast(self.schema)
         return table.combine_chunks().to_batches()[0] if len(table) else empty(self.schema)
 
@@ -190,7 +194,10 @@ def _contract(node: Mapping[str, Any]) -> Contract:
         audience="public" if meta.get("audience") == "public" else "private",
         public_part=PublicPart(
             tuple(part["columns"]),
-            {column: tuple(values) for column, values in part["rows"].items()},
+            {
+                column: "public" if values == "public" else tuple(values)
+                for column, values in part["rows"].items()
+            },
         )
         if part
         else None,

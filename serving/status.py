@@ -8,9 +8,6 @@ from __future__ import annotations
 from serving.contract import Contract, PublicPart
 from serving.snapshot import Column
 
-# What the public may know of: sources whose data is public, too.
-PUBLIC_SOURCES = ("nyc_fhv", "openweather", "ph_news", "usgs_earthquake")
-
 
 def _status(
     name: str,
@@ -27,7 +24,7 @@ def _status(
         grain=grain,
         columns=tuple(Column(column, *told) for column, told in columns.items()),
         audience="private",
-        public_part=PublicPart(public, {"source": PUBLIC_SOURCES}) if public else None,
+        public_part=PublicPart(public, {"source": "public"}) if public else None,
     )
 
 

@@ -43,6 +43,8 @@ def money(value: object) -> object:
 TABLE = Table(
     source=SOURCE,
     name="finance__ledger",
+    title="Money",
+    about="The owner's ledger.",
     key=("id",),
     write="snapshot",
     columns=(

@@ -54,6 +54,9 @@ TYPES = {name: type_ for name, type_, _ in FIELDS}
 TABLE = Table(
     source=SOURCE,
     name="nyc_fhv__vehicles",
+    title="Vehicles",
+    about="For-hire vehicles of New York City.",
+    is_public=True,
     # A licence that is listed twice stays twice; dbt warns of it.
     key=(),
     known_by=("vehicle_license_number",),

@@ -40,6 +40,9 @@ def listing(value: object) -> str:
 TABLE = Table(
     source=SOURCE,
     name="openweather__observations",
+    title="Weather",
+    about="Weather at chosen places, from OpenWeather.",
+    is_public=True,
     key=("location", "dt"),
     write="insert",
     partition_by="dt",

@@ -19,6 +19,9 @@ SOURCE = "ph_news"
 TABLE = Table(
     source=SOURCE,
     name="ph_news__articles",
+    title="News",
+    about="News of the Philippines, as mediastack lists it.",
+    is_public=True,
     key=("article_id",),
     # The service tells no time of update, so the order of reads decides.
     partition_by="published_at",

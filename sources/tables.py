@@ -1,11 +1,19 @@
-"""The raw table of every source, by the source's name in the ledger."""
+"""The raw table of a source, by the source's name in the ledger."""
 
 from __future__ import annotations
 
-from core.schema import Table
-from sources import finance, nyc_fhv, openweather, ph_news, usgs_earthquake
+from importlib import import_module
 
-TABLES: dict[str, Table] = {
-    source.TABLE.source: source.TABLE
-    for source in (usgs_earthquake, openweather, ph_news, nyc_fhv, finance)
-}
+from core.schema import Table
+from sources import SOURCES
+
+
+def table_of(source: str) -> Table:
+    """What a source declares of itself. Its own module is imported and no other."""
+    table: Table = import_module(f"sources.{source}").TABLE
+    return table
+
+
+def public_sources() -> tuple[str, ...]:
+    """Those whose data anybody may see."""
+    return tuple(source for source in SOURCES if table_of(source).is_public)

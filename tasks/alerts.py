@@ -25,7 +25,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from pydantic import BaseModel, SecretStr
 
 from blocks.alerts import Alerts
-from blocks.settings import is_federation
+from blocks.federation import is_federation
 from core.alerts import (
     Letter,
     Look,

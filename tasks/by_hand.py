@@ -13,9 +13,10 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
+from blocks.misconfigured import Misconfigured
 from blocks.platform import blocks_from
 from blocks.register import all_blocks
-from blocks.settings import Misconfigured, not_configured, read_settings
+from blocks.settings import not_configured, read_settings
 from blocks.source import SourceBlock, flow_of
 from core.batch import check_range
 from core.errors import (
@@ -51,9 +52,6 @@ def by_hand(
     description: str,
     block_type: type[B],
     run: Callable[[Platform, B, argparse.Namespace], Outcome],
-    *,
-    takes_range: bool = False,
-    takes_deletions: bool = False,
 ) -> int:
     """Parse the command line, do what it asks, print what came of it; the exit code.
 
@@ -61,7 +59,7 @@ def by_hand(
     source is asked as ever, but nothing is written but the requests of a budget.
     """
     source = table.source
-    options = parse(table, description, takes_range=takes_range, takes_deletions=takes_deletions)
+    options = parse(table, description)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         settings = read_settings()
@@ -88,7 +86,7 @@ def by_hand(
             print(undo(platform, table, options.undo, say=print).message)
             return 0
         if options.replay is not None:
-            allowed = takes_deletions and options.allow_deletions
+            allowed = table.is_whole and options.allow_deletions
             outcome = replay(platform, table, options.replay, allow_deletions=allowed)
         else:
             outcome = run(platform, block, options)
@@ -103,9 +101,7 @@ def by_hand(
     return 0
 
 
-def parse(
-    table: Table, description: str, *, takes_range: bool, takes_deletions: bool
-) -> argparse.Namespace:
+def parse(table: Table, description: str) -> argparse.Namespace:
     """The options of the command line; exits with the reason when they do not go together."""
     parser = argparse.ArgumentParser(
         prog=f"python -m flows.{table.source}", description=description
@@ -115,11 +111,11 @@ def parse(
         action="store_true",
         help="print window, requests and rows, with --undo what would go; write nothing",
     )
-    if takes_range:
+    if table.takes_days:
         first, last = "first day of events to read again", "last day of events to read again"
         parser.add_argument("--start", type=day, metavar="YYYY-MM-DD", help=first)
         parser.add_argument("--end", type=day, metavar="YYYY-MM-DD", help=last)
-    if takes_deletions:
+    if table.is_whole:
         parser.add_argument(
             "--allow-deletions",
             action="store_true",
@@ -133,7 +129,7 @@ def parse(
         "--replay",
         metavar="BATCH",
         help="load a batch again from its bucket, whatever the ledger says of it; what is newer "
-        "stays" + (", and with --allow-deletions what was held is applied" * takes_deletions),
+        "stays" + (", and with --allow-deletions what was held is applied" * table.is_whole),
     )
     instead.add_argument(
         "--undo",
@@ -144,7 +140,7 @@ def parse(
     key = ",".join(table.key or table.known_by)
     instead.add_argument("--who", metavar="KEY", help=f"which batch wrote the row with this {key}")
     options = parser.parse_args()
-    if takes_range:
+    if table.takes_days:
         try:
             check_range(options.start, options.end, datetime.now(UTC).date())
         except ValueError as error:

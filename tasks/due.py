@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from blocks.datasets import dbt_relations
+from blocks.federation import is_federation
 from blocks.platform import PlatformBlocks
-from blocks.settings import is_federation
 from core.ledger import Changes
 from core.sql import literal
 from core.steps import step

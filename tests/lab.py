@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,10 +22,12 @@ from prefect_aws.client_parameters import AwsClientParameters
 from blocks.platform import PlatformBlocks, blocks_from
 from blocks.settings import Settings
 from blocks.source import LANDING_S3, LandingName
+from blocks.sources import TYPES
 from core import steps
 from core.ledger import Line
 from core.schema import Table
 from sandbox.processes import end_with_parent
+from sources import SOURCES
 from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
@@ -34,8 +35,8 @@ from tasks.report import Outcome
 from tests.reliability.planted import PLANTS
 
 Event = tuple[str, steps.Phase]
-# Every source there is a kit for.
-KITS = sorted(path.stem for path in (Path(__file__).parent / "kits").glob("[a-z]*.py"))
+# Every source has a kit.
+KITS = sorted(SOURCES)
 # Every source through the bucket that it lands in by itself, and one through the other as well.
 RUNS: list[tuple[str, LandingName | None]] = [
     *((kit, None) for kit in KITS),
@@ -47,6 +48,12 @@ S3_VARIABLES = (
     *("S3_BUCKET", "AWS_ENDPOINT_URL", "AWS_REGION"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
 )
+
+
+def lands_in(source: str) -> LandingName:
+    """The bucket that a source's batches go to by themselves."""
+    landing: LandingName = TYPES[source].model_fields["landing"].default
+    return landing
 
 
 @dataclass
@@ -72,7 +79,8 @@ class Lab:
 
     @property
     def sources_url(self) -> str:
-        return f"{self.env['SANDBOX_SOURCES_URL']}/{self.name}/{self.source.PATH}"
+        service = importlib.import_module(f"sandbox.sources.{self.kit}").SERVICE
+        return f"{self.env['SANDBOX_SOURCES_URL']}/{self.name}/{service}"
 
     @cached_property
     def blocks(self) -> PlatformBlocks:
@@ -96,7 +104,7 @@ class Lab:
 
     @cached_property
     def platform(self) -> Platform:
-        return connect(self.blocks, self.landing or self.source.LANDING)
+        return connect(self.blocks, self.landing or lands_in(self.kit))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A child makes its own clients."""
@@ -110,7 +118,7 @@ class Lab:
         nowhere = AwsClientParameters(endpoint_url="http://127.0.0.1:9")
         credentials = bucket.credentials.model_copy(update={"aws_client_parameters": nowhere})
         gone = bucket.model_copy(update={"credentials": credentials})
-        return connect(replace(self.blocks, s3=gone), self.landing or self.source.LANDING)
+        return connect(replace(self.blocks, s3=gone), self.landing or lands_in(self.kit))
 
     # The world.
 

@@ -8,21 +8,24 @@ from dashboards import charts
 from dashboards.data import Data, Rows, absent_sources
 from dashboards.formats import NOTHING, ago
 from dashboards.page import Card, Chart, Figure, Page, Section, Table, TableColumn
+from sources import SOURCES as NAMES
+from sources.tables import table_of
 
-# A source, whose page it is on, and what it is.
+# A source's own page, where it has one; its runs are on that of operations.
+OWN_PAGES = {
+    "usgs_earthquake": "earthquakes.html",
+    "openweather": "weather.html",
+    "ph_news": "news.html",
+    "nyc_fhv": "vehicles.html",
+    "finance": "money.html",
+}
+# A source, which page it is on, and what it is.
 SOURCES = {
-    "usgs_earthquake": ("Earthquakes", "earthquakes.html", "Earthquakes worldwide, from USGS."),
-    "openweather": (
-        "Weather",
-        "weather.html",
-        "Weather at chosen places, from OpenWeather.",
-    ),
-    "ph_news": ("News", "news.html", "News of the Philippines, as mediastack lists it."),
-    "nyc_fhv": ("Vehicles", "vehicles.html", "For-hire vehicles of New York City."),
-    "finance": ("Money", "money.html", "The owner's ledger."),
+    source: (table.title or source, OWN_PAGES.get(source, "operations.html"), table.about)
+    for source in NAMES
+    for table in [table_of(source)]
 }
 DAYS_SHOWN = timedelta(days=30)
-PRIVATE_SOURCES = frozenset({"finance"})
 NOT_CONFIGURED = "not configured"
 STATES = {"fresh": "fresh", "warn": "getting old", "error": "stale"}
 
@@ -33,7 +36,7 @@ def page(data: Data) -> Page:
     absent = absent_sources(data.snapshot)
     sources = []
     for source, (title, link, what) in SOURCES.items():
-        if data.audience == "public" and source in PRIVATE_SOURCES:
+        if data.audience == "public" and not table_of(source).is_public:
             continue
         told = freshness.get(source, {})
         newest, looked = told.get("newest_event_at"), told.get("last_look_at")

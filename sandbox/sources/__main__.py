@@ -4,11 +4,12 @@ import argparse
 import functools
 import os
 import signal
+from importlib import import_module
 from pathlib import Path
 
-from sandbox.sources import mediastack, openweather, sheets, socrata, usgs
 from sandbox.sources.server import OpenWorld, SourcesServer
 from sandbox.sources.usgs_catalog import load_files
+from sources import SOURCES
 
 
 def main() -> None:
@@ -27,13 +28,13 @@ def main() -> None:
     files = load_files(arguments.usgs_files) if arguments.usgs_files else None
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sources: dict[str, OpenWorld] = {
-        "usgs": functools.partial(usgs.UsgsWorld, state_dir=arguments.state, files=files),
-        "openweather": functools.partial(openweather.OpenWeatherWorld, state_dir=arguments.state),
-        "mediastack": functools.partial(mediastack.MediastackWorld, state_dir=arguments.state),
-        "sheets": functools.partial(sheets.SheetsWorld, state_dir=arguments.state),
-        "socrata": functools.partial(socrata.SocrataWorld, state_dir=arguments.state),
-    }
+    own = {"usgs_earthquake": {"files": files}}
+    sources: dict[str, OpenWorld] = {}
+    for source in SOURCES:
+        stand_in = import_module(f"sandbox.sources.{source}")
+        sources[stand_in.SERVICE] = functools.partial(
+            stand_in.WORLD, state_dir=arguments.state, **own.get(source, {})
+        )
     try:
         with SourcesServer(arguments.port, sources) as server:
             print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)

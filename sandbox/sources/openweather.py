@@ -17,6 +17,8 @@ from sandbox.sources.memory import Clock, recall, refuse_unknown, store, texts, 
 from sandbox.sources.openweather_generator import INTERVAL_SECONDS, observe, observed_at
 from sandbox.sources.server import ControlError, Request
 
+# The service in the addresses of its worlds.
+SERVICE = "openweather"
 PATH = "/data/2.5/weather"
 DEFAULT_KEY = "sandbox-openweather-key"
 HEADERS = {"Content-Type": "application/json; charset=utf-8"}
@@ -260,3 +262,17 @@ def _served_key(entry: dict[str, Any]) -> str:
 
 def _encode(body: dict[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+WORLD = OpenWeatherWorld
+
+
+def variables(url: str) -> dict[str, str]:
+    """What `.env` says where the service is a world at `url`."""
+    return {
+        "OPENWEATHER_BASE_URL": url,
+        "OPENWEATHER_API_KEY": DEFAULT_KEY,
+        "OPENWEATHER_LOCATIONS": (
+            "Manila:14.5995:120.9842;Baguio:16.4023:120.596;Tromsø:69.6489:18.9551;At sea:15.5:128"
+        ),
+    }

@@ -16,8 +16,9 @@ from google.auth.compute_engine import _metadata
 from pydantic import HttpUrl
 
 from blocks.amazon import AUDIENCE, TOKEN_FILE, s3_client
+from blocks.misconfigured import Misconfigured
 from blocks.platform import s3_from
-from blocks.settings import Misconfigured, Settings, read_settings
+from blocks.settings import Settings, read_settings
 from tasks.landing import LandingError
 from tasks.landing_s3 import S3Landing
 from tests.answering import Answering, Received, Reply, answering

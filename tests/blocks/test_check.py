@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from blocks import check as module
+from blocks.asking import Fault
 from blocks.check import Finding
 from blocks.register import all_blocks
 from blocks.register import findings as findings_of
@@ -299,7 +300,7 @@ def test_a_bucket_beside_the_datasets_is_read_without_a_charge(
 
 @pytest.mark.parametrize(("bucket", "datasets"), [("EU", "US"), ("US", "us-central1")])
 def test_a_bucket_apart_from_the_datasets_is_a_fault(bucket: str, datasets: str) -> None:
-    with pytest.raises(module.Fault, match="load jobs want them in one location"):
+    with pytest.raises(Fault, match="load jobs want them in one location"):
         module.apart("b", bucket, datasets)
 
 

@@ -19,10 +19,12 @@ from google.oauth2.service_account import Credentials
 from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 
-from blocks.check import account, check, hosts_of
+from blocks.asking import account
+from blocks.check import check, hosts_of
 from blocks.google import RedirectRefused, bigquery_client, storage_client
+from blocks.misconfigured import Misconfigured
 from blocks.platform import GCP, PlatformBlocks, gcp_from, warehouse_from
-from blocks.settings import Misconfigured, Settings
+from blocks.settings import Settings
 from tasks.alerts import differing
 from tasks.due import dbt_environment
 from tests.answering import Answering, Received, Reply, answering

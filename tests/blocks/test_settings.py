@@ -303,7 +303,7 @@ def test_vehicles_land_on_s3_where_there_is_a_bucket_and_google_alone_is_enough(
     variables: dict[str, str], landing: str
 ) -> None:
     found = settings(**variables)
-    assert found.nyc_fhv_landing == landing
+    assert found.model_dump()["nyc_fhv_landing"] == landing
     assert "nyc-fhv" not in not_configured(found)
 
 

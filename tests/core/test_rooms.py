@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sources import SOURCES
+
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {"prefect", "prefect_gcp", "prefect_aws", "prefect_dbt", "google", "boto3", "httpx"}
 FORBIDDEN = {
@@ -26,13 +28,20 @@ FORBIDDEN = {
     },
     "sources": OUTSIDE
     | {"serving", "dashboards", "tasks", "flows", "blocks", "sandbox", "deploy", "tests"},
-    "serving": OUTSIDE
-    | {"dashboards", "sources", "blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
-    "dashboards": OUTSIDE | {"sources", "blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
-    "blocks": {"serving", "dashboards", "sources", "tasks", "flows", "sandbox", "deploy", "tests"},
+    "serving": OUTSIDE | {"dashboards", "blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
+    "dashboards": OUTSIDE | {"blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
+    "blocks": {"serving", "dashboards", "tasks", "flows", "sandbox", "deploy", "tests"},
     "tasks": {"sources", "flows", "sandbox", "deploy", "tests"},
     "flows": {"sandbox", "deploy", "tests"},
     "deploy": {"sandbox", "tests"},
+}
+# Who has only the list of sources, or what each declares, and no source's own module by its name.
+OF_SOURCES = {
+    "serving": {"sources.tables"},
+    "dashboards": {"sources", "sources.tables"},
+    "blocks": {"sources"},
+    "deploy": set[str](),
+    "sandbox": {"sources"},
 }
 
 
@@ -54,6 +63,21 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
         assert imported(path) & FORBIDDEN[room] == set(), path.relative_to(ROOT)
 
 
+@pytest.mark.parametrize("room", OF_SOURCES)
+def test_a_room_that_serves_every_source_names_none(room: str) -> None:
+    found = set[str]()
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if alias.name.startswith("sources.")}
+            elif isinstance(node, ast.ImportFrom) and node.module == "sources":
+                names = {alias.name for alias in node.names}
+                found |= {"sources" if name == "SOURCES" else f"sources.{name}" for name in names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sources."):
+                found.add(str(node.module))
+    assert found == OF_SOURCES[room]
+
+
 # What a run imports only when it needs it, by time and memory (docs/performance.md).
 LATER = {"altair", "boto3", "botocore", "dbt", "gspread", "pandas", "prefect_aws", "prefect_dbt"}
 
@@ -67,6 +91,21 @@ def test_a_run_imports_no_cloud_and_no_tool_that_it_may_not_need(module: str) ->
     names = set(done.stdout.split())
     assert module in names
     assert names & LATER == set()
+
+
+def test_a_run_imports_no_other_source() -> None:
+    code = (
+        "import sys; from flows.elt import elt\n"
+        "elt.validate_parameters({'source': 'nyc-fhv', 'allow_deletions': True})\n"
+        "import flows.nyc_fhv; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    names = set(done.stdout.split())
+    rooms = ("sources", "blocks", "blocks.variables", "flows")
+    found = {name for room in rooms for source in SOURCES if (name := f"{room}.{source}") in names}
+    assert found == {"sources.nyc_fhv", "blocks.nyc_fhv", "flows.nyc_fhv"}
 
 
 def test_no_code_asks_whether_it_runs_against_an_emulator() -> None:

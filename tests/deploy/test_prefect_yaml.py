@@ -20,7 +20,9 @@ from prefect.exceptions import ScriptError
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import BaseModel
 
+from blocks.source import deployment_of
 from deploy.apply import FILE, ROOT, declared
+from sources import SOURCES
 
 TEXT = FILE.read_text()
 YAML: dict[str, Any] = yaml.safe_load(TEXT)
@@ -75,10 +77,8 @@ def test_a_flow_that_cannot_be_imported_is_not_deployed(tmp_path: Path) -> None:
 def test_names_are_unique_and_of_their_flows() -> None:
     names = [one.name for one in declared()]
     assert len(names) == len(set(names)) == len(DEPLOYMENTS)
-    sources = {"usgs-earthquake", "openweather", "ph-news", "nyc-fhv", "finance"}
-    assert {f"elt/{source}" for source in sources} | {"elt/operations", "cleanup/weekly"} <= set(
-        names
-    )
+    sources = {deployment_of(source) for source in SOURCES}
+    assert sources | {"elt/operations", "cleanup/weekly"} <= set(names)
 
 
 @pytest.mark.parametrize("name", BY_NAME)

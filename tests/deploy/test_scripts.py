@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sources.tables import TABLES
+from sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -324,7 +324,7 @@ def as_it_should_be() -> dict[str, str]:
             "condition": {"age": age, "matchesPrefix": [f"p.raw/{name}/" for name in names]},
         }
         for age, names in (
-            (365, sorted(TABLES, key=in_order)),
+            (365, list(SOURCES)),
             (730, ["_logs"]),
             (90, ["_backup"]),
         )
@@ -383,12 +383,6 @@ def as_it_should_be() -> dict[str, str]:
         + "google.subject=assertion.sub",
         "^curl .*getIamPolicy": json.dumps(tunnel),
     }
-
-
-def in_order(source: str) -> int:
-    """The order in which deploy/gcloud.sh names the sources."""
-    (names,) = re.findall(r"^readonly SOURCES='(.*)'$", SCRIPT.read_text(), flags=re.MULTILINE)
-    return str(names).split().index(source)
 
 
 @pytest.fixture
@@ -825,7 +819,7 @@ def test_landing_is_kept_for_at_least_90_days_and_staging_expires() -> None:
     conditions = lifecycle(RAW_DATASET="mine")
     assert all(one["age"] >= 90 for one in conditions)
     ages = {prefix: one["age"] for one in conditions for prefix in one["matchesPrefix"]}
-    batches = {f"p.mine/{source}/" for source in TABLES}
+    batches = {f"p.mine/{source}/" for source in SOURCES}
     assert {prefix for prefix, age in ages.items() if age == 365} == batches
     assert ages.keys() - batches == {"p.mine/_logs/", "p.mine/_backup/"}
     longer = lifecycle(RAW_DATASET="mine", LOG_RETENTION_DAYS="800")

@@ -7,16 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from blocks.finance import Finance
-from blocks.source import LANDING_GCS
 from flows.finance import run as run_flow
 from sources.finance import TABLE
 from tasks.report import Outcome
 from tests.lab import Lab
 
-PATH = "sheets"
 TABLE = TABLE
-# The bucket that it lands in by itself.
-LANDING = LANDING_GCS
 SHEET_URL = "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit#gid=0"
 META = {"_batch_id", "_inserted_at", "_is_deleted"}
 

@@ -7,17 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from blocks.nyc_fhv import NycFhv
-from blocks.source import LANDING_S3
 from flows.nyc_fhv import run as run_flow
 from sources.nyc_fhv import TABLE as DECLARED
 from tasks.report import Outcome
 from tests.lab import Lab
 
-PATH = "socrata"
 # A test's list is short.
 TABLE = replace(DECLARED, min_rows=1)
-# The bucket that it lands in by itself.
-LANDING = LANDING_S3
 TOKEN = "sandbox-socrata-token"
 
 

@@ -7,16 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.openweather import OpenWeather, parse_locations
-from blocks.source import LANDING_GCS
 from flows.openweather import run as run_flow
 from sources.openweather import TABLE
 from tasks.report import Outcome
 from tests.lab import Lab
 
-PATH = "openweather"
 TABLE = TABLE
-# The bucket that it lands in by itself.
-LANDING = LANDING_GCS
 KEY = "sandbox-openweather-key"
 LOCATIONS = parse_locations(
     "Manila:14.5995:120.9842;Baguio:16.4023:120.596;Tromsø:69.6489:18.9551;At sea:15.5:128"

@@ -7,16 +7,12 @@ from html import unescape
 from typing import Any
 
 from blocks.ph_news import PhNews
-from blocks.source import LANDING_GCS
 from flows.ph_news import run as run_flow
 from sources.ph_news import TABLE, article_id
 from tasks.report import Outcome
 from tests.lab import Lab
 
-PATH = "mediastack"
 TABLE = TABLE
-# The bucket that it lands in by itself.
-LANDING = LANDING_GCS
 KEY = "sandbox-mediastack-key"
 # So many that every second of a month allows a run.
 PLENTY = 10**9

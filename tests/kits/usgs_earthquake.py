@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from blocks.source import LANDING_GCS
 from blocks.usgs_earthquake import UsgsEarthquake
 from core.rows import to_page
 from flows.usgs_earthquake import run as run_flow
@@ -12,10 +11,7 @@ from sources.usgs_earthquake import TABLE, to_record
 from tasks.report import Outcome
 from tests.lab import Lab
 
-PATH = "usgs"
 TABLE = TABLE
-# The bucket that it lands in by itself.
-LANDING = LANDING_GCS
 
 
 def start(lab: Lab, size: int, **settings: Any) -> None:

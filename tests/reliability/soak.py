@@ -28,7 +28,7 @@ from typing import Any, Literal
 from blocks.source import LANDING_GCS, LANDING_S3
 from sandbox.parts import isolated
 from sandbox.stack import Stack
-from tests.lab import KITS, Lab
+from tests.lab import KITS, Lab, lands_in
 from tests.reliability.proxy import CALLS, VARIABLES, Fault, Kind, Proxies, Store, proxies
 
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
@@ -163,7 +163,7 @@ class Soak:
                 self.through[step.store].plan = [Fault(**json.loads(step.fault))]
                 lab.child()
             case "switch":
-                now = lab.landing or lab.source.LANDING
+                now = lab.landing or lands_in(lab.kit)
                 lab = replace(lab, landing=LANDING_S3 if now == LANDING_GCS else LANDING_GCS)
         return lab
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 
 import pytest
 from botocore.config import Config
@@ -16,7 +15,7 @@ from core.ownership import LABELS
 from tasks import landing, landing_s3, warehouse
 from tasks.repeat import Repeat
 from tasks.report import report
-from tests.lab import KITS, Lab
+from tests.lab import KITS, Lab, lands_in
 from tests.reliability.matrix import crossed, or_slow
 from tests.reliability.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store
 
@@ -157,7 +156,7 @@ def test_a_fault_at_every_kind_of_call_is_recovered_within_the_run(
 
 # Each source through its own bucket and USGS through the other as well, struck at the second time.
 RUNS: list[tuple[str, LandingName]] = [
-    *((kit, import_module(f"tests.kits.{kit}").LANDING) for kit in KITS),
+    *((kit, lands_in(kit)) for kit in KITS),
     (USGS, LANDING_S3),
 ]
 EACH = [

@@ -10,6 +10,7 @@ import pytest
 
 from serving.contract import Contract, PublicPart, UnknownType, contracts, schema_of
 from serving.snapshot import Column
+from sources.tables import public_sources
 
 COLUMNS = (
     Column("source", "STRING"),
@@ -47,6 +48,13 @@ def test_of_a_part_the_public_gets_the_named_columns_of_the_named_rows() -> None
     nobody = contract(PublicPart(("source",), {"source": ("nobody",)})).seen_by("public")
     assert nobody is not None
     assert nobody.of(batch()).to_pylist() == []
+
+
+def test_the_public_gets_the_rows_of_public_sources() -> None:
+    seen = contract(PublicPart(("source",), {"source": "public"})).seen_by("public")
+    assert seen is not None
+    assert seen.of(batch()).to_pylist() == [{"source": "openweather"}]
+    assert set(public_sources()) == {"nyc_fhv", "openweather", "ph_news", "usgs_earthquake"}
 
 
 def test_bigquerys_types_are_held_exactly() -> None:

@@ -12,17 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from blocks.settings import OF_SOURCES
+from blocks.source import source_of
 from tests.lab import Lab
 from tests.reliability.matrix import only, or_slow
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLES = {
-    "usgs_earthquake": "USGS_BASE_URL",
-    "openweather": "OPENWEATHER_BASE_URL",
-    "ph_news": "MEDIASTACK_BASE_URL",
-    "nyc_fhv": "SOCRATA_BASE_URL",
-    "finance": "GOOGLE_SHEETS_BASE_URL",
-}
+# Where each source answers.
+VARIABLES = {source_of(name): kind.ending("_base_url").upper() for name, kind in OF_SOURCES.items()}
 
 
 def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.CompletedProcess[str]:

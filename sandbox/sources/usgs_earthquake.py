@@ -17,6 +17,8 @@ from sandbox.sources.usgs_catalog import Catalog, Event, PayloadFiles
 from sandbox.sources.usgs_generator import generate
 from sandbox.sources.usgs_stages import CHANGES_MAX, advance
 
+# The service in the addresses of its worlds.
+SERVICE = "usgs"
 SIZE_MAX = 400_000
 
 
@@ -161,3 +163,15 @@ def _whole(payload: dict[str, Any], name: str, default: int) -> int:
     if not isinstance(value, int):
         raise ControlError(400, f"{name} must be a whole number, not {value!r}")
     return value
+
+
+WORLD = UsgsWorld
+
+
+def variables(url: str) -> dict[str, str]:
+    """What `.env` says where the service is a world at `url`."""
+    return {
+        "USGS_BASE_URL": url,
+        # The oldest event is of 1900: the first run reads all there is.
+        "USGS_HISTORY_START": "1900-01-01",
+    }

@@ -24,6 +24,8 @@ from sandbox.sources.mediastack_articles import (
 from sandbox.sources.memory import Clock, recall, refuse_unknown, store, texts, whole
 from sandbox.sources.server import ControlError, Request
 
+# The service in the addresses of its worlds.
+SERVICE = "mediastack"
 DEFAULT_KEY = "sandbox-mediastack-key"
 SIZE_MAX = 20_000
 PLANS = ("free", "paid")
@@ -249,3 +251,16 @@ def _set(recipe: Recipe, payload: dict[str, Any]) -> None:
     recipe.monthly_requests = whole(payload, "monthly_requests", recipe.monthly_requests)
     recipe.plan = payload.get("plan", recipe.plan)
     recipe.envelope = payload.get("envelope", recipe.envelope)
+
+
+WORLD = MediastackWorld
+
+
+def variables(url: str) -> dict[str, str]:
+    """What `.env` says where the service is a world at `url`."""
+    return {
+        "MEDIASTACK_BASE_URL": url,
+        "MEDIASTACK_ACCESS_KEY": "sandbox-mediastack-key",
+        # So many that every second of a month allows a run.
+        "MEDIASTACK_MONTHLY_REQUESTS": "1000000000",
+    }

@@ -19,6 +19,8 @@ from sandbox.sources.socrata_changes import apply, first_version
 from sandbox.sources.socrata_dataset import Dataset
 from sandbox.sources.socrata_query import Refusal, parse, platform_refusal
 
+# The service in the addresses of its worlds.
+SERVICE = "socrata"
 DEFAULT_TOKEN = "sandbox-socrata-token"  # noqa: S105
 SIZE_MAX = 1_000_000
 # Truth names every row of a dataset up to this size, and gives the digest of any.
@@ -252,3 +254,14 @@ def _set(recipe: Recipe, payload: dict[str, Any]) -> None:
     else:
         limit = recipe.requests_per_window
         recipe.requests_per_window = whole(payload, "requests_per_window", limit or 0)
+
+
+WORLD = SocrataWorld
+
+
+def variables(url: str) -> dict[str, str]:
+    """What `.env` says where the service is a world at `url`."""
+    return {
+        "SOCRATA_BASE_URL": url,
+        "SOCRATA_APP_TOKEN": "sandbox-socrata-token",
+    }

@@ -17,6 +17,8 @@ from sandbox.sources.sheets_generator import generate
 from sandbox.sources.sheets_grid import Cell, Row, Tab
 from sandbox.sources.sheets_ledger import COLUMNS, Ledger
 
+# The service in the addresses of its worlds.
+SERVICE = "sheets"
 SIZE_MAX = 50_000
 MINUTE_MS = 60_000
 CHANGES = ("set", "append", "edit", "delete", "header", "duplicate")
@@ -197,3 +199,15 @@ def _whole(payload: dict[str, Any], name: str, default: int) -> int:
     if not isinstance(value, int):
         raise ControlError(400, f"{name} must be a whole number, not {value!r}")
     return value
+
+
+WORLD = SheetsWorld
+
+
+def variables(url: str) -> dict[str, str]:
+    """What `.env` says where the service is a world at `url`."""
+    return {
+        "GOOGLE_SHEETS_BASE_URL": url,
+        "FINANCE_SHEET_URL": "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit",
+        "FINANCE_WORKSHEET": "data",
+    }
