@@ -15,8 +15,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from core.freshness import stale_sources
-
 # Each is a heading in docs/operations.md, which tells what to do.
 Kind = Literal[
     "failed",
@@ -51,6 +49,15 @@ Looker = Literal["watch", "watchdog"]
 Scope = Literal[
     "run", "notice", "prefect", "ledger", "health", "ledger-age", "watch", "watchdog", "serving"
 ]
+
+# What a state is called whose cause has its own paragraph; all are of type Failed.
+KINDS: dict[str, Kind] = {
+    "TimedOut": "timed-out",
+    "StaleSource": "stale-data",
+    "BatchParked": "parked-batch",
+    "TooManyRejects": "rejects",
+    "DeletionsHeld": "deletions-held",
+}
 
 # A run that fails is rarely alone: so long after the last one, and not longer after the first.
 SETTLE = timedelta(seconds=30)
@@ -98,7 +105,10 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """How a flow run ended. `name` is its deployment's, or its flow's when it has none."""
+    """How a flow run ended. `name` is its deployment's, or its flow's when it has none.
+
+    `stale` maps each source that it found to be stale to how late that is.
+    """
 
     id: str
     name: str
@@ -109,6 +119,7 @@ class Run(msgspec.Struct, frozen=True):
     source: str = ""
     window: str = ""
     link: str | None = None
+    stale: dict[str, str] = {}
 
 
 class Incident(msgspec.Struct):
@@ -354,7 +365,7 @@ def findings_of(run: Run) -> list[Finding]:
         window=run.window,
         link=run.link,
     )
-    if kind != "stale-data":
+    if kind != "stale-data" or not run.stale:
         return [found]
     return [
         msgspec.structs.replace(
@@ -364,7 +375,7 @@ def findings_of(run: Run) -> list[Finding]:
             cause=cause,
             source=source,
         )
-        for source, cause in stale_sources(run.message).items()
+        for source, cause in run.stale.items()
     ]
 
 
@@ -373,17 +384,8 @@ def state_word(run: Run) -> str:
 
 
 def kind_of(run: Run) -> Kind:
-    """Which paragraph helps: by the state, the flow, and the errors that the message names."""
-    if run.state_type == "CRASHED":
-        return "crashed"
-    if run.state_name == "TimedOut":
-        return "timed-out"
-    if stale_sources(run.message):
-        return "stale-data"
-    if "(parked)" in run.message:
-        return "parked-batch"
-    named: dict[str, Kind] = {"TooManyRejects": "rejects", "DeletionsHeld": "deletions-held"}
-    return next((kind for name, kind in named.items() if f"{name}: " in run.message), "failed")
+    """Which paragraph helps: by the state's type and name."""
+    return "crashed" if run.state_type == "CRASHED" else KINDS.get(run.state_name, "failed")
 
 
 def alert(incidents: Sequence[Incident], docs: str) -> tuple[str, str]:

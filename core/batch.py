@@ -55,6 +55,11 @@ class Window(msgspec.Struct, frozen=True):
         return f"since {start}" if start else "first load"
 
 
+def asked_for(start: object, end: object) -> str:
+    """What a run was asked for by these parameters, in words."""
+    return f"{start or 'first'} to {end or 'now'}" if start or end else "what changed"
+
+
 def check_range(start: date | None, end: date | None, today: date) -> None:
     """Raise ValueError for a range of days (UTC) in which nothing can have happened.
 

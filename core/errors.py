@@ -50,8 +50,19 @@ class StoreFailed(Exception):
         self.source, self.window, self.cause, self.reason = source, window, cause, reason
 
 
-class LoadFailed(Exception):
-    """A batch could not be loaded; the message names each and why."""
+class NamedFailure(Exception):
+    """A failure that the state of its run is called by: core/alerts.py knows its paragraph."""
+
+    state_name = "Failed"
+
+    def __init__(self, message: str, state_name: str | None = None) -> None:
+        super().__init__(message)
+        if state_name:
+            self.state_name = state_name
+
+
+class LoadFailed(NamedFailure):
+    """A batch could not be loaded; the message names each and why. PARKED if one was given up."""
 
 
 class NotPossible(Exception):
@@ -62,15 +73,30 @@ class PartlyExtracted(Exception):
     """Part of a source could not be had; the rest is loaded."""
 
 
-class DeletionsHeld(Exception):
+class DeletionsHeld(NamedFailure):
     """A snapshot lacks so many rows that none was marked deleted, and the rest of it is applied.
 
     Or a list is not what its table declares, and nothing of it is applied.
     """
 
+    state_name = "DeletionsHeld"
 
-class TooManyRejects(Exception):
+
+class TooManyRejects(NamedFailure):
     """More rows than the table's share were rejected; the good ones are loaded."""
+
+    state_name = "TooManyRejects"
+
+
+PARKED = "BatchParked"
+# Of several failures of one run the first in this order names its state.
+STATE_NAMES = (PARKED, TooManyRejects.state_name, DeletionsHeld.state_name)
+
+
+def state_name_of(failures: Iterable[BaseException]) -> str:
+    """What the state of a run with these failures is called."""
+    names = {one.state_name for one in failures if isinstance(one, NamedFailure)}
+    return next((name for name in STATE_NAMES if name in names), NamedFailure.state_name)
 
 
 def first_line(text: str, limit: int = 200) -> str:

@@ -6,22 +6,26 @@ longer runs, or runs and finds nothing for too long, stops one of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from core.errors import NamedFailure
 from core.stamps import AHEAD
 
 Status = Literal["fresh", "warn", "error"]
 ClockName = Literal["last_look", "newest_event"]
 CLOCKS: tuple[ClockName, ...] = ("last_look", "newest_event")
+# The key of the artifact that a look leaves.
+ARTIFACT = "freshness"
 WORDS: dict[ClockName, str] = {"last_look": "last look", "newest_event": "newest event"}
 
 
-class StaleSource(Exception):
+class StaleSource(NamedFailure):
     """At least one source is stale; the message names each, its clock and how late it is."""
+
+    state_name = "StaleSource"
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,19 @@ class Reading:
             return "error"
         return "warn" if self.age > self.threshold.warn_after else "fresh"
 
-    def __str__(self) -> str:
+    @property
+    def lateness(self) -> str:
+        """How late the clock is; empty when it is not."""
+        if self.status == "fresh":
+            return ""
         if self.is_ahead:
-            return f"{self.source}: {WORDS[self.clock]} is {in_words(-self.age)} in the future"
+            return f"{WORDS[self.clock]} is {in_words(-self.age)} in the future"
         since = f"{in_words(self.age)} ago" if self.at else f"never in {in_words(self.age)}"
         limit = self.threshold.error_after
         if self.status != "error":
             limit = self.threshold.warn_after
         late = in_words(self.age - limit)
-        return f"{self.source}: {WORDS[self.clock]} {since}, {late} later than allowed"
+        return f"{WORDS[self.clock]} {since}, {late} later than allowed"
 
 
 def read_clocks(
@@ -98,20 +106,20 @@ def summary(readings: Iterable[Reading]) -> str:
     listed = list(readings)
     sources = len({reading.source for reading in listed})
     told = [
-        f"{word}: {'; '.join(map(str, late))}"
+        f"{word}: {'; '.join(f'{one.source}: {one.lateness}' for one in late)}"
         for word, status in (("stale", "error"), ("late", "warn"))
         if (late := [reading for reading in listed if reading.status == status])
     ]
     return ". ".join(told) or f"{sources} sources fresh"
 
 
-def stale_sources(message: str) -> dict[str, str]:
-    """Source to what its clocks say, of the message of a run that raised StaleSource; else none."""
+def stale_sources(rows: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Source to how late it is, of rows with `source`, `status` and `lateness` of readings."""
     found: dict[str, str] = {}
-    if told := re.search(rf"\b{StaleSource.__name__}: stale: (.+)", message):
-        for reading in told[1].partition(". late: ")[0].split("; "):
-            source, _, clock = reading.partition(": ")
-            found[source] = "; ".join(one for one in (found.get(source), clock) if one)
+    for row in rows:
+        if row["status"] == "error":
+            told = (found.get(row["source"]), row["lateness"])
+            found[row["source"]] = "; ".join(one for one in told if one)
     return found
 
 

@@ -23,6 +23,7 @@ from blocks.platform import load_blocks
 from blocks.source import SourceBlock
 from blocks.sources import load_sources
 from core.freshness import (
+    ARTIFACT,
     WORDS,
     ClockName,
     Reading,
@@ -34,6 +35,7 @@ from core.freshness import (
 from serving.status import FRESHNESS
 from tasks.freshness import read_freshness
 from tasks.platform import connect
+from tasks.report import failed
 from tasks.serve import publish_status
 
 
@@ -49,9 +51,9 @@ def dbt_freshness() -> State:
         platform.warehouse.flush_jobs("freshness")
     publish_status(shared, {FRESHNESS: as_status(readings)})
     message = summary(readings)
-    create_table_artifact(as_rows(readings), key="freshness", description=message)
+    create_table_artifact(as_rows(readings), key=ARTIFACT, description=message)
     if any(reading.status == "error" for reading in readings):
-        raise StaleSource(message)
+        return failed(StaleSource(message))
     return Completed(message=message)
 
 
@@ -67,7 +69,7 @@ def thresholds_of(
 
 
 def as_rows(readings: Iterable[Reading]) -> list[dict[str, str]]:
-    """The artifact: a row per source and clock, times in UTC."""
+    """The artifact: a row per source and clock, times in UTC. `stale_sources` reads it."""
     return [
         {
             "source": reading.source,
@@ -77,6 +79,7 @@ def as_rows(readings: Iterable[Reading]) -> list[dict[str, str]]:
             "warn after": in_words(reading.threshold.warn_after),
             "error after": in_words(reading.threshold.error_after),
             "status": reading.status,
+            "lateness": reading.lateness,
         }
         for reading in readings
     ]

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ValidationInfo
 
 from blocks.platform import load_blocks
 from blocks.source import flow_of, source_of
-from core.errors import StoreFailed
+from core.errors import NamedFailure, StoreFailed, state_name_of
 from core.schema import Table
 from flows.days import Day
 from sources import SOURCES
@@ -25,7 +25,7 @@ from sources.tables import table_of
 from tasks.build import BuildFailed, describe
 from tasks.due import due_build, run_build
 from tasks.platform import connect
-from tasks.report import is_on_schedule, run_name
+from tasks.report import failed, is_on_schedule, run_name
 from tasks.serve import announce_build, serve_marts
 from tasks.stores import store_failures
 
@@ -61,7 +61,7 @@ DayOfRange = Annotated[Day, only_of(takes_days, "cannot be asked for a range of 
 Deletions = Annotated[bool, only_of(may_lose_rows, "has no deletions to allow")]
 
 
-class EltFailed(Exception):
+class EltFailed(NamedFailure):
     """The load, the build or both failed; the message has each cause."""
 
 
@@ -98,16 +98,18 @@ def elt(
                 built = describe(run_build(platform, blocks, name, due))
         if shown := serve_marts(platform, blocks, name):
             built = f"{built}; {shown}"
-    except (BuildFailed, StoreFailed) as failed:
-        failures.append(failed)
+    except (BuildFailed, StoreFailed) as failure:
+        failures.append(failure)
     try:
         with store_failures(name, "account of jobs"):
             platform.warehouse.flush_jobs(name)
-    except StoreFailed as failed:
-        failures.append(failed)
+    except StoreFailed as failure:
+        failures.append(failure)
     if failures:
-        causes = [f"{type(failure).__name__}: {failure}" for failure in failures]
-        raise EltFailed("; ".join(causes)) from failures[0]
+        causes = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+        failed_elt = EltFailed(causes, state_name_of(failures))
+        failed_elt.__cause__ = failures[0]
+        return failed(failed_elt)
     return Completed(message=f"{loaded.message}; {built}")
 
 

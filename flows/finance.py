@@ -15,7 +15,6 @@ import sys
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks.finance import Finance
 from blocks.platform import load_block, load_blocks
@@ -27,7 +26,7 @@ from core.steps import step
 from sources.finance import SOURCE, TABLE, digest, read_ledger
 from tasks.clock import moment_of
 from tasks.platform import Platform, connect
-from tasks.report import Outcome, report, run_name
+from tasks.report import Outcome, final_state, run_name
 from tasks.run import Extracted, run_source
 from tasks.sheets import read_sheet
 from tasks.upload import add_page, commit, new_draft
@@ -105,9 +104,7 @@ def finance(allow_deletions: bool = False) -> State:
         allow_deletions: Mark entries deleted that are gone from the sheet, however many they are.
     """
     api = load_block(Finance, "finance")
-    outcome = run(connect(load_blocks(), api.landing), api, allow_deletions)
-    report(outcome)
-    return Completed(message=outcome.message, data=outcome.changes)
+    return final_state(run(connect(load_blocks(), api.landing), api, allow_deletions))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks.nyc_fhv import NycFhv
 from blocks.platform import load_block, load_blocks
@@ -45,7 +44,7 @@ from sources.nyc_fhv import (
 from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
-from tasks.report import Outcome, report, run_name
+from tasks.report import Outcome, final_state, run_name
 from tasks.run import Extracted, run_source
 from tasks.upload import add_page, commit, new_draft
 from tasks.verb import verb
@@ -211,9 +210,7 @@ def nyc_fhv(allow_deletions: bool = False) -> State:
             is not what the table declares.
     """
     api = load_block(NycFhv, "nyc-fhv")
-    outcome = run(connect(load_blocks(), api.landing), api, allow_deletions)
-    report(outcome)
-    return Completed(message=outcome.message, data=outcome.changes)
+    return final_state(run(connect(load_blocks(), api.landing), api, allow_deletions))
 
 
 if __name__ == "__main__":

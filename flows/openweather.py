@@ -18,7 +18,6 @@ from datetime import datetime
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks.openweather import OpenWeather
 from blocks.platform import load_block, load_blocks
@@ -42,7 +41,7 @@ from sources.openweather import (
 from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
-from tasks.report import Outcome, report, run_name
+from tasks.report import Outcome, final_state, run_name
 from tasks.run import Extracted, run_source
 from tasks.upload import add_page, commit, new_draft
 from tasks.verb import verb
@@ -171,9 +170,7 @@ def run(platform: Platform, api: OpenWeather) -> Outcome:
 def openweather() -> State:
     """Load the current weather of every configured location."""
     api = load_block(OpenWeather, "openweather")
-    outcome = run(connect(load_blocks(), api.landing), api)
-    report(outcome)
-    return Completed(message=outcome.message, data=outcome.changes)
+    return final_state(run(connect(load_blocks(), api.landing), api))
 
 
 if __name__ == "__main__":

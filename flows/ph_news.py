@@ -21,7 +21,6 @@ from urllib.parse import urlencode
 from google.cloud import bigquery
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks.ph_news import PhNews
 from blocks.platform import load_block, load_blocks
@@ -54,7 +53,7 @@ from tasks.budget import budget
 from tasks.clock import moment_of
 from tasks.http import Answer, Http, Params, open_http
 from tasks.platform import Platform, connect
-from tasks.report import Outcome, report, run_name
+from tasks.report import Outcome, final_state, run_name
 from tasks.run import Extracted, run_source
 from tasks.upload import add_page, commit, new_draft
 from tasks.verb import verb
@@ -249,9 +248,7 @@ def run(platform: Platform, api: PhNews) -> Outcome:
 def ph_news() -> State:
     """Load what is new, within the plan's requests."""
     api = load_block(PhNews, "ph-news")
-    outcome = run(connect(load_blocks(), api.landing), api)
-    report(outcome)
-    return Completed(message=outcome.message, data=outcome.changes)
+    return final_state(run(connect(load_blocks(), api.landing), api))
 
 
 if __name__ == "__main__":

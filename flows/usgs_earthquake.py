@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from blocks.platform import load_block, load_blocks
 from blocks.usgs_earthquake import UsgsEarthquake
@@ -46,7 +45,7 @@ from sources.usgs_earthquake import (
 from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
-from tasks.report import Outcome, report, run_name
+from tasks.report import Outcome, final_state, run_name
 from tasks.run import Extracted, run_source
 from tasks.upload import add_page, commit, new_draft
 from tasks.verb import verb
@@ -217,9 +216,7 @@ def usgs_earthquake(start: Day = None, end: Day = None) -> State:
         end: Last day of events to read again.
     """
     api = load_block(UsgsEarthquake, "usgs-earthquake")
-    outcome = run(connect(load_blocks(), api.landing), api, *days(start, end))
-    report(outcome)
-    return Completed(message=outcome.message, data=outcome.changes)
+    return final_state(run(connect(load_blocks(), api.landing), api, *days(start, end)))
 
 
 if __name__ == "__main__":

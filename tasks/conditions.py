@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,9 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterExpectedStartTime,
@@ -20,7 +24,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from prefect.utilities.urls import url_for
 
 from blocks.alerts import Alerts
@@ -35,7 +40,9 @@ from core.alerts import (
     begun_at,
     without_shapes,
 )
+from core.batch import asked_for
 from core.errors import first_line, without_secrets
+from core.freshness import ARTIFACT, StaleSource, stale_sources
 
 # The first look ever goes back so far.
 FIRST_LOOK = timedelta(hours=1)
@@ -79,6 +86,7 @@ def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datet
     # A clock may have been set right since.
     since = min(state.runs_until or now - FIRST_LOOK, now) - OVERLAP
     runs = read_runs(client, ENDED, end_time=FlowRunFilterEndTime(after_=since))
+    stale = read_stale(client, runs)
     return [
         Run(
             id=str(run.id),
@@ -90,10 +98,29 @@ def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datet
             source=source_of(run),
             window=window_of(run),
             link=link_to(run),
+            stale=stale.get(run.id, {}),
         )
         for run in runs
         if run.end_time and run.state
     ]
+
+
+def read_stale(client: SyncPrefectClient, runs: Iterable[FlowRun]) -> dict[UUID, dict[str, str]]:
+    """By run that failed for stale sources: these, and how late each is, by its artifact."""
+    asked = [run.id for run in runs if run.state and run.state.name == StaleSource.state_name]
+    if not asked:
+        return {}
+    artifacts = every(
+        client.read_artifacts,
+        artifact_filter=ArtifactFilter(
+            key=ArtifactFilterKey(any_=[ARTIFACT]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=asked),
+        ),
+        sort=ArtifactSort.UPDATED_DESC,
+    )
+    # Of a run that was tried again, the last one.
+    latest = {one.flow_run_id: str(one.data) for one in reversed(artifacts) if one.flow_run_id}
+    return {id_: stale_sources(json.loads(rows)) for id_, rows in latest.items()}
 
 
 def plain(moment: datetime) -> datetime:
@@ -106,8 +133,9 @@ def source_of(run: FlowRun) -> str:
 
 
 def window_of(run: FlowRun) -> str:
-    """What the run's name says after the comma, and when it was due."""
-    asked = run.name.partition(", ")[2]
+    """What the run of a source was asked for, and when it was due."""
+    start, end = run.parameters.get("start"), run.parameters.get("end")
+    asked = asked_for(start, end) if source_of(run) else ""
     due = f"due {run.expected_start_time:%Y-%m-%d %H:%M} UTC" if run.expected_start_time else ""
     return ", ".join(one for one in (asked, due) if one)
 
@@ -234,6 +262,11 @@ def silence(state: State, looker: Looker, now: datetime) -> list[Finding]:
     ]
 
 
+def state_shown(state: PrefectState[Any]) -> str:
+    """Completed, Failed, Crashed, Cancelled or TimedOut."""
+    return "TimedOut" if state.name == "TimedOut" else state.type.value.title()
+
+
 def last_runs(
     client: SyncPrefectClient, secrets: Sequence[str], since: timedelta = SHOWN
 ) -> list[dict[str, Any]]:
@@ -245,7 +278,7 @@ def last_runs(
             "run_id": str(run.id),
             "deployment": names.of(run),
             "source": source_of(run).replace("-", "_"),
-            "state": run.state.name or run.state.type.value,
+            "state": state_shown(run.state),
             "started_at": plain(run.start_time) if run.start_time else None,
             "ended_at": plain(run.end_time),
             "seconds": (run.total_run_time or timedelta()).total_seconds(),

@@ -48,8 +48,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did: a ledger line per batch, what failed by batch, and by address why a bucket
-    could not be listed.
+    """What a load did: a ledger line per batch, what failed by batch, which of these are parked,
+    and by address why a bucket could not be listed.
 
     `announced` are the changed fields that these batches were the first to show, `known` is what
     the ledger knows by then; None when nothing had to be asked.
@@ -60,6 +60,7 @@ class Loaded:
     unlisted: dict[str, LandingError] = field(default_factory=dict)
     announced: tuple[str, ...] = ()
     known: Known | None = None
+    parked: tuple[str, ...] = ()
 
 
 @verb(name="load", task_run_name="load {table.name}", retries=2, retry_delay_seconds=[5, 30])
@@ -87,7 +88,7 @@ def load(
     platform.warehouse.ensure_source(table)
     lines: dict[str, Line] = {}
     failures: dict[str, str] = {}
-    changed = []
+    parked, changed = list[str](), list[str]()
     for batch_id in waiting:
         try:
             manifest, line = load_batch(platform, table, committed[batch_id], batch_id)
@@ -95,10 +96,12 @@ def load(
             if isinstance(error, GoogleAPIError) and not is_own_fault(error):
                 raise
             cause = first_line(str(error), 500)
-            parked = known.failures.get(batch_id, 0) + 1 >= FAILURES_BEFORE_PARKING
-            failures[batch_id] = f"{cause} (parked)" if parked else cause
+            is_parked = known.failures.get(batch_id, 0) + 1 >= FAILURES_BEFORE_PARKING
+            failures[batch_id] = f"{cause} (parked)" if is_parked else cause
+            if is_parked:
+                parked.append(batch_id)
             logger.error("%s batch %s: %s", table.source, batch_id, failures[batch_id])
-            record_failure(platform.warehouse, table, batch_id, cause, is_parked=parked)
+            record_failure(platform.warehouse, table, batch_id, cause, is_parked=is_parked)
             continue
         if line:
             lines[batch_id] = line
@@ -111,7 +114,8 @@ def load(
         known = replace(known, changes=None)
     done = [lines[batch_id] for batch_id in sorted(lines)]
     announced = read_announced(platform.warehouse, table.source, changed)
-    return Loaded(done, failures, unlisted, announced, known.and_these(done))
+    known = known.and_these(done)
+    return Loaded(done, failures, unlisted, announced, known, tuple(parked))
 
 
 def find_committed(

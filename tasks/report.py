@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 
 from blocks.source import flow_of
-from core.batch import Window
+from core.batch import Window, asked_for
 from core.errors import (
+    PARKED,
     DeletionsHeld,
     LoadFailed,
+    NamedFailure,
     PartlyExtracted,
     StoreFailed,
     TooManyRejects,
@@ -49,13 +53,15 @@ COUNTS = {
 @dataclass
 class Outcome:
     """What a run of a source did. `lines` are the ledger's, of every batch that it loaded;
-    `failures` are by batch, `unlisted` by the address of a bucket that could not be looked into."""
+    `failures` are by batch, `parked` those of them that were given up, `unlisted` by the address of
+    a bucket that could not be looked into."""
 
     table: Table
     mode: Mode | Literal["undo"]
     window: Window
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    parked: tuple[str, ...] = ()
     unlisted: dict[str, LandingError] = field(default_factory=dict)
     not_had: tuple[str, ...] = ()
     note: str | None = None
@@ -123,8 +129,7 @@ class Outcome:
 def run_name() -> str:
     """The name of the current flow run: its flow or source, and its window."""
     parameters = flow_run.parameters
-    start, end = parameters.get("start"), parameters.get("end")
-    window = f"{start or 'first'} to {end or 'now'}" if start or end else "what changed"
+    window = asked_for(parameters.get("start"), parameters.get("end"))
     source = parameters.get("source")
     return (
         f"{flow_run.flow_name} {source}, {window}" if source else f"{flow_run.flow_name}, {window}"
@@ -135,6 +140,28 @@ def is_on_schedule() -> bool:
     """Whether a schedule started this run; if not, somebody waits for what it does."""
     context = FlowRunContext.get()
     return bool(context and context.flow_run and context.flow_run.auto_scheduled)
+
+
+def final_state(outcome: Outcome) -> State:
+    """How the flow of a source ends: as `report` tells; its caller gets what was applied of late.
+
+    Raises what has no name of its own.
+    """
+    try:
+        report(outcome)
+    except NamedFailure as failure:
+        return failed(failure)
+    return Completed(message=outcome.message, data=outcome.changes)
+
+
+def failed(failure: NamedFailure) -> State:
+    """The final state of a flow run, called by its failure, which a caller of the flow gets raised.
+
+    Prefect calls every run that raises Failed.
+    """
+    said = f"{type(failure).__name__}: {failure}"
+    get_run_logger().error(said, exc_info=failure)
+    return Failed(name=failure.state_name, message=said, data=failure)
 
 
 def report(outcome: Outcome) -> None:
@@ -156,7 +183,7 @@ def report(outcome: Outcome) -> None:
     if outcome.failures:
         failures = (outcome.failures | outcome.unlisted).items()
         causes = "; ".join(f"{what}: {cause}" for what, cause in failures)
-        raise LoadFailed(f"{where}, {outcome.window}: {causes}")
+        raise LoadFailed(f"{where}, {outcome.window}: {causes}", PARKED if outcome.parked else None)
     for error in outcome.unlisted.values():
         cause = "; ".join(map(cause_of, outcome.unlisted.values()))
         cause = f"{cause}; what the other bucket has is loaded: {outcome.message}"

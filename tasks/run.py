@@ -86,6 +86,7 @@ def run_source(
         window=window,
         lines=[*recovered.lines, *loaded.lines, *looked],
         failures={**waited.failures, **recovered.failures, **loaded.failures},
+        parked=(*recovered.parked, *loaded.parked),
         unlisted={**recovered.unlisted, **loaded.unlisted},
         not_had=extracted.failures,
         note="; ".join(filter(None, (extracted.note, waited.note))) or None,

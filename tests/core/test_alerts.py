@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -24,6 +24,15 @@ from core.alerts import (
     without_shapes,
     write_letters,
 )
+from core.errors import (
+    PARKED,
+    DeletionsHeld,
+    LoadFailed,
+    NamedFailure,
+    TooManyRejects,
+    state_name_of,
+)
+from core.freshness import StaleSource
 
 ROOT = Path(__file__).resolve().parents[2]
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -31,7 +40,7 @@ CHANNELS = ["slack", "email"]
 
 
 def run(
-    number: int, state_type: str = "FAILED", name: str = "elt/a", second: float = 0, **given: str
+    number: int, state_type: str = "FAILED", name: str = "elt/a", second: float = 0, **given: Any
 ) -> Run:
     return Run(
         id=f"{name} {number}",
@@ -43,6 +52,7 @@ def run(
         source=given.get("source", "a"),
         window="what changed",
         link=f"http://ui/{number}",
+        stale=given.get("stale", {}),
     )
 
 
@@ -167,9 +177,9 @@ def test_a_run_is_counted_once_whoever_looks_and_in_whatever_order() -> None:
 
 def test_another_failure_of_the_same_deployment_is_another_incident() -> None:
     state = State()
-    held = "EltFailed: DeletionsHeld: a: 9 rows are gone"
-    assert len(look(state, 40, run(1, message=held))) == 1
-    (letter,) = look(state, 140, run(2, message=held, second=90), run(3, second=95))
+    held: dict[str, Any] = {"state_name": "DeletionsHeld", "message": "9 rows are gone"}
+    assert len(look(state, 40, run(1, **held))) == 1
+    (letter,) = look(state, 140, run(2, **held, second=90), run(3, second=95))
     assert "cause: boom 3" in letter.text and "DeletionsHeld" not in letter.text
     (recovery,) = look(state, 200, run(4, "COMPLETED", second=190))
     assert recovery.text.count("elt/a failed: over since") == 2
@@ -178,23 +188,25 @@ def test_another_failure_of_the_same_deployment_is_another_incident() -> None:
 
 def test_each_stale_source_is_an_incident_of_its_own() -> None:
     state, name = State(), "dbt-freshness/hourly"
-    told = "Flow run encountered an exception: StaleSource: stale: "
-    a = "a: last look 7.0 h ago, 1.0 h later than allowed"
-    b = "b: newest event 3.0 days ago, 1.0 h later than allowed"
-    late = ". late: c: last look 2.0 h ago, 5 min later than allowed"
-    (letter,) = look(state, 40, run(1, name=name, message=f"{told}{a}{late}"))
+    a = {"a": "last look 7.0 h ago, 1.0 h later than allowed"}
+    b = {"b": "newest event 3.0 days ago, 1.0 h later than allowed"}
+
+    def found(number: int, second: float, stale: dict[str, str]) -> Run:
+        return run(number, name=name, second=second, state_name="StaleSource", stale=stale)
+
+    (letter,) = look(state, 40, found(1, 0, a))
     assert letter.subject == "[pipelines] a is stale"
     assert "\nsource: a\n" in letter.text
     assert "\ncause: last look 7.0 h ago, 1.0 h later than allowed\n" in letter.text
-    (letter,) = look(state, 3700, run(2, name=name, second=3600, message=f"{told}{a}; {b}{late}"))
+    (letter,) = look(state, 3700, found(2, 3600, a | b))
     assert letter.subject == "[pipelines] b is stale"
-    (letter,) = look(state, 7300, run(3, name=name, second=7200, message=f"{told}{b}"))
+    (letter,) = look(state, 7300, found(3, 7200, b))
     assert letter.subject == "[pipelines] recovered: a is stale"
     # Why freshness itself cannot be read is no source's age, and ends none.
     (letter,) = look(state, 10900, run(4, name=name, second=10800, message="Forbidden: 403"))
     assert letter.subject == f"[pipelines] {name} failed"
     # That it could be read again is no end of what is stale.
-    (letter,) = look(state, 14500, run(5, name=name, second=14400, message=f"{told}{b}"))
+    (letter,) = look(state, 14500, found(5, 14400, b))
     assert letter.subject == f"[pipelines] recovered: {name} failed"
     (letter,) = look(state, 18100, run(6, name=name, second=18000, message="Forbidden: 403"))
     assert letter.subject == f"[pipelines] {name} failed"
@@ -301,14 +313,31 @@ def test_a_state_survives_a_restart() -> None:
         ({"message": "Flow run encountered an exception: ValueError: x"}, "failed"),
         ({"state_type": "CRASHED"}, "crashed"),
         ({"state_name": "TimedOut"}, "timed-out"),
-        ({"message": "StaleSource: stale: a: last look 7.0 h ago"}, "stale-data"),
-        ({"message": "EltFailed: TooManyRejects: a: 9 of 10 rows rejected"}, "rejects"),
-        ({"message": "EltFailed: DeletionsHeld: a: 9 rows are gone"}, "deletions-held"),
-        ({"message": "EltFailed: LoadFailed: a: 1: bad manifest (parked)"}, "parked-batch"),
+        ({"state_name": "StaleSource"}, "stale-data"),
+        ({"state_name": "TooManyRejects"}, "rejects"),
+        ({"state_name": "DeletionsHeld"}, "deletions-held"),
+        ({"state_name": "BatchParked"}, "parked-batch"),
     ],
 )
 def test_a_run_leads_to_its_paragraph(given: dict[str, str], kind: str) -> None:
     assert kind_of(run(1, **given)) == kind  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failure", [LoadFailed, DeletionsHeld, TooManyRejects, StaleSource])
+def test_a_state_that_is_called_by_its_failure_has_its_paragraph(
+    failure: type[NamedFailure],
+) -> None:
+    name = PARKED if failure is LoadFailed else failure("x").state_name
+    assert kind_of(run(1, state_name=name)) != "failed"
+    assert kind_of(run(1, state_name=LoadFailed("x").state_name)) == "failed"
+
+
+def test_of_several_failures_the_gravest_names_the_state() -> None:
+    parked, held = LoadFailed("x", PARKED), DeletionsHeld("x")
+    assert state_name_of([ValueError("x"), held, TooManyRejects("x"), parked]) == "BatchParked"
+    assert state_name_of([held, TooManyRejects("x")]) == "TooManyRejects"
+    assert state_name_of([held, ValueError("x")]) == "DeletionsHeld"
+    assert state_name_of([ValueError("x"), LoadFailed("x")]) == "Failed"
 
 
 def test_every_kind_has_its_paragraph() -> None:
