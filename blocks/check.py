@@ -337,16 +337,18 @@ def query(client: Any, block: WarehouseSettings) -> None:
     run(client, "SELECT 1", f"roles/bigquery.jobUser on project {block.project}", block)
 
 
+class NoBilling(Fault):
+    """The project has no billing account, so that BigQuery changes no row of it."""
+
+
 def billing(client: Any, block: WarehouseSettings) -> None:
     try:
         run(client, DML, f"roles/bigquery.jobUser on project {block.project}", block)
-    except Fault as fault:
-        if "billing" in str(fault).lower():
-            raise Fault(
-                f"project {block.project} has no billing account, and without one BigQuery changes"
-                " no row: link one (the free tier stays free)"
-            ) from fault
-        raise
+    except NoBilling as fault:
+        raise Fault(
+            f"project {block.project} has no billing account, and without one BigQuery changes"
+            " no row: link one (the free tier stays free)"
+        ) from fault
 
 
 def run(client: Any, sql: str, role: str, block: WarehouseSettings) -> None:
@@ -357,8 +359,9 @@ def run(client: Any, sql: str, role: str, block: WarehouseSettings) -> None:
         )
     except Forbidden as error:
         said = first_line(error)
+        # By its words alone: the reason may be that of a missing role.
         if "billing" in said.lower() or "free tier" in said.lower():
-            raise Fault(f"billing: {said}") from error
+            raise NoBilling(f"billing: {said}") from error
         raise Fault(f"give {role}, and let the BigQuery API be on; Google says: {said}") from error
     except NotFound as error:
         raise Fault(f"GCP_PROJECT={block.project}: there is no such project") from error

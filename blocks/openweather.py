@@ -104,28 +104,36 @@ class OpenWeather(SourceBlock):
         return join(self.base_url, f"data/2.5/{method}")
 
 
+class InvalidLocations(ValueError):
+    """A text that has no locations; `problem` is the message without the variable's name."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{VARIABLE}: {problem}")
+        self.problem = problem
+
+
 def parse_locations(text: str) -> list[Location]:
     """The locations in a text such as `Manila:14.5995:120.9842;Cebu City:10.3157:123.8854`.
 
-    A name may have colons in it. Raises ValueError that names the variable and the part that is
-    wrong.
+    A name may have colons in it. Raises InvalidLocations, which names the variable and the part
+    that is wrong.
     """
     parts = [part.strip() for part in text.split(";") if part.strip()]
     if not parts:
-        raise ValueError(f"{VARIABLE}: no location is given ({FORMAT})")
+        raise InvalidLocations(f"no location is given ({FORMAT})")
     locations: dict[str, Location] = {}
     for part in parts:
         fields = part.rsplit(":", 2)
         if len(fields) != 3:
-            raise ValueError(f"{VARIABLE}: {part!r} is not name:lat:lon ({FORMAT})")
+            raise InvalidLocations(f"{part!r} is not name:lat:lon ({FORMAT})")
         given = dict(zip(("name", "latitude", "longitude"), fields, strict=True))
         try:
             location = Location.model_validate(given)
         except ValidationError as error:
             problems = (f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-            raise ValueError(f"{VARIABLE}: {part!r}: {'; '.join(problems)}") from None
+            raise InvalidLocations(f"{part!r}: {'; '.join(problems)}") from None
         if location.name in locations:
-            raise ValueError(f"{VARIABLE}: {part!r}: the name {location.name!r} is given twice")
+            raise InvalidLocations(f"{part!r}: the name {location.name!r} is given twice")
         locations[location.name] = location
     return list(locations.values())
 

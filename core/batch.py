@@ -105,6 +105,10 @@ class Manifest(msgspec.Struct, frozen=True):
     undos: int = 0
     # What a reader of the ledger should know, such as a gap.
     note: str | None = None
+    # Of a replay: the batch that it is a copy of, then the one that that was a copy of.
+    replay_of: tuple[str, ...] = ()
+    # Of an import: a digest of the old table as it was and of the plan.
+    import_id: str | None = None
     # Of a listing: how many rows it has by its own count, and how far down it was read.
     total: int | None = None
     depth: int | None = None

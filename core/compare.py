@@ -71,12 +71,12 @@ class Comparison:
     def message(self) -> str:
         """One line."""
         counts = (
-            f"{len(self.only_old):,} only old",
-            f"{len(self.only_new):,} only new",
-            f"{len({difference.key for difference in self.differences}):,} with other values",
-            f"{len(self.repeated_old) + len(self.repeated_new):,} keys that stand twice",
+            (len(self.only_old), "only old"),
+            (len(self.only_new), "only new"),
+            (len({difference.key for difference in self.differences}), "with other values"),
+            (len(self.repeated_old) + len(self.repeated_new), "keys that stand twice"),
         )
-        found = [count for count in counts if not count.startswith("0 ")]
+        found = [f"{count:,} {what}" for count, what in counts if count]
         if self.expected:
             found.append(f"{len(self.expected):,} expected differences")
         told = ", ".join(found) or "equal"

@@ -11,6 +11,7 @@ from typing import Literal
 from core.batch import Window
 from core.ownership import LABELS as OWNER
 from core.schema import Column, Mode, fingerprint
+from core.sql import literal
 
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
 # held: a list that would have replaced many more rows than it has, or is not what its table
@@ -70,6 +71,8 @@ LOADS = (
     Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
     Column("code_version", "STRING", "Digest of the code that extracted."),
     Column("message", "STRING", "What went wrong, or what a reader should know, such as a gap."),
+    Column("replay_of", "STRING", "Of a replay: the batches it copies, nearest first, by commas."),
+    Column("import_id", "STRING", "Of an import: digest of the old table as it was and the plan."),
     Column(
         "undos", "INT64", "Undos that were known when the look began; an undone line's own, too."
     ),
@@ -162,6 +165,28 @@ FINGERPRINT = fingerprint(
     [(f"{name}.{c.name}", c.type) for name, (columns, _) in TABLES.items() for c in columns]
 )
 LABELS = {**OWNER, "layer": "ledger", "columns": FINGERPRINT}
+
+
+def is_replay_of(line: str, batch_id: str) -> str:
+    """SQL: whether a line of the ledger is of a copy of a batch, or of a copy of a copy."""
+    named = f"{batch_id} IN UNNEST(SPLIT({line}.replay_of, ','))"
+    return f"({named} OR {_replay_by_note(line, batch_id)})"
+
+
+def is_import(import_id: str, note: str) -> str:
+    """SQL: whether a line of the ledger is of this import."""
+    return f"(import_id = {literal(import_id)} OR {_import_by_note(note)})"
+
+
+# Lines that releases before these columns wrote have only a note. Both go in release 0.2.0, whose
+# migration fills the columns.
+def _replay_by_note(line: str, batch_id: str) -> str:
+    says = f"STRPOS({line}.message, CONCAT('replay of ', {batch_id})) > 0"
+    return f"({line}.replay_of IS NULL AND {says})"
+
+
+def _import_by_note(note: str) -> str:
+    return f"(import_id IS NULL AND message = {literal(note)})"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def ledger_line(manifest: Manifest) -> dict[str, str]:
         "extract_started_at": manifest.extract_started_at,
         "extract_ended_at": manifest.extract_ended_at,
         "message": manifest.note,
+        "replay_of": ",".join(manifest.replay_of) or None,
+        "import_id": manifest.import_id,
     }
     expressions = {name: literal(value) for name, value in line.items()}
     counts = {name: f"n_{name}" for name in COUNTED}

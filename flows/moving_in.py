@@ -9,6 +9,7 @@ last, loaded by the ordinary script. Needs no Prefect server; reads the environm
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import sys
 from dataclasses import replace
@@ -75,11 +76,12 @@ def extract(
     """A committed batch of the old table, or the line of a look at one that is in already."""
     resolved = resolve(kind, wanted, old.columns)
     how = digest(kind, wanted, old.columns)
-    note = (
-        f"import of {old.name}: {old.rows:,} rows as of {old.modified_at.isoformat()}, plan {how}"
-    )
+    modified_at = old.modified_at.isoformat()
+    note = f"import of {old.name}: {old.rows:,} rows as of {modified_at}, plan {how}"
+    facts = repr((old.name, old.rows, modified_at, how))
+    import_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
     stamp = stamp_for(platform.warehouse, table, old)
-    if is_imported(platform.warehouse, table, note):
+    if is_imported(platform.warehouse, table, import_id, note):
         look = Look(
             batch_id=new_batch_id(stamp),
             mode="backfill",
@@ -103,7 +105,7 @@ def extract(
     draft.fields = Fields()
     if draft.rows + draft.rejected != old.rows:
         raise CountMismatch(table.source, window, old.rows, draft.rows + draft.rejected)
-    manifest = commit(draft, requests=0, source_count=old.rows, note=note)
+    manifest = commit(draft, requests=0, source_count=old.rows, note=note, import_id=import_id)
     return Extracted(manifest, note=f"from {old.name}")
 
 

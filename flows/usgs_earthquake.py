@@ -35,6 +35,7 @@ from sources.usgs_earthquake import (
     Query,
     count_in,
     features_of,
+    is_past_cap,
     queries,
     split,
     to_be_met_again,
@@ -169,9 +170,9 @@ def fetch(
                     http.get_json(api.url("query"), asked.parameters(), asked).body, asked
                 )
             except Refused as refused:
-                if "exceeds search limit" not in refused.body:
+                if not is_past_cap(refused):
                     raise
-                # It grew past the cap since it was counted.
+                # It grew since it was counted.
                 grown = count(http, api, asked)
                 yield from fetch(
                     http, api, list(split(asked, grown, lambda q: count(http, api, q)))

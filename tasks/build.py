@@ -164,9 +164,15 @@ def _invoke(arguments: Sequence[str], target_path: Path) -> str | None:
         with request_deadline(REQUEST_SECONDS), one_login():
             succeeded = runner.invoke([*arguments, *logs]).success
     except ValueError as error:
-        # "Failed to invoke dbt command '...': cause"
-        return str(error).partition("': ")[2] or str(error)
+        return cause_in(error)
     return None if succeeded else "dbt did not succeed"
+
+
+def cause_in(error: ValueError) -> str:
+    """dbt's own words in what prefect-dbt 0.7.25 raises, which keeps them in its message only:
+    "Failed to invoke dbt command '...': cause".
+    """
+    return str(error).partition("': ")[2] or str(error)
 
 
 def begin_with_parsed(target_path: Path) -> None:

@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from blocks.alerts import Alerts
 from core.alerts import Finding
 from core.batch import MANIFEST, batch_of
-from core.ledger import FINAL_STATES
+from core.ledger import FINAL_STATES, is_replay_of
 from core.schema import Table
 from core.sql import literal
 from tasks.platform import Platform
@@ -60,7 +60,7 @@ def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
                 AND done.state IN ({final})
                 AND (
                     done.batch_id = parked.batch_id
-                    OR STRPOS(done.message, CONCAT('replay of ', parked.batch_id)) > 0
+                    OR {is_replay_of("done", "parked.batch_id")}
                 )
         WHERE parked.state = 'parked'
         GROUP BY parked.source, parked.batch_id

@@ -37,7 +37,7 @@ from tasks.ledger import (
 )
 from tasks.merge import merged
 from tasks.platform import Platform
-from tasks.repeat import is_conflict, is_own_fault, may_pass
+from tasks.repeat import is_conflict, is_own_fault, is_staging_gone, may_pass
 from tasks.verb import verb
 from tasks.warehouse import Warehouse
 
@@ -200,9 +200,7 @@ def insist(
             raise
 
     def passes(error: Exception) -> bool:
-        # A message may have the name of the staging table in another case.
-        is_gone = isinstance(error, NotFound) and batch_id.lower() in str(error).lower()
-        return is_gone or is_conflict(error) or may_pass(error)
+        return is_staging_gone(error, batch_id) or is_conflict(error) or may_pass(error)
 
     return warehouse.retry.run(attempt_or_done, passes, what)
 

@@ -17,6 +17,7 @@ from google.cloud import bigquery
 
 from blocks.datasets import dbt_datasets
 from core.compare import RULE, Comparison, compare
+from core.ledger import is_import
 from core.plan import InvalidPlan, Mart
 from core.schema import Table
 from core.sql import in_effect, literal, quoted
@@ -118,14 +119,14 @@ def stamp_for(warehouse: Warehouse, table: Table, old: OldTable) -> datetime:
     return min(old.modified_at, first_at - timedelta(microseconds=1))
 
 
-def is_imported(warehouse: Warehouse, table: Table, note: str) -> bool:
+def is_imported(warehouse: Warehouse, table: Table, import_id: str, note: str) -> bool:
     """Whether the same rows were imported by the same plan."""
     rows = warehouse.query(
         f"""
         SELECT COUNT(*) AS n FROM {warehouse.names.raw("_loads")}
         WHERE
             source = {literal(table.source)} AND mode = 'backfill' AND state = 'applied'
-            AND message = {literal(note)}
+            AND {is_import(import_id, note)}
         """,
         source=table.source,
         purpose="ledger",

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import requests
-from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
 from google.auth.exceptions import TransportError
 
 from core.errors import first_line
@@ -51,6 +51,8 @@ UNREACHED = (
     requests.exceptions.Timeout,
     TransportError,
 )
+# What follows BigQuery says in words only, by its page above and as it was seen; the reason beside
+# it is that of other faults as well.
 # Another transaction changed the table first (400 invalidQuery).
 CONFLICTS = ("concurrent update", "due to a conflict")
 # More than 20 statements wait for a table (400 resourcesExceeded).
@@ -61,6 +63,12 @@ ELSEWHERE = "in different locations"
 
 def is_conflict(error: BaseException) -> bool:
     return any(words in str(error) for words in CONFLICTS)
+
+
+def is_staging_gone(error: BaseException, batch_id: str) -> bool:
+    """Whether what is not found was staged of the batch: the message names the table, and may have
+    its name in another case."""
+    return isinstance(error, NotFound) and batch_id.lower() in str(error).lower()
 
 
 def may_pass(error: BaseException) -> bool:

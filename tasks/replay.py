@@ -103,6 +103,7 @@ def copy(
         watermark=None,
         seen={},
         note=f"{note}; {original.note}" if original.note else note,
+        replay_of=(original.batch_id, *original.replay_of),
         allow_absent=original.allow_absent or allow_deletions,
     )
     return seal(platform.landing, f"{base}{batch_id}/", again)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, HttpUrl, SecretStr
 
-from blocks.openweather import VARIABLE, parse_locations
+from blocks.openweather import InvalidLocations, parse_locations
 from blocks.source import LANDING_GCS, LandingName
 from blocks.variables import SourceVariables
 
@@ -15,8 +15,8 @@ def _locations(text: str) -> str:
     if text.strip():
         try:
             parse_locations(text)
-        except ValueError as error:
-            raise ValueError(str(error).removeprefix(f"{VARIABLE}: ")) from None
+        except InvalidLocations as error:
+            raise ValueError(error.problem) from None
     return text
 
 

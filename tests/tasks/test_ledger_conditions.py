@@ -132,6 +132,14 @@ def test_a_parked_batch_that_was_replayed_is_parked_no_more(make_lab: Callable[.
     assert parked(lab.platform.warehouse, NOW) == []
     assert len(lab.rows()) == 20
 
+    # It is a fact of its own, and of a line that an earlier release wrote the note tells it.
+    lab.query("UPDATE {raw}._loads SET message = 'x' WHERE replay_of IS NOT NULL")
+    assert parked(lab.platform.warehouse, NOW) == []
+    lab.query("UPDATE {raw}._loads SET replay_of = NULL WHERE replay_of IS NOT NULL")
+    assert parked(lab.platform.warehouse, NOW) == [finding]
+    lab.query(f"UPDATE {{raw}}._loads SET message = 'replay of {batch_id}' WHERE state = 'applied'")
+    assert parked(lab.platform.warehouse, NOW) == []
+
 
 def test_the_ledger_is_counted_over_1_7_and_30_days(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab(kit="ph_news", size=0)

@@ -43,6 +43,8 @@ def again(lab: Lab, batch_id: str, **options: bool) -> Line:
     line = lab.only_line(outcome)
     assert line.batch_id > batch_id
     assert (line.message or "").startswith(f"replay of {batch_id}")
+    (written,) = (one for one in lab.ledger() if one["batch_id"] == line.batch_id)
+    assert written["replay_of"].split(",")[0] == batch_id
     return line
 
 
