@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sources.ph_news import TABLE
-from tasks.build import PARSED, BuildFailed, build
+from tasks.build import PARSED, BuildFailed, _invoke, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 
@@ -110,3 +110,9 @@ def test_the_manifest_is_written_again_when_something_was_parsed(
     assert manifest.stat().st_mtime_ns == before
     build(SELECT, parsed, env | {"DBT_DATASET_PREFIX": "renamed_"}, query, suite="keys")
     assert "renamed_staging" in manifest.read_text()
+
+
+def test_why_dbt_did_not_start_is_in_its_own_words(tmp_path: Path) -> None:
+    """prefect-dbt has them in a sentence of its own alone."""
+    cause = _invoke(["build", "--no-such-option"], tmp_path)
+    assert cause is not None and cause.startswith("No such option")
