@@ -69,14 +69,13 @@ def extract(
             ),
             note=moment.doubt,
         )
-    draft = new_draft(platform, TABLE, "incremental", window, observed_at)
+    draft = new_draft(platform, TABLE, "incremental", window, observed_at, cursor)
     with step("extract.page"):
         add_page(draft, to_page(records, TABLE, draft.next_row))
     manifest = commit(
         draft,
         requests=sheet.requests,
         source_count=len(records),
-        undos=cursor.undos,
         watermark=observed_at,
         seen=seen,
         note=moment.doubt,

@@ -27,7 +27,7 @@ from core.errors import (
     StoreFailed,
     TooManyRejects,
 )
-from core.ledger import Look
+from core.ledger import Cursor, Look
 from core.plan import Import, InvalidPlan, Plan
 from core.rows import Fields, to_page
 from core.schema import Table
@@ -94,7 +94,7 @@ def extract(
             note=f"known already, {note}",
         )
         return Extracted(look, note=f"{old.rows:,} rows of {old.name} are known already")
-    draft = new_draft(platform, table, "backfill", window, stamp)
+    draft = new_draft(platform, table, "backfill", window, stamp, Cursor())
     # An id of a ledger may repeat anywhere in it.
     at_once = old.rows + 1 if kind == "ledger" else ROWS_AT_ONCE
     for rows in pieces(platform.warehouse, old, at_once):

@@ -85,7 +85,7 @@ def extract(
             return Extracted(look)
         for _ in range(TAKES):
             count = count_rows(http, api)
-            draft = new_draft(platform, table, "incremental", window, written.observed_at)
+            draft = new_draft(platform, table, "incremental", window, written.observed_at, cursor)
             for page in fetch(http, api, count):
                 with step("extract.page"):
                     add_page(draft, page)
@@ -100,7 +100,6 @@ def extract(
             draft,
             requests=http.requests,
             source_count=count,
-            undos=cursor.undos,
             watermark=draft.observed_at,
             seen=written.seen,
             note=written.doubt,

@@ -97,7 +97,7 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
             note=moment.doubt,
         )
         return Extracted(look, note=moment.doubt, failures=failures)
-    draft = new_draft(platform, TABLE, "incremental", window, observed_at)
+    draft = new_draft(platform, TABLE, "incremental", window, observed_at, cursor)
     records = (to_record(body, query) for query, body in fresh.items())
     with step("extract.page"):
         add_page(draft, to_page(records, TABLE, draft.next_row))
@@ -106,7 +106,6 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
         requests=http.requests,
         source_count=None,
         met_again=met_again,
-        undos=cursor.undos,
         watermark=observed_at,
         seen=seen,
         note=notes(moment.doubt, f"not had: {'; '.join(failures)}" if failures else None),

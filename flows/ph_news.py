@@ -93,7 +93,7 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
             note=reading.note,
         )
         return Extracted(line, reading.note, failures)
-    draft = new_draft(platform, TABLE, "incremental", window, reading.observed_at)
+    draft = new_draft(platform, TABLE, "incremental", window, reading.observed_at, cursor)
     # Every row down to known ground, known or not, since each read moves when it was last seen; of
     # those below only what is new.
     for page in [*(listing.articles for listing in reading.listings), late]:
@@ -107,7 +107,6 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
         met_again=len(below) - len(late),
         total=reading.total,
         depth=reading.depth,
-        undos=cursor.undos,
         watermark=reading.observed_at,
         seen=seen,
         note=reading.note,

@@ -93,7 +93,7 @@ def extract(
             news = expected > 0
         met: dict[str, str] = {}
         read = met_again = 0
-        draft = new_draft(platform, TABLE, mode, window, moment.at) if news else None
+        draft = new_draft(platform, TABLE, mode, window, moment.at, cursor) if news else None
         for query, features in pages:
             fresh = unseen(features, seen)
             read += len(features)
@@ -123,7 +123,6 @@ def extract(
             requests=http.requests,
             source_count=read,
             met_again=met_again,
-            undos=cursor.undos,
             watermark=watermark if incremental else None,
             seen=remembered,
             note=note,

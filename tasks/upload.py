@@ -26,6 +26,7 @@ from core.batch import (
     notes,
 )
 from core.errors import StoreFailed
+from core.ledger import Cursor
 from core.rows import Fields, Packed, Page, faults_of, pack
 from core.schema import REJECTS, STAGED, Column, Mode, Table, fingerprint
 from core.stamps import is_ahead
@@ -51,6 +52,8 @@ class Draft:
     landing: Landing
     # Where the batch goes when it may not be lost and its bucket does not take it.
     folder: Path
+    # Those that were known when the look began.
+    undos: int
     started_at: datetime
     parts: list[Part] = field(default_factory=list)
     rows: int = 0
@@ -82,8 +85,14 @@ class Draft:
 
 
 def new_draft(
-    platform: Platform, table: Table, mode: Mode, window: Window, observed_at: datetime
+    platform: Platform,
+    table: Table,
+    mode: Mode,
+    window: Window,
+    observed_at: datetime,
+    cursor: Cursor,
 ) -> Draft:
+    """A batch to be made of what is read after `cursor`, which says how many undos were known."""
     batch_id = new_batch_id(observed_at)
     prefix = f"{platform.prefix(table.source)}{batch_id}/"
     return Draft(
@@ -95,6 +104,7 @@ def new_draft(
         prefix=prefix,
         landing=platform.landing,
         folder=platform.spool / prefix,
+        undos=cursor.undos,
         started_at=datetime.now(UTC),
     )
 
@@ -174,7 +184,6 @@ def commit(
     requests: int,
     source_count: int | None,
     met_again: int = 0,
-    undos: int = 0,
     watermark: datetime | None = None,
     seen: dict[str, str] | None = None,
     note: str | None = None,
@@ -214,7 +223,7 @@ def commit(
         extract_ended_at=datetime.now(UTC),
         watermark=watermark,
         seen=seen or {},
-        undos=undos,
+        undos=draft.undos,
         note=notes(note, *faults),
         import_id=import_id,
         total=total,

@@ -29,6 +29,7 @@ from blocks.source import LANDING_GCS
 from core.alerts import Look, State, advance
 from core.batch import Manifest, Window
 from core.freshness import Reading
+from core.ledger import Cursor
 from core.plan import Import
 from core.rows import to_page
 from core.version import code_version
@@ -178,7 +179,7 @@ def no_build_is_due(lab: Lab) -> None:
 
 def waiting_batch(lab: Lab) -> str:
     """The id of a committed batch that no run has loaded."""
-    draft = new_draft(lab.platform, TABLE, "backfill", Window(), datetime.now(UTC))
+    draft = new_draft(lab.platform, TABLE, "backfill", Window(), datetime.now(UTC), Cursor())
     records = read_ledger([HEADER, entry("z")], "a test")
     add_page(draft, to_page(records, TABLE, draft.next_row))
     return commit(draft, requests=0, source_count=1).batch_id

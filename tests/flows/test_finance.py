@@ -11,7 +11,7 @@ import pytest
 
 from core.batch import Manifest, Window
 from core.errors import DeletionsHeld, SourceError, TooManyRejects
-from core.ledger import VERDICTS
+from core.ledger import VERDICTS, Cursor
 from core.rows import to_page
 from sandbox.sources.sheets_ledger import COLUMNS
 from sources.finance import TABLE, read_ledger
@@ -334,7 +334,7 @@ def commit_snapshot(lab: Lab, *rows: list[Any], number: int) -> Manifest:
     # After the lab's own run, and not so late that no clock would believe it.
     first = min(line["observed_at"] for line in lab.ledger())
     observed_at = first + timedelta(minutes=number)
-    draft = new_draft(lab.platform, TABLE, "incremental", Window(), observed_at)
+    draft = new_draft(lab.platform, TABLE, "incremental", Window(), observed_at, Cursor())
     records = read_ledger([HEADER, *rows], "a window")
     add_page(draft, to_page(records, TABLE, 0))
     return commit(draft, requests=1, source_count=len(records), watermark=observed_at)

@@ -18,6 +18,7 @@ from msgspec import structs
 from blocks.source import LANDING_GCS, LANDING_S3
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
 from core.errors import StoreFailed
+from core.ledger import Cursor
 from core.rows import to_page
 from core.schema import Mode
 from sources.usgs_earthquake import EXPECTED_REJECTS, TABLE, Listing, to_record
@@ -58,7 +59,9 @@ def commit_batch(
     watermark: datetime | None = None,
 ) -> Manifest:
     """A committed batch that was observed `hour` hours after noon."""
-    draft = new_draft(lab.platform, TABLE, mode, Window(NOON), NOON + timedelta(hours=hour))
+    draft = new_draft(
+        lab.platform, TABLE, mode, Window(NOON), NOON + timedelta(hours=hour), Cursor()
+    )
     listings: tuple[tuple[Listing, Any], ...] = (("live", features), ("deleted", deleted))
     for listing, listed in listings:
         records = [to_record(feature, listing) for feature in listed]
@@ -215,7 +218,7 @@ def test_columns_of_another_time_are_null_or_extra(bare: Lab) -> None:
             for feature in (quake("a", place="here"), quake("b", unknown=1))
         )
     ]
-    draft = new_draft(bare.platform, theirs, "incremental", Window(NOON), NOON)
+    draft = new_draft(bare.platform, theirs, "incremental", Window(NOON), NOON, Cursor())
     add_page(draft, to_page(records, theirs, 0))
     commit(draft, requests=1, source_count=2)
     load(bare.platform, TABLE)
@@ -227,7 +230,7 @@ def test_columns_of_another_time_are_null_or_extra(bare: Lab) -> None:
 
 def test_a_part_whose_columns_are_not_the_manifest_s_is_not_uploaded(bare: Lab) -> None:
     """BigQuery loads Parquet by the names of its columns, its emulator by their places."""
-    draft = new_draft(bare.platform, TABLE, "incremental", Window(NOON), NOON)
+    draft = new_draft(bare.platform, TABLE, "incremental", Window(NOON), NOON, Cursor())
     page = to_page([to_record(quake("a"), "live")], TABLE, 0)
     names = [f"their_{name}" if name == "place" else name for name in page.rows.column_names]
     page.rows = page.rows.rename_columns(names)
@@ -331,7 +334,7 @@ def content(lab: Lab) -> tuple[list[dict[str, Any]], ...]:
 @pytest.mark.parametrize("pages", or_slow(lambda pages: pages == 3, crossed([1, 3])))
 def test_a_batch_through_s3_is_the_same_as_through_gcs(bare: Lab, on_s3: Lab, pages: int) -> None:
     for lab in (bare, on_s3):
-        draft = new_draft(lab.platform, TABLE, "incremental", Window(NOON), NOON)
+        draft = new_draft(lab.platform, TABLE, "incremental", Window(NOON), NOON, Cursor())
         for page in range(pages):
             features = [quake(f"q{page}-{n}", n, place="é" * n, odd={"n": n}) for n in range(20)]
             records = [to_record(feature, "live") for feature in (*features, quake(""))]
@@ -366,7 +369,7 @@ def test_batches_in_both_buckets_are_loaded_in_the_order_of_their_observation(on
     gcs = connect(on_s3.blocks, LANDING_GCS)
     for hour, platform in enumerate((on_s3.platform, gcs, on_s3.platform)):
         draft = new_draft(
-            platform, TABLE, "incremental", Window(NOON), NOON + timedelta(hours=hour)
+            platform, TABLE, "incremental", Window(NOON), NOON + timedelta(hours=hour), Cursor()
         )
         add_page(draft, to_page([to_record(quake("a", mag=hour), "live")], TABLE, 0))
         commit(draft, requests=1, source_count=1)
@@ -417,7 +420,7 @@ def test_a_part_on_s3_with_other_bytes_is_refused(on_s3: Lab) -> None:
 
 
 def test_more_parts_than_a_transaction_may_have_tables(on_s3: Lab) -> None:
-    draft = new_draft(on_s3.platform, TABLE, "incremental", Window(NOON), NOON)
+    draft = new_draft(on_s3.platform, TABLE, "incremental", Window(NOON), NOON, Cursor())
     for number in range(120):
         record = to_record(quake(f"q{number}"), "live")
         add_page(draft, to_page([record], TABLE, draft.next_row))
@@ -427,10 +430,20 @@ def test_more_parts_than_a_transaction_may_have_tables(on_s3: Lab) -> None:
 
 
 def test_a_commit_that_is_repeated_finds_its_own_manifest(bare: Lab) -> None:
-    draft: Draft = new_draft(bare.platform, TABLE, "incremental", Window(), NOON)
+    draft: Draft = new_draft(bare.platform, TABLE, "incremental", Window(), NOON, Cursor())
     add_page(draft, to_page([to_record(quake("a"), "live")], TABLE, 0))
     first = commit(draft, requests=1, source_count=1)
     assert commit(draft, requests=1, source_count=1).parts == first.parts
+
+
+def test_a_batch_has_the_undos_that_its_cursor_knew(bare: Lab) -> None:
+    """Nothing that a flow says: whoever has a draft has them."""
+    cursor = Cursor(undos=3)
+    draft = new_draft(bare.platform, TABLE, "incremental", Window(), NOON, cursor)
+    add_page(draft, to_page([to_record(quake("a"), "live")], TABLE, 0))
+    commit(draft, requests=1, source_count=1)
+    load(bare.platform, TABLE)
+    assert [line["undos"] for line in bare.ledger()] == [3]
 
 
 def test_parquet_holds_microseconds_and_is_compressed(bare: Lab) -> None:

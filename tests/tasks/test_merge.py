@@ -17,6 +17,7 @@ import pytest
 
 from blocks.source import LANDING_S3
 from core.batch import Manifest, Window
+from core.ledger import Cursor
 from core.rows import Page
 from core.schema import STAGED, Column, arrow_schema
 from sources.usgs_earthquake import TABLE
@@ -39,7 +40,7 @@ def on_s3(make_lab: Callable[..., Lab]) -> Lab:
 
 def large_batch(lab: Lab, parts: int, rows: int, text_bytes: int) -> Manifest:
     """A committed batch of text that does not compress."""
-    draft = new_draft(lab.platform, TABLE, "incremental", Window(), NOON)
+    draft = new_draft(lab.platform, TABLE, "incremental", Window(), NOON, Cursor())
     schema = arrow_schema(COLUMNS)
     for _ in range(parts):
         columns = {field.name: pa.nulls(rows, field.type) for field in schema}
