@@ -26,7 +26,7 @@ from core.errors import StoreFailed
 from core.sql import staging_table
 from tasks.cleanup import cleanup
 from tasks.load import load
-from tests.lab import KITS, Event, Lab
+from tests.lab import KITS, Event, Lab, lands_in
 from tests.reliability.matrix import crossed, only, or_slow
 from tests.reliability.paused import paused
 from tests.reliability.test_kill import NOT_OF, POINTS, USGS
@@ -194,7 +194,7 @@ def test_a_sweep_under_a_run_of_more_than_a_day_fails_its_commit(
 def test_a_switch_to_the_other_bucket_with_a_batch_waiting(
     kit: str, make_lab: Callable[..., Lab]
 ) -> None:
-    other = LANDING_S3 if make_lab(kit=kit).source.LANDING == LANDING_GCS else LANDING_GCS
+    other = LANDING_S3 if lands_in(kit) == LANDING_GCS else LANDING_GCS
     lab = make_lab(kit=kit, size=SIZE)
     lab.run_in_child(kill_at=("commit.manifest", "after"))
     lab.control("advance")
