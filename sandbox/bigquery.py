@@ -321,7 +321,7 @@ def apply_first_matching_rule(translator: Any, node: Any, tree: Any) -> bool:
     """As the emulator's own, with the rules of the node's class."""
     if node.parent is None and node is not tree:
         return False
-    for rule in rules_of(type(node)):
+    for rule in rules_of(type(node)):  # type: ignore[arg-type]
         if rule.applies_to(node) and (replacement := rule.rewrite(node)) is not node:
             node.replace(replacement)
             return True
