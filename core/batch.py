@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,7 +30,8 @@ class InvalidManifest(ValueError):
     """A manifest that cannot be read, or that does not agree with the objects beside it."""
 
 
-class Part(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Part:
     """One Parquet object of a batch. `md5` of its content, in hex."""
 
     name: str
@@ -39,7 +41,8 @@ class Part(msgspec.Struct, frozen=True):
     md5: str
 
 
-class Window(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Window:
     """What an extraction asked for: changes since `start`, or event times from `start` to `end`."""
 
     start: datetime | None = None
@@ -71,13 +74,52 @@ def check_range(start: date | None, end: date | None, today: date) -> None:
         raise ValueError(f"the range begins on {start}, and today is {today} (UTC)")
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """All that a load needs to know of a batch, in counts of rows and in UTC.
+@dataclass(frozen=True)
+class Count:
+    """What a column of the ledger counts; `word` is what a run's message calls it, if it tells it.
 
-    `seen` maps the key of each row that the next look will meet again to a digest of its content.
-    `rows` and `rejected` add up to what was extracted; with `met_again`, the rows read once more
-    and left out because nothing about them changed, they are `source_count`, the source's own
-    number.
+    The apply script counts what becomes of each staged row (an outcome) and of all else that it
+    touches (an effect).
+    """
+
+    description: str
+    word: str | None = None
+    kind: Literal["extracted", "outcome", "effect"] = "extracted"
+
+
+def count(*described: Any, default: int | None = 0) -> Any:
+    """The field of a count, described as in Count."""
+    return field(default=default, metadata={"count": Count(*described)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What an extraction counts: the same names in its manifest and in its line of the ledger.
+
+    The rows and the rejects of a batch and what it met again are `source_count`, the source's own
+    number, where it has one.
+    """
+
+    odd: int = count("Rows with a value that fitted no column and is kept in _extra.", "odd")
+    rejected_unexpected: int = count("Of both, those that the source is not known for.")
+    met_again: int = count("Rows read once more and equal to before; not staged again.")
+    source_count: int | None = count(
+        "How many rows the source said it has; null if it cannot say.", default=None
+    )
+    total: int | None = count(
+        "Rows the source lists, by its count; of news 10,000 means at least.", default=None
+    )
+    depth: int | None = count(
+        "Rows from the top of the listing down to where the look read.", default=None
+    )
+    requests: int = count("Requests sent to the source.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction(Counts):
+    """What any extraction knows of itself, in counts of rows and in UTC.
+
+    `seen` maps the key of each row that the next one will meet again to a digest of its content.
     """
 
     batch_id: str
@@ -86,32 +128,36 @@ class Manifest(msgspec.Struct, frozen=True):
     mode: Mode
     window: Window
     observed_at: datetime
-    columns: tuple[tuple[str, Type], ...]
-    parts: tuple[Part, ...]
-    rows: int
-    rejected: int
-    rejected_unexpected: int
-    odd: int
-    met_again: int
-    source_count: int | None
-    requests: int
-    schema_fingerprint: str
     code_version: str
-    extract_started_at: datetime
-    extract_ended_at: datetime
     watermark: datetime | None = None
-    seen: dict[str, str] = {}
-    # Undos that the ledger knew when the look began.
+    seen: dict[str, str] = field(default_factory=dict)
+    # Undos that the ledger knew when the extraction began.
     undos: int = 0
     # What a reader of the ledger should know, such as a gap.
     note: str | None = None
     # Of a replay: the batch that it is a copy of, then the one that that was a copy of.
     replay_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoChange(Extraction):
+    """An extraction that found nothing new: a line of the ledger, and no object. `batch_id` is the
+    id that its batch would have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Extraction):
+    """All that a load needs to know of a batch, whose rows and rejects are what was extracted."""
+
+    columns: tuple[tuple[str, Type], ...]
+    parts: tuple[Part, ...]
+    rows: int
+    rejected: int
+    schema_fingerprint: str
+    extract_started_at: datetime
+    extract_ended_at: datetime
     # Of an import: a digest of the old table as it was and of the plan.
     import_id: str | None = None
-    # Of a listing: how many rows it has by its own count, and how far down it was read.
-    total: int | None = None
-    depth: int | None = None
     # (field, change) of what the source sent otherwise than declared.
     fields: tuple[tuple[str, str], ...] = ()
     # Why all rows may not be replaced by these, in words.
@@ -130,6 +176,18 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def of_kind(self, kind: Literal["rows", "rejects"]) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.kind == kind)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What an extraction came to: a committed batch, one without news, or neither.
+
+    `note` tells what a reader should know; `failures` what could not be had, although the rest was.
+    """
+
+    batch: Manifest | NoChange | None = None
+    note: str | None = None
+    failures: tuple[str, ...] = ()
 
 
 def new_batch_id(observed_at: datetime) -> str:

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from core.batch import Window
+from core.batch import Count, Counts, Extraction, count
 from core.ownership import LABELS as OWNER
-from core.schema import Column, Mode, fingerprint
+from core.schema import Column, fingerprint
 from core.sql import literal
+from core.values import as_json
 
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
 # held: a list that would have replaced many more rows than it has, or is not what its table
@@ -20,13 +21,6 @@ from core.sql import literal
 # undone: an applied batch was taken out again; its applied line stays, so it is never applied anew.
 State = Literal["applied", "superseded", "held", "parked", "failed", "looked", "undone"]
 
-# The verdicts on a staged row; with the rejected, now or before, they add up to those extracted.
-VERDICTS = ("inserted", "updated", "unchanged", "older", "duplicate", "deleted")
-# What becomes of standing rows that the batch does not hold itself.
-MARKS = ("superseded_ids", "absent", "cleared", "held", "replaced")
-# What the apply script counts.
-COUNTED = (*VERDICTS, *MARKS, "rejected", "rejected_before")
-COUNTS = ("extracted", *COUNTED, "rejected_unexpected", "odd")
 # Ledger states after which a batch is never applied again by itself.
 FINAL_STATES = ("applied", "superseded", "held", "parked")
 
@@ -35,6 +29,71 @@ CHANGES: tuple[State, ...] = ("applied", "undone")
 
 # A batch that failed to load in this many runs is parked.
 FAILURES_BEFORE_PARKING = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Counts):
+    """The counts of one line of the ledger, in rows, and what became of its batch."""
+
+    batch_id: str
+    state: State
+    extracted: int = count("Rows that were staged or rejected.")
+    inserted: int = count("Rows new to the table.", "inserted", "outcome")
+    updated: int = count("Rows that replaced an older version.", "updated", "outcome")
+    deleted: int = count("Rows that the source deleted; marked.", "deleted", "outcome")
+    superseded_ids: int = count(
+        "Standing rows marked deleted because a newer renamed them.", "renamed away", "effect"
+    )
+    replaced: int = count(
+        "Standing rows whose place others took: a snapshot, or an undo.", "replaced", "effect"
+    )
+    absent: int = count(
+        "Standing rows marked deleted because a snapshot lacks them.", "gone", "effect"
+    )
+    cleared: int = count(
+        "Rows kept that a snapshot has without their key, a cleared id.",
+        *("kept whose {key} was cleared", "effect"),
+    )
+    held: int = count(
+        "Standing rows that a snapshot lacks, too many to be given up.",
+        *("deletions held back", "effect"),
+    )
+    unchanged: int = count("Rows that the table already held, equal.", "unchanged", "outcome")
+    older: int = count("Rows older than what the table holds; not written.", "older", "outcome")
+    duplicate: int = count(
+        "Rows that stood twice in the batch; the newest counts.", "duplicate", "outcome"
+    )
+    rejected: int = count("Rows kept in _rejects, which did not have them.", "rejected", "effect")
+    rejected_before: int = count(
+        "Rows that _rejects has already, for the same reason.", "rejected as before", "effect"
+    )
+    size_bytes: int = count("Bytes of the batch's objects.")
+    message: str | None = None
+    touched_from: datetime | None = None
+    touched_to: datetime | None = None
+    applied_at: datetime | None = None
+    # When the source's last batch before this one was applied or undone; no column of the ledger.
+    previous_at: datetime | None = None
+
+    @property
+    def written(self) -> int:
+        return self.inserted + self.updated + self.deleted + self.superseded_ids + self.absent
+
+
+# The fields of a line that count, in the order in which a run tells them: its own come first.
+_COUNTS = [
+    one
+    for record in (Line, Counts)
+    for one in fields(record)
+    if "count" in one.metadata and one.name in record.__annotations__
+]
+COUNTS: dict[str, Count] = {one.name: one.metadata["count"] for one in _COUNTS}
+# Of a line that no rows belong to; null is what only the source can say.
+NO_COUNTS: dict[str, Any] = {one.name: one.default for one in _COUNTS}
+# What becomes of a staged row; with the rejected, now or before, they add up to those extracted.
+ROW_OUTCOMES = tuple(name for name, count in COUNTS.items() if count.kind == "outcome")
+# What the apply script counts.
+COUNTED = tuple(name for name, count in COUNTS.items() if count.kind != "extracted")
 
 LOADS = (
     Column("batch_id", "STRING", "The batch; of a look that found nothing, the id it would have."),
@@ -46,28 +105,7 @@ LOADS = (
     Column("window_end", "TIMESTAMP", "End of what was asked for, UTC; null when open."),
     Column("watermark", "TIMESTAMP", "Up to when the source's changes are in; incremental only."),
     Column("seen", "STRING", "JSON: key to digest of the rows that the next look will meet again."),
-    Column("extracted", "INT64", "Rows that were staged or rejected."),
-    Column("met_again", "INT64", "Rows read once more and equal to before; not staged again."),
-    Column("inserted", "INT64", "Rows new to the table."),
-    Column("updated", "INT64", "Rows that replaced an older version."),
-    Column("unchanged", "INT64", "Rows that the table already held, equal."),
-    Column("older", "INT64", "Rows older than what the table holds; not written."),
-    Column("duplicate", "INT64", "Rows that stood twice in the batch; the newest counts."),
-    Column("deleted", "INT64", "Rows that the source deleted; marked."),
-    Column("rejected", "INT64", "Rows kept in _rejects, which did not have them."),
-    Column("rejected_before", "INT64", "Rows that _rejects has already, for the same reason."),
-    Column("rejected_unexpected", "INT64", "Of both, those that the source is not known for."),
-    Column("odd", "INT64", "Rows with a value that fitted no column and is kept in _extra."),
-    Column("superseded_ids", "INT64", "Standing rows marked deleted because a newer renamed them."),
-    Column("absent", "INT64", "Standing rows marked deleted because a snapshot lacks them."),
-    Column("cleared", "INT64", "Rows kept that a snapshot has without their key, a cleared id."),
-    Column("held", "INT64", "Standing rows that a snapshot lacks, too many to be given up."),
-    Column("replaced", "INT64", "Standing rows whose place others took: a snapshot, or an undo."),
-    Column("source_count", "INT64", "How many rows the source said it has; null if it cannot say."),
-    Column("total", "INT64", "Rows the source lists, by its count; of news 10,000 means at least."),
-    Column("depth", "INT64", "Rows from the top of the listing down to where the look read."),
-    Column("requests", "INT64", "Requests sent to the source."),
-    Column("size_bytes", "INT64", "Bytes of the batch's objects."),
+    *(Column(name, "INT64", count.description) for name, count in COUNTS.items()),
     Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
     Column("code_version", "STRING", "Digest of the code that extracted."),
     Column("message", "STRING", "What went wrong, or what a reader should know, such as a gap."),
@@ -205,23 +243,6 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Look:
-    """A look at a source that had nothing new. `observed_at` by the source's own clock."""
-
-    batch_id: str
-    window: Window
-    observed_at: datetime
-    seen: dict[str, str]
-    met_again: int
-    requests: int
-    source_count: int | None = None
-    total: int | None = None
-    depth: int | None = None
-    mode: Mode = "incremental"
-    note: str | None = None
-
-
-@dataclass(frozen=True)
 class Change:
     """A batch that was applied or undone, and where its rows lie and lay."""
 
@@ -253,39 +274,23 @@ class Changes:
         return replace(self, listed=(*self.listed, change))
 
 
-@dataclass(frozen=True)
-class Line:
-    """The counts of one line of a batch or a look, in rows."""
+def columns_of(extraction: Extraction) -> dict[str, Any]:
+    """Column of `_loads` to value: all that an extraction says before it is loaded."""
+    is_incremental = extraction.mode == "incremental"
+    names = (column.name for column in LOADS if hasattr(extraction, column.name))
+    return {name: getattr(extraction, name) for name in names} | {
+        "table_name": extraction.table,
+        "window_start": extraction.window.start,
+        "window_end": extraction.window.end,
+        "watermark": extraction.watermark if is_incremental else None,
+        "seen": as_json(extraction.seen) if is_incremental else None,
+        "message": extraction.note,
+        "replay_of": ",".join(extraction.replay_of) or None,
+    }
 
-    batch_id: str
-    state: State
-    extracted: int = 0
-    met_again: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    older: int = 0
-    duplicate: int = 0
-    deleted: int = 0
-    rejected: int = 0
-    rejected_before: int = 0
-    rejected_unexpected: int = 0
-    odd: int = 0
-    superseded_ids: int = 0
-    absent: int = 0
-    cleared: int = 0
-    held: int = 0
-    replaced: int = 0
-    source_count: int | None = None
-    requests: int = 0
-    size_bytes: int = 0
-    message: str | None = None
-    touched_from: datetime | None = None
-    touched_to: datetime | None = None
-    applied_at: datetime | None = None
-    # When the source's last batch before this one was applied or undone; no column of the ledger.
-    previous_at: datetime | None = None
 
-    @property
-    def written(self) -> int:
-        return self.inserted + self.updated + self.deleted + self.superseded_ids + self.absent
+def line_of(extraction: Extraction, state: State, **found: Any) -> Line:
+    """The line of an extraction in this state; `found` are the counts and times of its load."""
+    names = {one.name for one in fields(Line)}
+    told = {name: value for name, value in columns_of(extraction).items() if name in names}
+    return Line(**told | {"state": state} | found)

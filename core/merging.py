@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from textwrap import indent
 
 from core.batch import Manifest
-from core.ledger import VERDICTS
+from core.ledger import ROW_OUTCOMES
 from core.schema import META, STAGED, Column, Table
 from core.sql import Names, literal, quoted, staging_table
 from core.stamps import batch_order, later, stamp_order
@@ -211,18 +211,18 @@ def counts(table: Table, manifest: Manifest, rows: str) -> str:
     where = f"{manifest.source} batch {manifest.batch_id}"
     keys = ", ".join(map(quoted, table.key))
     counted = [
-        *(f"COUNTIF(_verdict = '{verdict}')" for verdict in VERDICTS),
+        *(f"COUNTIF(_verdict = '{verdict}')" for verdict in ROW_OUTCOMES),
         "COUNT(*)",
         f"(SELECT COUNT(*) FROM (SELECT {keys} FROM judged WHERE {WRITTEN} "
         f"GROUP BY {keys} HAVING COUNT(*) > 1))",
     ]
-    names = [*(f"n_{verdict}" for verdict in VERDICTS), "n_placed", "n_twice"]
+    names = [*(f"n_{verdict}" for verdict in ROW_OUTCOMES), "n_placed", "n_twice"]
     texts = ", ',', ".join(f"CAST({count} AS STRING)" for count in counted)
     taken = "\n".join(
         f"SET {name} = CAST(SPLIT(counted, ',')[OFFSET({place})] AS INT64);"
         for place, name in enumerate(names)
     )
-    total = " + ".join(f"n_{verdict}" for verdict in VERDICTS)
+    total = " + ".join(f"n_{verdict}" for verdict in ROW_OUTCOMES)
     return f"""\
 SET counted = (
     WITH judged AS (

@@ -1,8 +1,8 @@
-"""Records of a source to an Arrow page: nothing dropped, nothing guessed.
+"""Records of a source to an Arrow chunk: nothing dropped, nothing guessed.
 
 A value that does not fit its column becomes NULL there, or rounded where the column rounds, and is
-kept, as it came, in `_extra`; the row counts as odd. A row without a usable key, update stamp or
-event time goes to the rejects, whole.
+kept, as it came, in `_extra`; the row counts as unparsed. A row without a usable key, update stamp
+or event time goes to the rejects, whole.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ class Fields:
 
 
 @dataclass
-class Page:
+class Chunk:
     """A bounded piece of an extraction, ready to be written as Parquet."""
 
     rows: pa.Table
     rejects: list[Reject] = field(default_factory=list)
-    odd: int = 0
+    unparsed: int = 0
     fields: Fields = field(default_factory=lambda: Fields())
-    # Why these may not be all rows of the page, in words.
+    # Why these may not be all rows of the chunk, in words.
     faults: tuple[str, ...] = ()
 
     @property
@@ -97,15 +97,15 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A page as the Parquet objects that it becomes; empty where there is nothing."""
+class EncodedChunk:
+    """A chunk as the Parquet objects that it becomes; empty where there is nothing."""
 
     rows: bytes
     row_count: int
     rejects: bytes
     reject_count: int
     unexpected: int
-    odd: int
+    unparsed: int
     fields: Fields
     faults: tuple[str, ...]
     # Nulls by column.
@@ -116,18 +116,18 @@ class Packed:
         return self.row_count + self.reject_count
 
 
-def pack(page: Page) -> Packed:
-    """Write a page's rows and rejects as Parquet (zstd). Threads may do it side by side."""
-    return Packed(
-        rows=_parquet(page.rows),
-        row_count=page.rows.num_rows,
-        rejects=_parquet(rejects_table(page.rejects)),
-        reject_count=len(page.rejects),
-        unexpected=sum(not reject.is_expected for reject in page.rejects),
-        odd=page.odd,
-        fields=page.fields,
-        faults=page.faults,
-        nulls={name: page.rows[name].null_count for name in page.rows.column_names},
+def encode(chunk: Chunk) -> EncodedChunk:
+    """Write a chunk's rows and rejects as Parquet (zstd). Threads may do it side by side."""
+    return EncodedChunk(
+        rows=_parquet(chunk.rows),
+        row_count=chunk.rows.num_rows,
+        rejects=_parquet(rejects_table(chunk.rejects)),
+        reject_count=len(chunk.rejects),
+        unexpected=sum(not reject.is_expected for reject in chunk.rejects),
+        unparsed=chunk.unparsed,
+        fields=chunk.fields,
+        faults=chunk.faults,
+        nulls={name: chunk.rows[name].null_count for name in chunk.rows.column_names},
     )
 
 
@@ -154,25 +154,17 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def to_page(
-    records: Iterable[Record],
-    table: Table,
-    first_row: int,
-    expected: Mapping[str, str] | None = None,
-) -> Page:
-    """Convert records to a page whose rows are numbered from `first_row`.
-
-    `expected` maps a reject reason to itself when the source is known to send such rows.
-    """
+def to_chunk(records: Iterable[Record], table: Table, first_row: int) -> Chunk:
+    """Convert records to a chunk whose rows are numbered from `first_row`."""
     columns: dict[str, list[object]] = {name: [] for name in table.column_names}
     staged: dict[str, list[object]] = {column.name: [] for column in STAGED}
     rejects: list[Reject] = []
-    odd = 0
+    unparsed = 0
     fields = Fields()
     for row, record in enumerate(records, start=first_row):
         typed: dict[str, object] = {}
         extra = dict(record.extra)
-        is_odd = False
+        is_unparsed = False
         fields.new |= extra.keys()
         if not record.is_deleted:
             fields.present |= record.fields.keys()
@@ -186,16 +178,16 @@ def to_page(
             except values.Rounded as rounded:
                 typed[column.name] = rounded.nearest
                 extra[column.name] = value
-                is_odd = True
+                is_unparsed = True
             except ValueError:
                 typed[column.name] = None
                 extra[column.name] = value
-                is_odd = True
+                is_unparsed = True
                 if not (column.may_be_text and isinstance(value, str)):
                     fields.retyped.add(column.name)
         reason = reject_reason(table, record, typed)
         if reason is not None:
-            is_expected = reason in (expected or {})
+            is_expected = reason in table.expected_rejects
             key = typed[table.key[0]] if len(table.key) == 1 else None
             key = key if isinstance(key, str) and key else None
             content = None
@@ -203,7 +195,7 @@ def to_page(
                 content = content_of(table, typed, extra)
             rejects.append(Reject(reason, as_json(record.payload), row, is_expected, key, content))
             continue
-        odd += is_odd
+        unparsed += is_unparsed
         for name, values_ in columns.items():
             values_.append(typed[name])
         staged["_is_deleted"].append(record.is_deleted)
@@ -211,7 +203,7 @@ def to_page(
         staged["_row"].append(row)
     arrays = {**columns, **staged}
     schema = arrow_schema((*table.columns, *STAGED))
-    return Page(pa.Table.from_pydict(arrays, schema=schema), rejects, odd, fields)
+    return Chunk(pa.Table.from_pydict(arrays, schema=schema), rejects, unparsed, fields)
 
 
 def reject_reason(table: Table, record: Record, typed: Mapping[str, object]) -> str | None:

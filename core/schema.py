@@ -91,7 +91,10 @@ class Table:
     takes_days: bool = False
     # A look at a source that cannot be asked again is taken though BigQuery does not answer.
     is_replayable: bool = True
-    # A run whose rejects are more than this share of the rows extracted ends Failed, after loading.
+    # Why the source is known to send rows that are rejected: kept and counted, they fail no run.
+    expected_rejects: tuple[str, ...] = ()
+    # A run whose other rejects are more than this share of the rows extracted ends Failed, after
+    # loading.
     max_reject_share: float = 0.01
     # A snapshot that lacks more than this share of the live rows marks none of them, and one that
     # is to replace them leaves them all.

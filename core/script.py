@@ -8,55 +8,22 @@ writes.
 
 from __future__ import annotations
 
-from datetime import datetime
 from textwrap import indent
 
 from core import merging
 from core.batch import Manifest
-from core.ledger import CHANGES, COUNTED, FINAL_STATES
+from core.ledger import CHANGES, COUNTED, FINAL_STATES, columns_of
 from core.schema import Table
 from core.sql import Names, fence_table, in_effect, literal, quoted, staging_table
 from core.stamps import later
-from core.values import as_json
 
 
 def ledger_line(manifest: Manifest) -> dict[str, str]:
-    """Column of `_loads` to SQL expression; the counts are the script's variables."""
-    incremental = manifest.mode == "incremental"
-    line: dict[str, str | int | datetime | None] = {
-        "batch_id": manifest.batch_id,
-        "source": manifest.source,
-        "table_name": manifest.table,
-        "mode": manifest.mode,
-        "window_start": manifest.window.start,
-        "window_end": manifest.window.end,
-        "watermark": manifest.watermark if incremental else None,
-        "seen": as_json(manifest.seen) if incremental else None,
-        "undos": manifest.undos,
-        "extracted": manifest.extracted,
-        "met_again": manifest.met_again,
-        "rejected_unexpected": manifest.rejected_unexpected,
-        "odd": manifest.odd,
-        "source_count": manifest.source_count,
-        "total": manifest.total,
-        "depth": manifest.depth,
-        "requests": manifest.requests,
-        "size_bytes": manifest.size_bytes,
-        "schema_fingerprint": manifest.schema_fingerprint,
-        "code_version": manifest.code_version,
-        "observed_at": manifest.observed_at,
-        "extract_started_at": manifest.extract_started_at,
-        "extract_ended_at": manifest.extract_ended_at,
-        "message": manifest.note,
-        "replay_of": ",".join(manifest.replay_of) or None,
-        "import_id": manifest.import_id,
-    }
-    expressions = {name: literal(value) for name, value in line.items()}
-    counts = {name: f"n_{name}" for name in COUNTED}
+    """Column of `_loads` to SQL expression; what the script counts are its variables."""
     return {
-        **expressions,
+        **{name: literal(value) for name, value in columns_of(manifest).items()},
+        **{name: f"n_{name}" for name in COUNTED},
         "state": "verdict_of_batch",
-        **counts,
         "touched_from": "bound_from",
         "touched_to": "bound_to",
         "applied_at": "applied_at",

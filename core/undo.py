@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from core.ledger import COUNTS
+from core.ledger import NO_COUNTS
 from core.schema import Table
 from core.sql import Names, fence_table, in_effect, literal, quoted
 from core.version import code_version
@@ -99,7 +99,7 @@ def undo_script(
     line = {
         **{name: name for name in ("batch_id", "source", "table_name", "mode")},
         **{name: name for name in ("window_start", "window_end", "observed_at")},
-        **dict.fromkeys((*COUNTS, "met_again", "requests", "size_bytes"), "0"),
+        **{name: literal(count) for name, count in NO_COUNTS.items()},
         "replaced": f"IF(batch_id = {batch}, rows_stood, 0)",
         "state": "'undone'",
         "code_version": literal(code_version()),

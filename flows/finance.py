@@ -18,18 +18,15 @@ from prefect.client.schemas.objects import State
 
 from blocks.finance import Finance
 from blocks.platform import load_block, load_blocks
-from core.batch import Window, new_batch_id
-from core.ledger import Cursor, Look
-from core.rows import to_page
-from core.stamps import moment_of_read
-from core.steps import step
+from core.batch import Extracted, Window
+from core.ledger import Cursor
 from sources.finance import SOURCE, TABLE, digest, read_ledger
 from tasks.clock import moment_of
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
-from tasks.run import Extracted, run_source
+from tasks.run import run_source
 from tasks.sheets import read_sheet
-from tasks.upload import add_page, commit, new_draft
+from tasks.upload import new_batch
 from tasks.verb import verb
 
 
@@ -37,7 +34,7 @@ from tasks.verb import verb
 def extract(
     platform: Platform, api: Finance, window: Window, cursor: Cursor, allow_deletions: bool
 ) -> Extracted:
-    """A committed batch of the whole tab, or the line of a look at a tab that has not changed.
+    """A committed batch of the whole tab, or one without news when it has not changed.
 
     A tab whose deletions are held back is taken again, so that runs fail until somebody decides,
     and so is one whose deletions are allowed.
@@ -51,37 +48,15 @@ def extract(
         worksheet=api.worksheet,
     )
     records = read_ledger(sheet.rows, f"worksheet {api.worksheet!r}")
-    moment = moment_of(platform, SOURCE, sheet.served_at)
-    observed_at = moment_of_read(moment.at, cursor.watermark)
-    seen = {"sheet": digest(sheet.rows)}
-    if cursor.seen == seen and not cursor.is_held and not allow_deletions:
-        return Extracted(
-            Look(
-                batch_id=new_batch_id(observed_at),
-                mode="incremental",
-                window=window,
-                seen=seen,
-                met_again=len(records),
-                source_count=len(records),
-                requests=sheet.requests,
-                observed_at=observed_at,
-                note=moment.doubt,
-            ),
-            note=moment.doubt,
-        )
-    draft = new_draft(platform, TABLE, "incremental", window, observed_at, cursor)
-    with step("extract.page"):
-        add_page(draft, to_page(records, TABLE, draft.next_row))
-    manifest = commit(
-        draft,
-        requests=sheet.requests,
-        source_count=len(records),
-        watermark=observed_at,
-        seen=seen,
-        note=moment.doubt,
-        allow_absent=allow_deletions,
-    )
-    return Extracted(manifest, note=moment.doubt)
+    moment = moment_of(platform, SOURCE, sheet.served_at).after(cursor.watermark)
+    seen, count = {"sheet": digest(sheet.rows)}, len(records)
+    with new_batch(
+        platform, TABLE, window, cursor, moment, sheet, allow_absent=allow_deletions
+    ) as batch:
+        if cursor.seen == seen and not cursor.is_held and not allow_deletions:
+            return batch.unchanged(seen=seen, source_count=count, already_seen=count)
+        batch.add(records)
+        return batch.commit(seen=seen, source_count=count)
 
 
 def run(platform: Platform, api: Finance, allow_deletions: bool) -> Outcome:

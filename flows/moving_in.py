@@ -19,20 +19,19 @@ from pathlib import Path
 from blocks.misconfigured import Misconfigured
 from blocks.platform import blocks_from
 from blocks.settings import read_settings
-from core.batch import Window, new_batch_id
+from core.batch import Extracted, Window
 from core.errors import (
-    CountMismatch,
     LoadFailed,
     SourceError,
     StoreFailed,
     TooManyRejects,
 )
-from core.ledger import Cursor, Look
+from core.ledger import Cursor
 from core.plan import Import, InvalidPlan, Plan
-from core.rows import Fields, to_page
+from core.rows import Fields
 from core.schema import Table
-from core.steps import step
 from sources.history import DELETED, TABLES, Kind, digest, imports, read_plan, resolve, to_records
+from tasks.clock import Moment
 from tasks.landing import Discard
 from tasks.moving_in import (
     ROWS_AT_ONCE,
@@ -49,8 +48,8 @@ from tasks.moving_in import (
 )
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, report
-from tasks.run import Extracted, run_source
-from tasks.upload import add_page, commit, new_draft
+from tasks.run import run_source
+from tasks.upload import new_batch
 
 
 def import_table(platform: Platform, kind: Kind, wanted: Import) -> Outcome:
@@ -73,40 +72,27 @@ def import_table(platform: Platform, kind: Kind, wanted: Import) -> Outcome:
 def extract(
     platform: Platform, table: Table, kind: Kind, wanted: Import, old: OldTable, window: Window
 ) -> Extracted:
-    """A committed batch of the old table, or the line of a look at one that is in already."""
+    """A committed batch of the old table, or one without news when it is in already."""
     resolved = resolve(kind, wanted, old.columns)
     how = digest(kind, wanted, old.columns)
     modified_at = old.modified_at.isoformat()
     note = f"import of {old.name}: {old.rows:,} rows as of {modified_at}, plan {how}"
     facts = repr((old.name, old.rows, modified_at, how))
     import_id = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    stamp = stamp_for(platform.warehouse, table, old)
-    if is_imported(platform.warehouse, table, import_id, note):
-        look = Look(
-            batch_id=new_batch_id(stamp),
-            mode="backfill",
-            window=window,
-            observed_at=stamp,
-            seen={},
-            met_again=old.rows,
-            source_count=old.rows,
-            requests=0,
-            note=f"known already, {note}",
-        )
-        return Extracted(look, note=f"{old.rows:,} rows of {old.name} are known already")
-    draft = new_draft(platform, table, "backfill", window, stamp, Cursor())
-    # An id of a ledger may repeat anywhere in it.
-    at_once = old.rows + 1 if kind == "ledger" else ROWS_AT_ONCE
-    for rows in pieces(platform.warehouse, old, at_once):
-        with step("extract.page"):
-            records = to_records(kind, wanted, resolved, rows, stamp)
-            add_page(draft, to_page(records, table, draft.next_row))
-    # An old table's columns say nothing of what the source sends.
-    draft.fields = Fields()
-    if draft.rows + draft.rejected != old.rows:
-        raise CountMismatch(table.source, window, old.rows, draft.rows + draft.rejected)
-    manifest = commit(draft, requests=0, source_count=old.rows, note=note, import_id=import_id)
-    return Extracted(manifest, note=f"from {old.name}")
+    moment = Moment(stamp_for(platform.warehouse, table, old))
+    with new_batch(
+        platform, table, window, Cursor(), moment, mode="backfill", import_id=import_id
+    ) as batch:
+        if is_imported(platform.warehouse, table, import_id, note):
+            note = f"known already, {note}"
+            return batch.unchanged(source_count=old.rows, already_seen=old.rows, note=note)
+        # An id of a ledger may repeat anywhere in it.
+        at_once = old.rows + 1 if kind == "ledger" else ROWS_AT_ONCE
+        for rows in pieces(platform.warehouse, old, at_once):
+            batch.add(to_records(kind, wanted, resolved, rows, moment.at))
+        # An old table's columns say nothing of what the source sends.
+        batch.fields = Fields()
+        return batch.commit(source_count=old.rows, note=note)
 
 
 def is_agreed(platform: Platform, kind: Kind, wanted: Import, *, keep_missing: bool) -> bool:

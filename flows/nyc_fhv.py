@@ -24,13 +24,12 @@ from prefect.client.schemas.objects import State
 
 from blocks.nyc_fhv import NycFhv
 from blocks.platform import load_block, load_blocks
-from core.batch import Window, new_batch_id, notes
-from core.errors import CountMismatch, SourceError
-from core.ledger import Cursor, Look
-from core.rows import Packed, pack
+from core.batch import Extracted, Window, notes
+from core.errors import SourceError
+from core.ledger import Cursor
+from core.rows import EncodedChunk, encode
 from core.schema import Table
-from core.stamps import in_utc, is_ahead, moment_of_read
-from core.steps import step
+from core.stamps import in_utc, is_ahead
 from sources.nyc_fhv import (
     SOURCE,
     TABLE,
@@ -41,12 +40,12 @@ from sources.nyc_fhv import (
     read_page,
     updated_at_of,
 )
-from tasks.clock import moment_of
+from tasks.clock import Moment, moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
-from tasks.run import Extracted, run_source
-from tasks.upload import add_page, commit, new_draft
+from tasks.run import run_source
+from tasks.upload import new_batch
 from tasks.verb import verb
 
 # The list may be written anew while it is read; so often it is read again from its beginning.
@@ -64,7 +63,7 @@ def extract(
     allow_deletions: bool,
     table: Table = TABLE,
 ) -> Extracted:
-    """A committed batch of the whole list, or the line of a look at the one that was read last.
+    """A committed batch of the whole list, or one without news when it was read before.
 
     A list whose replacement was held back is taken again, so that runs fail until somebody
     decides. Raises SourceError when the service does not answer, says that it has no rows, or
@@ -74,38 +73,21 @@ def extract(
     with open_http(SOURCE, api.secrets, read_timeout_seconds=60, headers=api.headers) as http:
         written = when_written(platform, http, api, cursor)
         if cursor.watermark and cursor.seen == written.seen and not cursor.is_held:
-            look = Look(
-                batch_id=new_batch_id(cursor.watermark),
-                window=window,
-                observed_at=cursor.watermark,
-                seen=written.seen,
-                met_again=0,
-                requests=http.requests,
-            )
-            return Extracted(look)
+            moment = Moment(cursor.watermark)
+            with new_batch(platform, table, window, cursor, moment, http) as batch:
+                return batch.unchanged(seen=written.seen)
         for _ in range(TAKES):
-            count = count_rows(http, api)
-            draft = new_draft(platform, table, "incremental", window, written.observed_at, cursor)
-            for page in fetch(http, api, count):
-                with step("extract.page"):
-                    add_page(draft, page)
-            before, written = written, when_written(platform, http, api, cursor)
-            if written.seen == before.seen:
-                break
-        else:
-            raise SourceError(SOURCE, window, f"the list was written anew {TAKES} times while read")
-        if draft.next_row != count:
-            raise CountMismatch(SOURCE, window, count, draft.next_row)
-        manifest = commit(
-            draft,
-            requests=http.requests,
-            source_count=count,
-            watermark=draft.observed_at,
-            seen=written.seen,
-            note=written.doubt,
-            allow_absent=allow_deletions,
-        )
-        return Extracted(manifest, note=manifest.note)
+            count, before = count_rows(http, api), written
+            with new_batch(
+                *(platform, table, window, cursor, written.moment, http),
+                allow_absent=allow_deletions,
+            ) as batch:
+                for chunk in fetch(http, api, count):
+                    batch.add(chunk)
+                written = when_written(platform, http, api, cursor)
+                if written.seen == before.seen:
+                    return batch.commit(seen=written.seen, source_count=count)
+        raise SourceError(SOURCE, window, f"the list was written anew {TAKES} times while read")
 
 
 @dataclass(frozen=True)
@@ -113,8 +95,7 @@ class Written:
     """When a list was written: what Socrata stamped it with, and what orders it, UTC."""
 
     seen: dict[str, str]
-    observed_at: datetime
-    doubt: str | None = None
+    moment: Moment
 
 
 def when_written(platform: Platform, http: Http, api: NycFhv, cursor: Cursor) -> Written:
@@ -131,7 +112,7 @@ def when_written(platform: Platform, http: Http, api: NycFhv, cursor: Cursor) ->
     if is_ahead(updated_at, moment.at, datetime.now(UTC)):
         doubt = notes(doubt, f"rowsUpdatedAt is {in_utc(updated_at)}, in the future: not believed")
         updated_at = moment.at
-    return Written(seen, moment_of_read(updated_at, cursor.watermark), doubt)
+    return Written(seen, Moment(updated_at, doubt).after(cursor.watermark))
 
 
 def count_rows(http: Http, api: NycFhv) -> int:
@@ -142,11 +123,11 @@ def count_rows(http: Http, api: NycFhv) -> int:
     return count
 
 
-def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Packed]:
+def fetch(http: Http, api: NycFhv, count: int) -> Iterator[EncodedChunk]:
     """All pages in order, at most `concurrency` of them under way or waiting."""
     offsets = pages(count, api.page_size)
     with ThreadPoolExecutor(api.concurrency, thread_name_prefix=SOURCE) as pool:
-        under_way: deque[Future[Packed]] = deque()
+        under_way: deque[Future[EncodedChunk]] = deque()
         try:
             while True:
                 while len(under_way) < api.concurrency and (offset := next(offsets, -1)) >= 0:
@@ -159,7 +140,7 @@ def fetch(http: Http, api: NycFhv, count: int) -> Iterator[Packed]:
                 future.cancel()
 
 
-def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Packed:
+def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> EncodedChunk:
     """One page; the last try's when none is as it should be.
 
     A page that ends within a row may have lost the end of its last field. When every try ended at
@@ -168,7 +149,7 @@ def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Packed:
     """
     where, endings = f"rows from {offset:,}", set[str | None]()
     for _ in range(PAGE_TRIES):
-        page, ending = http.get(
+        chunk, ending = http.get(
             api.rows_url("csv"),
             page_parameters(offset, api.page_size),
             where,
@@ -177,16 +158,16 @@ def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> Packed:
                 hashlib.sha256(content).hexdigest() if cut_off(content) else None,
             ),
         ).body
-        is_full = page.extracted == min(api.page_size, count - offset)
+        is_full = chunk.extracted == min(api.page_size, count - offset)
         if is_full and not ending:
-            return pack(page)
+            return encode(chunk)
         endings.add(ending)
     if is_full and len(endings) > 1:
         raise SourceError(SOURCE, where, f"{PAGE_TRIES} tries ended within a row, each elsewhere")
     if ending:
         fault = f"{where}: no line end after the last in {PAGE_TRIES} tries, it may be cut off"
-        page = replace(page, faults=(fault,))
-    return pack(page)
+        chunk = replace(chunk, faults=(fault,))
+    return encode(chunk)
 
 
 def run(platform: Platform, api: NycFhv, allow_deletions: bool, table: Table = TABLE) -> Outcome:

@@ -21,11 +21,9 @@ from prefect.client.schemas.objects import State
 
 from blocks.openweather import OpenWeather
 from blocks.platform import load_block, load_blocks
-from core.batch import Window, new_batch_id, notes
+from core.batch import Extracted, Window
 from core.errors import Refused, SourceError, without_secrets
-from core.ledger import Cursor, Look
-from core.rows import to_page
-from core.steps import step
+from core.ledger import Cursor
 from sources.openweather import (
     OF_THE_ACCOUNT,
     SOURCE,
@@ -42,8 +40,8 @@ from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
-from tasks.run import Extracted, run_source
-from tasks.upload import add_page, commit, new_draft
+from tasks.run import run_source
+from tasks.upload import Facts, new_batch
 from tasks.verb import verb
 
 # A poll that takes longer leaves the remaining locations to the next one, an hour later.
@@ -62,7 +60,7 @@ class Poll:
 # Without retries: each request has its own, and another poll would ask again for what is in hand.
 @verb(name="extract", task_run_name="extract openweather {window}")
 def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor) -> Extracted:
-    """A committed batch of the new observations, or the line of a look without news.
+    """A committed batch of the new observations, or one without news.
 
     A location that fails is named in `failures`, the others stand. Raises SourceError when none
     answers.
@@ -74,43 +72,23 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
     failures = tuple(f"{query}: {cause}" for query, cause in found.failures.items())
     if not found.bodies:
         raise SourceError(SOURCE, window, f"no location answered: {'; '.join(failures)}")
-    moment = moment_of(platform, SOURCE, found.served_at)
-    observed_at = moment.at
-    met = {query.location: digest(body, query) for query, body in found.bodies.items()}
+    read = {query.location: digest(body, query) for query, body in found.bodies.items()}
     fresh = {
         query: body
         for query, body in found.bodies.items()
-        if cursor.seen.get(query.location) != met[query.location]
+        if cursor.seen.get(query.location) != read[query.location]
     }
-    # A location that fails now will meet again what it gave before.
+    # A location that fails now will give again what it gave before.
     asked = {query.location for query in (*found.bodies, *found.failures)}
-    seen = {name: old for name, old in cursor.seen.items() if name in asked} | met
-    met_again = len(found.bodies) - len(fresh)
-    if not fresh:
-        look = Look(
-            batch_id=new_batch_id(observed_at),
-            window=window,
-            observed_at=observed_at,
-            seen=seen,
-            met_again=met_again,
-            requests=http.requests,
-            note=moment.doubt,
-        )
-        return Extracted(look, note=moment.doubt, failures=failures)
-    draft = new_draft(platform, TABLE, "incremental", window, observed_at, cursor)
-    records = (to_record(body, query) for query, body in fresh.items())
-    with step("extract.page"):
-        add_page(draft, to_page(records, TABLE, draft.next_row))
-    batch = commit(
-        draft,
-        requests=http.requests,
-        source_count=None,
-        met_again=met_again,
-        watermark=observed_at,
-        seen=seen,
-        note=notes(moment.doubt, f"not had: {'; '.join(failures)}" if failures else None),
+    facts = Facts(
+        seen={name: old for name, old in cursor.seen.items() if name in asked} | read,
+        already_seen=len(found.bodies) - len(fresh),
+        failures=failures,
     )
-    return Extracted(batch, note=moment.doubt, failures=failures)
+    moment = moment_of(platform, SOURCE, found.served_at)
+    with new_batch(platform, TABLE, window, cursor, moment, http) as batch:
+        batch.add(to_record(body, query) for query, body in fresh.items())
+        return batch.commit(**facts) if fresh else batch.unchanged(**facts)
 
 
 def poll(http: Http, api: OpenWeather) -> Poll:

@@ -24,11 +24,9 @@ from prefect.client.schemas.objects import State
 
 from blocks.ph_news import PhNews
 from blocks.platform import load_block, load_blocks
-from core.batch import Window, new_batch_id
+from core.batch import Extracted, Window
 from core.errors import NoRequestLeft, Refused, SourceError
-from core.ledger import Cursor, Look
-from core.rows import to_page
-from core.stamps import moment_of_read
+from core.ledger import Cursor
 from core.steps import step
 from sources.ph_news import (
     HTTPS_RESTRICTED,
@@ -50,12 +48,12 @@ from sources.ph_news_listing import (
     published_range,
 )
 from tasks.budget import budget
-from tasks.clock import moment_of
+from tasks.clock import Moment, moment_of
 from tasks.http import Answer, Http, Params, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
-from tasks.run import Extracted, run_source
-from tasks.upload import add_page, commit, new_draft
+from tasks.run import run_source
+from tasks.upload import Facts, new_batch
 from tasks.verb import verb
 from tasks.warehouse import Warehouse
 
@@ -65,7 +63,7 @@ logger = logging.getLogger("pipelines.ph_news")
 # No retries here: the HTTP helper has repeated what may pass, and each request is counted.
 @verb(name="extract", task_run_name="extract ph-news {window}")
 def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> Extracted:
-    """A committed batch of what was met, the line of a look without news, or only a note.
+    """A committed batch of what was met, one without news, or only a note.
 
     Raises SourceError when nothing could be had.
     """
@@ -76,42 +74,25 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
     met = [article for listing in reading.listings for article in listing.articles]
     below = [article for listing in reading.deeper for article in listing.articles]
     late = [article for article in below if reading.is_unmet(article)]
-    seen = reading.remembered().seen()
-    failures = (reading.failure,) if reading.failure else ()
-    if not late and not is_news(met, memory.rows):
-        line = Look(
-            batch_id=new_batch_id(reading.observed_at),
-            mode="incremental",
-            window=window,
-            seen=seen,
-            met_again=len(met) + len(below),
-            source_count=len(met) + len(below),
-            total=reading.total,
-            depth=reading.depth,
-            requests=reading.requests,
-            observed_at=reading.observed_at,
-            note=reading.note,
-        )
-        return Extracted(line, reading.note, failures)
-    draft = new_draft(platform, TABLE, "incremental", window, reading.observed_at, cursor)
-    # Every row down to known ground, known or not, since each read moves when it was last seen; of
-    # those below only what is new.
-    for page in [*(listing.articles for listing in reading.listings), late]:
-        records = (to_record(article, reading.observed_at) for article in page)
-        with step("extract.page"):
-            add_page(draft, to_page(records, TABLE, draft.next_row))
-    manifest = commit(
-        draft,
-        requests=reading.requests,
+    has_news = bool(late) or is_news(met, memory.rows)
+    facts = Facts(
+        seen=reading.remembered().seen(),
         source_count=len(met) + len(below),
-        met_again=len(below) - len(late),
+        already_seen=len(below) - len(late) + (0 if has_news else len(met)),
         total=reading.total,
         depth=reading.depth,
-        watermark=reading.observed_at,
-        seen=seen,
         note=reading.note,
+        failures=(reading.failure,) if reading.failure else (),
     )
-    return Extracted(manifest, reading.note, failures)
+    moment = Moment(reading.observed_at)
+    with new_batch(platform, TABLE, window, cursor, moment, reading) as batch:
+        if not has_news:
+            return batch.unchanged(**facts)
+        # Every row down to known ground, known or not, since each read moves when it was last seen;
+        # of those below only what is new.
+        for page in [*(listing.articles for listing in reading.listings), late]:
+            batch.add(to_record(article, moment.at) for article in page)
+        return batch.commit(**facts)
 
 
 def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Reading:
@@ -153,8 +134,8 @@ def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Rea
             finally:
                 reading.requests = http.requests
             if reading.observed_at is None:
-                moment = moment_of(platform, SOURCE, answer.served_at)
-                reading.observed_at = moment_of_read(moment.at, cursor.watermark)
+                moment = moment_of(platform, SOURCE, answer.served_at).after(cursor.watermark)
+                reading.observed_at = moment.at
                 if moment.doubt:
                     reading.notes.append(moment.doubt)
             offset = reading.add(listing)

@@ -18,15 +18,12 @@ from prefect.client.schemas.objects import State
 
 from blocks.platform import load_block, load_blocks
 from blocks.usgs_earthquake import UsgsEarthquake
-from core.batch import Window, new_batch_id, notes
+from core.batch import Extracted, Window
 from core.errors import CountMismatch, Refused
-from core.ledger import Cursor, Look
-from core.rows import to_page
+from core.ledger import Cursor
 from core.schema import Mode
-from core.steps import step
 from flows.days import Day, days
 from sources.usgs_earthquake import (
-    EXPECTED_REJECTS,
     MOST_SEEN,
     OVERLAP,
     SOURCE,
@@ -36,9 +33,9 @@ from sources.usgs_earthquake import (
     count_in,
     features_of,
     is_past_cap,
+    known_digests,
     queries,
     split,
-    to_be_met_again,
     to_record,
     unseen,
     whole_seconds,
@@ -47,8 +44,8 @@ from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
-from tasks.run import Extracted, run_source
-from tasks.upload import add_page, commit, new_draft
+from tasks.run import run_source
+from tasks.upload import Facts, new_batch
 from tasks.verb import verb
 
 # Asks for a page again when it does not have as many events as the service counts.
@@ -61,73 +58,41 @@ PAGE_TRIES = 3
 def extract(
     platform: Platform, api: UsgsEarthquake, window: Window, mode: Mode, cursor: Cursor
 ) -> Extracted:
-    """A committed batch of what the service has for the window, or the line of a look without news.
+    """A committed batch of what the service has for the window, or one without news.
 
-    After a look by a clock that is not believed, the next one goes on from where this one did.
+    After a read by a clock that is not believed, the next one goes on from where this one did.
     Raises SourceError when the service does not answer, CountMismatch when it gives fewer or more
     events than it counts.
     """
+    incremental = mode == "incremental"
+    seen = cursor.seen if incremental else {}
     with open_http(SOURCE) as http:
         moment = moment_of(platform, SOURCE, source_clock(http, api))
-        incremental = mode == "incremental"
-        watermark = cursor.watermark if moment.doubt else moment.at
-        planned = [
-            piece
-            for query in queries(
-                window,
-                moment.at,
-                is_backfill=not incremental,
-                history_start=api.history_start,
-            )
-            for piece in split(query, count(http, api, query), lambda q: count(http, api, q))
-        ]
-        expected = sum(number for _, number in planned)
-        pages = fetch(http, api, planned)
-        seen = cursor.seen if incremental else {}
-        if expected <= len(seen):
-            # Few enough to be old acquaintances: look before anything is written.
-            held = list(pages)
-            pages = iter(held)
-            news = any(unseen(features, seen) for _, features in held)
-        else:
-            news = expected > 0
-        met: dict[str, str] = {}
-        read = met_again = 0
-        draft = new_draft(platform, TABLE, mode, window, moment.at, cursor) if news else None
-        for query, features in pages:
-            fresh = unseen(features, seen)
-            read += len(features)
-            met_again += len(features) - len(fresh)
-            met |= to_be_met_again(features, (watermark or moment.at) - OVERLAP)
-            if draft and fresh:
-                records = (to_record(feature, query.listing) for feature in fresh)
-                with step("extract.page"):
-                    add_page(draft, to_page(records, TABLE, draft.next_row, EXPECTED_REJECTS))
-        remembered = met if incremental and len(met) <= MOST_SEEN else {}
-        if draft is None:
-            look = Look(
-                batch_id=new_batch_id(moment.at),
-                mode=mode,
-                window=window,
-                seen=remembered,
-                met_again=met_again,
+        with new_batch(platform, TABLE, window, cursor, moment, http, mode=mode) as batch:
+            if moment.doubt:
+                batch.watermark = cursor.watermark
+            planned = [
+                piece
+                for query in queries(
+                    window,
+                    moment.at,
+                    is_backfill=not incremental,
+                    history_start=api.history_start,
+                )
+                for piece in split(query, count(http, api, query), lambda q: count(http, api, q))
+            ]
+            read, known = 0, dict[str, str]()
+            for query, features in fetch(http, api, planned):
+                fresh = unseen(features, seen)
+                batch.add(to_record(feature, query.listing) for feature in fresh)
+                read += len(features)
+                known |= known_digests(features, (batch.watermark or moment.at) - OVERLAP)
+            facts = Facts(
+                seen=known if incremental and len(known) <= MOST_SEEN else {},
                 source_count=read,
-                requests=http.requests,
-                observed_at=watermark or moment.at,
-                note=moment.doubt,
+                already_seen=read - batch.next_row,
             )
-            return Extracted(look, note=moment.doubt)
-        note = notes(moment.doubt, draft.doubt)
-        manifest = commit(
-            draft,
-            requests=http.requests,
-            source_count=read,
-            met_again=met_again,
-            watermark=watermark if incremental else None,
-            seen=remembered,
-            note=note,
-        )
-        return Extracted(manifest, note=note)
+            return batch.commit(**facts) if batch.next_row else batch.unchanged(**facts)
 
 
 def source_clock(http: Http, api: UsgsEarthquake) -> datetime | None:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from core.errors import SourceError
-from core.rows import Fields, Page, Reject
+from core.rows import Chunk, Fields, Reject
 from core.schema import STAGED, Column, Table, arrow_schema
 from core.values import as_json
 
@@ -114,7 +114,7 @@ def page_parameters(offset: int, limit: int) -> dict[str, str | int | float]:
     return {"$order": ":id", "$limit": limit, "$offset": offset}
 
 
-def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Page:
+def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Chunk:
     """A page of CSV as it was sent, rows numbered from `first_row`.
 
     Lines with too many or too few fields are rejected, and rows with a byte that is not UTF-8.
@@ -157,7 +157,7 @@ def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Pag
     rejects = [Reject(reject.reason, reject.payload, after + n) for n, reject in enumerate(rejects)]
     new = [name for name in names if name not in TYPES]
     fields = Fields(set(new), retyped(headers), set(names), TYPES.keys() - set(names))
-    return Page(to_rows(table, new, first_row), rejects, fields=fields)
+    return Chunk(to_rows(table, new, first_row), rejects, fields=fields)
 
 
 def is_utf8(content: bytes) -> bool:

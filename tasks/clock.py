@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from core.errors import StoreFailed
-from core.stamps import in_utc, is_ahead
+from core.stamps import in_utc, is_ahead, moment_of_read
 from tasks.platform import Platform
 
 
@@ -20,6 +20,10 @@ class Moment:
 
     at: datetime
     doubt: str | None = None
+
+    def after(self, last: datetime | None) -> Moment:
+        """The same, or right after the last read that was applied, if that is later."""
+        return replace(self, at=moment_of_read(self.at, last))
 
 
 def moment_of(platform: Platform, source: str, served_at: datetime | None) -> Moment:

@@ -9,24 +9,24 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from core.batch import BATCH_ID, Manifest, Window, new_batch_id
+from core.batch import BATCH_ID, Manifest, NoChange, Window, new_batch_id
 from core.errors import CountMismatch, NotPossible
 from core.ledger import (
     CHANGES,
     COUNTED,
-    COUNTS,
     FINAL_STATES,
+    NO_COUNTS,
     Change,
     Changes,
     Cursor,
     Line,
-    Look,
     State,
+    columns_of,
+    line_of,
 )
 from core.schema import Mode, Table
 from core.sql import literal
 from core.steps import step
-from core.values import as_json
 from core.version import code_version
 from tasks.warehouse import Warehouse
 
@@ -112,7 +112,7 @@ def read_lines(
     ids = sorted(batch_ids)
     if not ids:
         return []
-    names = [column.name for column in fields(Line) if column.name != "previous_at"]
+    names = [one.name for one in fields(Line) if one.name != "previous_at"]
     rows = warehouse.query(
         f"""
         SELECT {", ".join(names)} FROM {warehouse.names.raw("_loads")}
@@ -187,76 +187,18 @@ def read_announced(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) 
     return tuple(f"{row['change']} field {row['field']}" for row in rows)
 
 
-def line_of_batch(manifest: Manifest) -> Line:
-    """What a batch's line says before it is loaded."""
-    return Line(
-        manifest.batch_id,
-        "applied",
-        extracted=manifest.extracted,
-        met_again=manifest.met_again,
-        rejected=manifest.rejected,
-        rejected_unexpected=manifest.rejected_unexpected,
-        odd=manifest.odd,
-        source_count=manifest.source_count,
-        requests=manifest.requests,
-        size_bytes=manifest.size_bytes,
-    )
-
-
 def line_of_load(manifest: Manifest, found: Mapping[str, Any]) -> Line:
     """The ledger's line of a batch, by its manifest and what its script came to."""
-    counts: dict[str, Any] = {name: int(found[name]) for name in COUNTED}
-    return replace(
-        line_of_batch(manifest),
-        state=found["state"],
-        **counts,
-        message=manifest.note,
-        **{name: found[name] for name in TIMES},
-    )
+    counts = {name: int(found[name]) for name in COUNTED}
+    return line_of(manifest, found["state"], **counts, **{name: found[name] for name in TIMES})
 
 
-def record_look(warehouse: Warehouse, table: Table, look: Look, undos: int = 0) -> Line:
+def record_no_change(warehouse: Warehouse, batch: NoChange) -> Line:
     """Write that the source was asked and had nothing new: the heartbeat for freshness."""
-    incremental = look.mode == "incremental"
+    line = NO_COUNTS | columns_of(batch) | {"state": "looked", "applied_at": "now"}
     with step("look.record"):
-        warehouse.insert_line(
-            "_loads",
-            {
-                "batch_id": look.batch_id,
-                "source": table.source,
-                "table_name": table.name,
-                "mode": look.mode,
-                "state": "looked",
-                "window_start": look.window.start,
-                "window_end": look.window.end,
-                "watermark": look.observed_at if incremental else None,
-                "seen": as_json(look.seen),
-                "undos": undos,
-                **dict.fromkeys(COUNTS, 0),
-                "met_again": look.met_again,
-                "source_count": look.source_count,
-                "total": look.total,
-                "depth": look.depth,
-                "requests": look.requests,
-                "code_version": code_version(),
-                "observed_at": look.observed_at,
-                "message": look.note,
-                "applied_at": "now",
-            },
-            table.source,
-        )
-    return line_of(look)
-
-
-def line_of(look: Look) -> Line:
-    return Line(
-        look.batch_id,
-        "looked",
-        met_again=look.met_again,
-        source_count=look.source_count,
-        requests=look.requests,
-        message=look.note,
-    )
+        warehouse.insert_line("_loads", line, batch.source)
+    return line_of(batch, "looked")
 
 
 def record_failure(

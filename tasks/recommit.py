@@ -14,7 +14,7 @@ from core.steps import step
 from tasks.platform import Platform
 from tasks.spool import locked, remove
 from tasks.stores import STORE_ERRORS, cause_of
-from tasks.upload import seal
+from tasks.upload import write_manifest
 
 logger = logging.getLogger("pipelines.spool")
 
@@ -86,7 +86,7 @@ def commit_folder(platform: Platform, table: Table, folder: Path) -> bool:
         if f"{prefix}{part.name}" not in standing:
             with step("spool.put"):
                 platform.landing.put(f"{prefix}{part.name}", content)
-    with step("spool.seal"):
-        seal(platform.landing, prefix, manifest)
+    with step("spool.manifest"):
+        write_manifest(platform.landing, prefix, manifest)
     remove(folder)
     return True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import structs
+from dataclasses import replace
 
-from core.batch import MANIFEST, Manifest, decode_manifest, replay_id
+from core.batch import MANIFEST, Extracted, Manifest, decode_manifest, replay_id
 from core.errors import NotPossible
 from core.schema import Table
 from core.sql import literal
@@ -14,8 +14,8 @@ from tasks.ledger import read_states
 from tasks.merge import fetched
 from tasks.platform import Platform
 from tasks.report import Outcome
-from tasks.run import Extracted, run_source
-from tasks.upload import seal
+from tasks.run import run_source
+from tasks.upload import write_manifest
 from tasks.warehouse import Warehouse
 
 
@@ -94,7 +94,7 @@ def copy(
                 f"{error} is gone"
             ) from error
     note = f"replay of {original.batch_id}"
-    again = structs.replace(
+    again = replace(
         original,
         batch_id=batch_id,
         # What a backfill brought is no whole, however often it is loaded.
@@ -106,4 +106,4 @@ def copy(
         replay_of=(original.batch_id, *original.replay_of),
         allow_absent=original.allow_absent or allow_deletions,
     )
-    return seal(platform.landing, f"{base}{batch_id}/", again)
+    return write_manifest(platform.landing, f"{base}{batch_id}/", again)

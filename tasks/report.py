@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,30 +25,12 @@ from core.errors import (
     StoreFailed,
     TooManyRejects,
 )
-from core.ledger import Changes, Line
+from core.ledger import COUNTS, Changes, Line
 from core.schema import Mode, Table
 from tasks.landing import LandingError
 from tasks.stores import cause_of, reason_of
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
-
-# Ledger columns that a run's message tells, in words.
-COUNTS = {
-    "inserted": "inserted",
-    "updated": "updated",
-    "deleted": "deleted",
-    "superseded_ids": "renamed away",
-    "replaced": "replaced",
-    "absent": "gone",
-    "cleared": "kept whose {key} was cleared",
-    "held": "deletions held back",
-    "unchanged": "unchanged",
-    "older": "older",
-    "duplicate": "duplicate",
-    "rejected": "rejected",
-    "rejected_before": "rejected as before",
-    "odd": "odd",
-}
 
 
 @dataclass
@@ -83,25 +66,16 @@ class Outcome:
             return f"nothing new ({self.window}); {self.total('requests')} requests{note}"
         if all(line.state == "undone" for line in self.lines):
             return f"undone: {', '.join(line.batch_id for line in self.lines)}{note}"
-        key = ", ".join(self.table.key)
-        counts = [
-            f"{self.total(name):,} {word.format(key=key)}"
-            for name, word in COUNTS.items()
-            if self.total(name)
-        ]
+        counts = in_words(self.table, self.total)
         written = f"{self.total('written'):,} rows into raw.{self.table.name}"
-        return f"{written} ({', '.join(counts)}){note}" if counts else f"{written}{note}"
+        return f"{written} ({counts}){note}" if counts else f"{written}{note}"
 
     @property
     def markdown(self) -> str:
         """The run's artifact: counts in rows, sizes in bytes, seconds per step."""
+        heads = ["batch", "state", *(label(self.table, name) for name in COUNTS)]
         rows = [
-            f"| {line.batch_id} | {line.state} | {line.extracted:,} | {line.inserted:,} | "
-            f"{line.updated:,} | {line.unchanged:,} | {line.older:,} | {line.duplicate:,} | "
-            f"{line.deleted:,} | {line.superseded_ids:,} | {line.rejected:,} | "
-            f"{line.rejected_before:,} | {line.odd:,} | "
-            f"{line.met_again:,} | {line.source_count if line.source_count is not None else ''} | "
-            f"{line.requests} | {line.size_bytes:,} |"
+            [line.batch_id, line.state, *(in_cell(getattr(line, name)) for name in COUNTS)]
             for line in self.lines
         ]
         steps = [f"| {name} | {seconds:.3f} |" for name, seconds in sorted(self.seconds.items())]
@@ -112,11 +86,7 @@ class Outcome:
                 "",
                 self.message,
                 "",
-                "| batch | state | extracted | inserted | updated | unchanged | older | duplicate "
-                "| deleted | renamed away | rejected | rejected as before | odd | met again "
-                "| source count | requests | bytes |",
-                "|" + "---|" * 17,
-                *rows,
+                *(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)),
                 *(["", "## What could not be loaded", *failures] if failures else []),
                 "",
                 "| step | seconds |",
@@ -124,6 +94,21 @@ class Outcome:
                 *steps,
             ]
         )
+
+
+def label(table: Table, name: str) -> str:
+    """What people call a count."""
+    return (COUNTS[name].word or name.replace("_", " ")).format(key=", ".join(table.key))
+
+
+def in_words(table: Table, count: Callable[[str], int]) -> str:
+    """The counts that a run's message tells and that are not zero."""
+    told = (name for name, what in COUNTS.items() if what.word and count(name))
+    return ", ".join(f"{count(name):,} {label(table, name)}" for name in told)
+
+
+def in_cell(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def run_name() -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from core.batch import Manifest, Window
+from core.batch import Extracted, Manifest, NoChange, Window
 from core.errors import CountMismatch
-from core.ledger import Changes, Cursor, Line, Look
+from core.ledger import Changes, Cursor, Line, State, line_of
 from core.schema import Mode, Table
 from core.steps import timings
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
-from tasks.ledger import line_of, line_of_batch, record_look, record_mismatch
+from tasks.ledger import record_mismatch, record_no_change
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.recommit import Recommitted, commit_kept
@@ -21,18 +20,6 @@ from tasks.report import Outcome
 from tasks.stores import STORE_ERRORS, store_failures
 
 logger = logging.getLogger("pipelines.run")
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What an extraction came to: a committed batch, a look without news, or neither.
-
-    `note` tells what a reader should know; `failures` what could not be had, although the rest was.
-    """
-
-    batch: Manifest | Look | None = None
-    note: str | None = None
-    failures: tuple[str, ...] = ()
 
 
 def run_source(
@@ -73,18 +60,18 @@ def run_source(
             raise
         if platform.is_dry:
             return dry_outcome(table, mode, window, extracted)
-        loaded, looked = Loaded(), list[Line]()
+        loaded, unchanged = Loaded(), list[Line]()
         if isinstance(extracted.batch, Manifest):
             loaded = load(platform, table, recovered.failures, recovered.known)
-        elif isinstance(extracted.batch, Look):
-            looked = [record_look(platform.warehouse, table, extracted.batch, cursor.undos)]
+        elif extracted.batch:
+            unchanged = [record_no_change(platform.warehouse, extracted.batch)]
         cleanup(platform, table, loaded.known or recovered.known)
         platform.warehouse.flush_jobs(table.source)
     return Outcome(
         table=table,
         mode=mode,
         window=window,
-        lines=[*recovered.lines, *loaded.lines, *looked],
+        lines=[*recovered.lines, *loaded.lines, *unchanged],
         failures={**waited.failures, **recovered.failures, **loaded.failures},
         parked=(*recovered.parked, *loaded.parked),
         unlisted={**recovered.unlisted, **loaded.unlisted},
@@ -110,9 +97,8 @@ def where_to_go_on(platform: Platform, table: Table, recovered: Loaded) -> Curso
 
 def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) -> Outcome:
     """What a run would have brought; nothing of it was written."""
-    lines = []
-    if isinstance(extracted.batch, Look):
-        lines = [line_of(extracted.batch)]
-    elif extracted.batch:
-        lines = [line_of_batch(extracted.batch)]
+    lines = list[Line]()
+    if extracted.batch:
+        state: State = "looked" if isinstance(extracted.batch, NoChange) else "applied"
+        lines.append(line_of(extracted.batch, state))
     return Outcome(table, mode, window, lines, not_had=extracted.failures, note=extracted.note)

@@ -21,7 +21,7 @@ from tasks.ledger import read_lines, read_states
 from tasks.load import insist
 from tasks.platform import Platform
 from tasks.repeat import is_own_fault
-from tasks.report import COUNTS, Outcome
+from tasks.report import Outcome, in_words
 from tasks.warehouse import STAGING_LIFETIME, Warehouse
 
 
@@ -29,16 +29,13 @@ from tasks.warehouse import STAGING_LIFETIME, Warehouse
 class Applied:
     """A batch in effect: its line of the ledger, how it came, and when it was applied."""
 
+    table: Table
     line: Line
     mode: str
     window: Window
 
     def __str__(self) -> str:
-        counts = ", ".join(
-            f"{getattr(self.line, name):,} {word}"
-            for name, word in COUNTS.items()
-            if getattr(self.line, name)
-        )
+        counts = in_words(self.table, lambda name: getattr(self.line, name) or 0)
         at = f"{self.line.applied_at:%Y-%m-%d %H:%M:%S} UTC" if self.line.applied_at else ""
         return (
             f"{self.line.batch_id}, applied {at}: {self.mode}, {self.window}: "
@@ -100,6 +97,7 @@ def what_goes(warehouse: Warehouse, table: Table, back_to: datetime) -> Going:
         by_id = {row["batch_id"]: row for row in found}
         batches = [
             Applied(
+                table,
                 line,
                 by_id[line.batch_id]["mode"],
                 Window(by_id[line.batch_id]["window_start"], by_id[line.batch_id]["window_end"]),

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
 from google.cloud import bigquery
@@ -24,6 +24,7 @@ from blocks.settings import Settings
 from blocks.source import LANDING_S3, LandingName
 from blocks.sources import TYPES
 from core import steps
+from core.batch import Manifest
 from core.ledger import Line
 from core.schema import Table
 from sandbox.processes import end_with_parent
@@ -32,6 +33,7 @@ from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
 from tasks.report import Outcome
+from tasks.upload import BatchWriter, Facts
 from tests.reliability.planted import PLANTS
 
 Event = tuple[str, steps.Phase]
@@ -48,6 +50,13 @@ S3_VARIABLES = (
     *("S3_BUCKET", "AWS_ENDPOINT_URL", "AWS_REGION"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
 )
+
+
+def committed(batch: BatchWriter, **facts: Unpack[Facts]) -> Manifest:
+    """The manifest of a batch that is committed now."""
+    manifest = batch.commit(**facts).batch
+    assert isinstance(manifest, Manifest)
+    return manifest
 
 
 def lands_in(source: str) -> LandingName:

@@ -27,7 +27,7 @@ import msgspec
 import psutil
 import pyarrow as pa
 
-from core.rows import Page, pack
+from core.rows import Chunk, encode
 from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack
 from sources.nyc_fhv import TYPES, page_parameters, read_page, to_rows
@@ -100,7 +100,7 @@ def formats(stack: Stack, rounds: int) -> None:
     say("| form | bytes per row | gzipped | rows per CPU s |")
     say("|---|---|---|---|")
     base = f"{stack.env()['SANDBOX_SOURCES_URL']}/formats/socrata"
-    readers: dict[str, Callable[[bytes], Page]] = {
+    readers: dict[str, Callable[[bytes], Chunk]] = {
         "csv": lambda content: read_page(content, {}, 0),
         "json": read_json_page,
     }
@@ -112,19 +112,19 @@ def formats(stack: Stack, rounds: int) -> None:
             spent = []
             for _ in range(rounds + 1):
                 started = time.process_time()
-                assert pack(read(page)).row_count == PAGE_SIZE
+                assert encode(read(page)).row_count == PAGE_SIZE
                 spent.append(time.process_time() - started)
             packed = len(gzip.compress(page, compresslevel=6)) / PAGE_SIZE
             rate = PAGE_SIZE / statistics.median(spent[1:])
             say(f"| {form} | {len(page) / PAGE_SIZE:.0f} | {packed:.0f} | {rate:,.0f} |")
 
 
-def read_json_page(content: bytes) -> Page:
+def read_json_page(content: bytes) -> Chunk:
     """What reading JSON would take: decoded, then columns of every declared field."""
     rows = msgspec.json.decode(content, type=list[dict[str, str]])
     columns = [pa.array([row.get(name) for row in rows], pa.string()) for name in TYPES]
     table = pa.Table.from_arrays(columns, names=list(TYPES))
-    return Page(to_rows(table, [], 0))
+    return Chunk(to_rows(table, [], 0))
 
 
 # Extraction.

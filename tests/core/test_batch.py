@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from msgspec import structs
 
 from core.batch import (
     BATCH_ID,
@@ -45,7 +46,7 @@ def test_the_prefix_names_project_and_dataset() -> None:
 
 
 def test_a_manifest_survives_the_bucket() -> None:
-    manifest = structs.replace(
+    manifest = replace(
         MANIFEST,
         parts=(PART, Part("rejects-0001.parquet", "rejects", 2, 1, "b")),
     )
@@ -58,9 +59,9 @@ def test_a_manifest_survives_the_bucket() -> None:
         (b"", "here"),
         (b"<html>", "here"),
         (b"{}", "missing required field"),
-        (encode_manifest(structs.replace(MANIFEST, rows=11)), "do not add up to 11 rows"),
+        (encode_manifest(replace(MANIFEST, rows=11)), "do not add up to 11 rows"),
         (
-            encode_manifest(structs.replace(MANIFEST, rejected=0, source_count=13)),
+            encode_manifest(replace(MANIFEST, rejected=0, source_count=13)),
             "source 13, landed 10",
         ),
     ],
@@ -128,3 +129,28 @@ def test_a_range_in_which_nothing_can_have_happened_is_refused(
         return
     with pytest.raises(ValueError, match=refusal):
         check_range(start, end, TODAY)
+
+
+RELEASED = b"""{
+ "batch_id": "20260102T030405678901_0a1b2c3d", "source": "finance", "table": "finance__ledger",
+ "mode": "replay", "window": {"start": "2026-01-02T03:04:05.678901Z", "end": null},
+ "observed_at": "2026-01-02T03:04:05.678901Z", "columns": [["id", "STRING"], ["_row", "INT64"]],
+ "parts": [
+  {"name": "part-0001.parquet", "kind": "rows", "rows": 10, "size_bytes": 100, "md5": "aa"},
+  {"name": "rejects-0001.parquet", "kind": "rejects", "rows": 2, "size_bytes": 50, "md5": "bb"}
+ ],
+ "rows": 10, "rejected": 2, "rejected_unexpected": 1, "odd": 3, "met_again": 4,
+ "source_count": 16, "requests": 5, "schema_fingerprint": "f", "code_version": "v",
+ "extract_started_at": "2026-01-02T03:04:05.678901Z",
+ "extract_ended_at": "2026-01-02T03:04:05.678901Z", "watermark": "2026-01-02T03:04:05.678901Z",
+ "seen": {"a": "b"}, "undos": 1, "note": "a gap",
+ "replay_of": ["20260102T030405678901_0a1b2c3c"], "import_id": "i", "total": 7, "depth": 6,
+ "fields": [["x", "new"]], "faults": ["few"], "allow_absent": true, "version": 1
+}"""
+
+
+def test_a_manifest_of_release_0_1_is_read_and_written_field_for_field() -> None:
+    manifest = decode_manifest(RELEASED, "here")
+    assert json.loads(encode_manifest(manifest)) == json.loads(RELEASED)
+    assert (manifest.rows, manifest.rejected, manifest.odd, manifest.met_again) == (10, 2, 3, 4)
+    assert (manifest.extracted, manifest.size_bytes, manifest.allow_absent) == (12, 150, True)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
-from core.ledger import Change, Changes, Line, State
+from core.batch import Counts, Manifest
+from core.ledger import (
+    COUNTED,
+    COUNTS,
+    LOADS,
+    NO_COUNTS,
+    ROW_OUTCOMES,
+    Change,
+    Changes,
+    Line,
+    State,
+    columns_of,
+    line_of,
+)
+from tests.core.test_script import MANIFEST
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -17,8 +34,8 @@ def at(hours: float) -> datetime:
 
 def line(hours: float, previous: float | None, state: State = "applied") -> Line:
     return Line(
-        "b",
-        state,
+        batch_id="b",
+        state=state,
         touched_from=at(-9),
         touched_to=at(-8),
         applied_at=at(hours),
@@ -57,3 +74,51 @@ def test_with_another_runs_batch_in_between_nothing_is_known(
 def test_a_batch_that_changed_nothing_changes_nothing_known() -> None:
     known = Changes(START, (Change("applied", at(1)),))
     assert known.and_this(line(2, previous=1, state="superseded")) == known
+
+
+def test_a_count_is_declared_once_and_is_a_column_of_the_ledger() -> None:
+    columns = {column.name: (column.type, column.description) for column in LOADS}
+    assert len(columns) == len(LOADS)
+    assert len(COUNTS) > 20
+    for name, count in COUNTS.items():
+        assert columns[name] == ("INT64", count.description)
+    assert {one.name for one in fields(Counts)} <= COUNTS.keys()
+    # No number of a line is anything else.
+    assert {one.name for one in fields(Line) if one.type in ("int", "int | None")} == set(COUNTS)
+
+
+def test_dbt_describes_each_count_of_the_ledger_as_the_ledger_does() -> None:
+    path = Path("dbt/models/staging/operations/_operations__sources.yml")
+    (source,) = yaml.safe_load(path.read_text())["sources"]
+    (loads,) = (table for table in source["tables"] if table["name"] == "loads")
+    described = {column["name"]: column["description"] for column in loads["columns"]}
+    assert {name: described[name] for name in COUNTS} == {
+        name: count.description for name, count in COUNTS.items()
+    }
+
+
+def test_the_script_counts_what_becomes_of_rows_and_of_the_table() -> None:
+    outcomes = {"inserted", "updated", "unchanged", "older", "duplicate", "deleted"}
+    effects = {"superseded_ids", "absent", "cleared", "held", "replaced"}
+    assert set(ROW_OUTCOMES) == outcomes
+    assert set(COUNTED) == outcomes | effects | {"rejected", "rejected_before"}
+    unsaid = {name for name, count in NO_COUNTS.items() if count is None}
+    assert unsaid == {"source_count", "total", "depth"}
+
+
+def test_a_manifest_says_of_its_line_all_but_what_the_script_finds() -> None:
+    told = columns_of(replace(MANIFEST, note="a gap", replay_of=("b", "a"), total=9, depth=8))
+    absent = {"state", "back_to", "touched_from", "touched_to", "applied_at", "rejected_before"}
+    assert {column.name for column in LOADS} - told.keys() == absent | set(COUNTED) - {"rejected"}
+    assert (told["table_name"], told["message"]) == (MANIFEST.table, "a gap")
+    assert told["replay_of"] == "b,a"
+    assert (told["extracted"], told["size_bytes"], told["total"]) == (12, 1, 9)
+    backfill: Manifest = replace(MANIFEST, mode="backfill")
+    assert (columns_of(backfill)["watermark"], columns_of(backfill)["seen"]) == (None, None)
+
+
+def test_a_line_has_the_counts_of_its_batch_and_those_of_its_load() -> None:
+    line = line_of(replace(MANIFEST, met_again=4), "superseded", older=10, rejected=1)
+    assert (line.batch_id, line.state) == (MANIFEST.batch_id, "superseded")
+    assert (line.extracted, line.met_again, line.requests, line.older) == (12, 4, 3, 10)
+    assert (line.rejected, line.rejected_unexpected) == (1, 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from core.rows import Record, Reject, to_page
+from core.rows import Record, Reject, to_chunk
 from core.schema import Column, Table
 
 TABLE = Table(
@@ -30,8 +31,8 @@ def record(is_deleted: bool = False, **fields: object) -> Record:
 
 
 def test_an_odd_value_becomes_null_and_stays_in_extra() -> None:
-    page = to_page([record(size="big"), record(size=None)], TABLE, first_row=5)
-    assert page.odd == 1
+    page = to_chunk([record(size="big"), record(size=None)], TABLE, first_row=5)
+    assert page.unparsed == 1
     odd, plain = page.rows.to_pylist()
     assert (odd["size"], json.loads(odd["_extra"])) == (None, {"size": "big"})
     assert (plain["size"], plain["_extra"]) == (None, None)
@@ -39,13 +40,13 @@ def test_an_odd_value_becomes_null_and_stays_in_extra() -> None:
 
 
 def test_fields_without_a_column_stay_in_extra() -> None:
-    page = to_page([Record(GOOD, {"new": [1, "ü"]}, False, GOOD)], TABLE, 0)
+    page = to_chunk([Record(GOOD, {"new": [1, "ü"]}, False, GOOD)], TABLE, 0)
     assert json.loads(page.rows.to_pylist()[0]["_extra"]) == {"new": [1, "ü"]}
-    assert page.odd == 0
+    assert page.unparsed == 0
 
 
 def test_a_row_without_what_its_table_needs_is_rejected_whole() -> None:
-    page = to_page(
+    page = to_chunk(
         [
             record(id=""),
             record(id=None),
@@ -72,8 +73,10 @@ def test_a_row_without_what_its_table_needs_is_rejected_whole() -> None:
 
 
 def test_a_reject_that_the_source_is_known_for_is_expected() -> None:
-    page = to_page(
-        [record(is_deleted=True, id=""), record(id="")], TABLE, 0, {"deletion with blank id": ""}
+    page = to_chunk(
+        [record(is_deleted=True, id=""), record(id="")],
+        replace(TABLE, expected_rejects=("deletion with blank id",)),
+        0,
     )
     assert page.rejects == [
         Reject("deletion with blank id", page.rejects[0].payload, 0, True),
@@ -82,5 +85,5 @@ def test_a_reject_that_the_source_is_known_for_is_expected() -> None:
 
 
 def test_text_that_is_no_unicode_is_kept_escaped() -> None:
-    page = to_page([record(id="\ud800")], TABLE, 0)
+    page = to_chunk([record(id="\ud800")], TABLE, 0)
     assert "\\ud800" in page.rejects[0].payload

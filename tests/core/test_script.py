@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from msgspec import structs
 
 from core.batch import Manifest, Part, Window
 from core.schema import STAGED, Type
@@ -47,13 +46,13 @@ MANIFEST = Manifest(
     watermark=MOMENT,
     seen={"it's": 'a "digest"; DROP'},
 )
-SNAPSHOT = structs.replace(
+SNAPSHOT = replace(
     MANIFEST,
     source=LEDGER.source,
     table=LEDGER.name,
     columns=tuple((column.name, column.type) for column in (*LEDGER.columns, *STAGED)),
 )
-LIST = structs.replace(
+LIST = replace(
     MANIFEST,
     source=VEHICLES.source,
     table=VEHICLES.name,
@@ -61,32 +60,28 @@ LIST = structs.replace(
 )
 SCRIPTS = {
     "merge": apply_script(TABLE, MANIFEST, NAMES),
-    "merge without rejects": apply_script(TABLE, structs.replace(MANIFEST, rejected=0), NAMES),
+    "merge without rejects": apply_script(TABLE, replace(MANIFEST, rejected=0), NAMES),
     "merge without aliases": apply_script(replace(TABLE, aliases=None), MANIFEST, NAMES),
     "merge of columns unknown here": apply_script(
         TABLE,
-        structs.replace(MANIFEST, columns=(*COLUMNS[1:], ("new", "STRING"))),
+        replace(MANIFEST, columns=(*COLUMNS[1:], ("new", "STRING"))),
         NAMES,
     ),
-    "backfill": apply_script(TABLE, structs.replace(MANIFEST, mode="backfill"), NAMES),
+    "backfill": apply_script(TABLE, replace(MANIFEST, mode="backfill"), NAMES),
     "snapshot": apply_script(LEDGER, SNAPSHOT, NAMES),
-    "snapshot without rejects": apply_script(LEDGER, structs.replace(SNAPSHOT, rejected=0), NAMES),
-    "snapshot that may delete": apply_script(
-        LEDGER, structs.replace(SNAPSHOT, allow_absent=True), NAMES
-    ),
+    "snapshot without rejects": apply_script(LEDGER, replace(SNAPSHOT, rejected=0), NAMES),
+    "snapshot that may delete": apply_script(LEDGER, replace(SNAPSHOT, allow_absent=True), NAMES),
     "snapshot with a column unknown here": apply_script(
-        LEDGER, structs.replace(SNAPSHOT, columns=(*SNAPSHOT.columns, ("from", "STRING"))), NAMES
+        LEDGER, replace(SNAPSHOT, columns=(*SNAPSHOT.columns, ("from", "STRING"))), NAMES
     ),
     "insert": apply_script(replace(LEDGER, write="insert"), SNAPSHOT, NAMES),
     "replace": apply_script(VEHICLES, LIST, NAMES),
-    "replace by fewer rows": apply_script(
-        VEHICLES, structs.replace(LIST, allow_absent=True), NAMES
-    ),
+    "replace by fewer rows": apply_script(VEHICLES, replace(LIST, allow_absent=True), NAMES),
     "undo": undo_script(
         TABLE, MANIFEST.batch_id, NAMES, MOMENT, columns=["id", "from", "_batch_id"], rows=7
     ),
     "replace with a column unknown here": apply_script(
-        VEHICLES, structs.replace(LIST, columns=(*LIST.columns[1:], ("from", "STRING"))), NAMES
+        VEHICLES, replace(LIST, columns=(*LIST.columns[1:], ("from", "STRING"))), NAMES
     ),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.rows import Record, to_page
+from core.rows import Record, to_chunk
 from core.schema import Table
 from sources import nyc_fhv, openweather, ph_news, usgs_earthquake
 from tasks.build import BuildResult, build
@@ -27,7 +27,7 @@ EVERY = 10
 
 
 def load(query: Query, table: Table, records: Iterable[Record]) -> int:
-    page = to_page(records, table, 1)
+    page = to_chunk(records, table, 1)
     assert not page.rejects
     rows = [{**row, **STAMP} for row in page.rows.drop_columns("_row").to_pylist()]
     raw.create(query, table, RAW)

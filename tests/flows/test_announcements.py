@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blocks.openweather import Location
-from core.rows import Fields, Record, to_page
+from core.rows import Fields, Record, to_chunk
 from core.schema import Table
 from sources import nyc_fhv, openweather, usgs_earthquake
 from tests.flows.test_bad_input import feature
@@ -49,7 +49,7 @@ def test_the_weather_of_a_single_place_announces_nothing(
 
 
 def changes(records: list[Record], table: Table) -> tuple[tuple[str, str], ...]:
-    page = to_page(records, table, 0)
+    page = to_chunk(records, table, 0)
     assert page.rows.num_rows == len(records) > 0
     return page.fields.changes(table)
 

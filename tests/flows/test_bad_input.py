@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import CountMismatch, SourceError, TooManyRejects
-from core.ledger import VERDICTS
+from core.ledger import ROW_OUTCOMES
 from sources.usgs_earthquake import TABLE
 from tasks import http as http_module
 from tasks.replay import replay
@@ -125,7 +125,7 @@ def test_a_row_that_was_rejected_before_is_counted_once_whatever_brings_it_again
     line = lab.only_line(lab.run(**days))
     assert (line.rejected, line.rejected_before) == (3, first.rejected)
     for line_ in lab.ledger():
-        parts = [*VERDICTS, "rejected", "rejected_before"]
+        parts = [*ROW_OUTCOMES, "rejected", "rejected_before"]
         assert sum(line_[part] for part in parts) == line_["extracted"] > 0
     rejects = lab.query("SELECT COUNT(*) AS n FROM {raw}._rejects")
     assert rejects[0]["n"] == sum(line_["rejected"] for line_ in lab.ledger())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import FunctionType
 from typing import Any
 
 import pytest
-from msgspec import structs
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -31,7 +31,6 @@ from core.batch import Manifest, Window
 from core.freshness import Reading
 from core.ledger import Cursor
 from core.plan import Import
-from core.rows import to_page
 from core.version import code_version
 from flows.dbt_freshness import dbt_freshness
 from flows.elt import elt
@@ -39,17 +38,18 @@ from flows.moving_in import import_table
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.finance import TABLE, read_ledger
+from tasks.clock import Moment
 from tasks.conditions import ended_runs, read_names
 from tasks.ledger_conditions import parked
 from tasks.replay import replay
 from tasks.report import Outcome
 from tasks.undo import undo
-from tasks.upload import add_page, commit, new_draft
+from tasks.upload import new_batch
 from tasks.warehouse import Warehouse
 from tasks.who import who
 from tests.flows.test_finance import HEADER, entry
 from tests.flows.test_moving_in import LEDGER, LEDGER_COLUMNS, WANTED, make
-from tests.lab import Lab
+from tests.lab import Lab, committed
 
 NOTHING = "x"
 
@@ -179,10 +179,10 @@ def no_build_is_due(lab: Lab) -> None:
 
 def waiting_batch(lab: Lab) -> str:
     """The id of a committed batch that no run has loaded."""
-    draft = new_draft(lab.platform, TABLE, "backfill", Window(), datetime.now(UTC), Cursor())
-    records = read_ledger([HEADER, entry("z")], "a test")
-    add_page(draft, to_page(records, TABLE, draft.next_row))
-    return commit(draft, requests=0, source_count=1).batch_id
+    now = Moment(datetime.now(UTC))
+    with new_batch(lab.platform, TABLE, Window(), Cursor(), now, mode="backfill") as batch:
+        batch.add(read_ledger([HEADER, entry("z")], "a test"))
+        return committed(batch, source_count=1).batch_id
 
 
 def mute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def encode_manifest(manifest: Manifest) -> bytes:
         note, faults = manifest.note and NOTHING, len(manifest.faults) * (NOTHING,)
-        return encode(structs.replace(manifest, note=note, faults=faults))
+        return encode(replace(manifest, note=note, faults=faults))
 
     monkeypatch.setattr("tasks.upload.encode_manifest", encode_manifest)
     insert_line = Warehouse.insert_line

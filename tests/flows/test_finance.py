@@ -11,16 +11,16 @@ import pytest
 
 from core.batch import Manifest, Window
 from core.errors import DeletionsHeld, SourceError, TooManyRejects
-from core.ledger import VERDICTS, Cursor
-from core.rows import to_page
+from core.ledger import ROW_OUTCOMES, Cursor
 from sandbox.sources.sheets_ledger import COLUMNS
 from sources.finance import TABLE, read_ledger
+from tasks.clock import Moment
 from tasks.load import load
 from tasks.replay import replay
 from tasks.report import report
 from tasks.undo import undo
-from tasks.upload import add_page, commit, new_draft
-from tests.lab import Lab
+from tasks.upload import new_batch
+from tests.lab import Lab, committed
 
 HEADER = list(COLUMNS)
 DAY = {"year": 2026, "month": 1, "day": 31}
@@ -88,9 +88,9 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     lab.run()
     lines = lab.ledger()
     assert [line["state"] for line in lines] == ["applied", "applied", "looked"]
-    verdicts = [*VERDICTS, "rejected", "rejected_before"]
+    outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
-        assert sum(line[verdict] for verdict in verdicts) == line["extracted"]
+        assert sum(line[name] for name in outcomes) == line["extracted"]
         assert line["extracted"] + line["met_again"] == line["source_count"]
 
 
@@ -334,10 +334,10 @@ def commit_snapshot(lab: Lab, *rows: list[Any], number: int) -> Manifest:
     # After the lab's own run, and not so late that no clock would believe it.
     first = min(line["observed_at"] for line in lab.ledger())
     observed_at = first + timedelta(minutes=number)
-    draft = new_draft(lab.platform, TABLE, "incremental", Window(), observed_at, Cursor())
     records = read_ledger([HEADER, *rows], "a window")
-    add_page(draft, to_page(records, TABLE, 0))
-    return commit(draft, requests=1, source_count=len(records), watermark=observed_at)
+    with new_batch(lab.platform, TABLE, Window(), Cursor(), Moment(observed_at)) as batch:
+        batch.add(records)
+        return committed(batch, source_count=len(records))
 
 
 def test_an_older_snapshot_that_arrives_later_changes_nothing(small: Lab) -> None:

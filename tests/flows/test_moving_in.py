@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from core.batch import MANIFEST, decode_manifest, encode_manifest
 from core.plan import Import, Mart
@@ -93,7 +93,7 @@ def test_an_imported_entry_that_the_sheet_holds_is_given_up_with_it(
     # What was read stands for an import of the very same entries.
     (name,) = (name for name in lab.objects() if name.endswith(MANIFEST))
     read = decode_manifest(lab.platform.landing.get(name), name)
-    imported = structs.replace(read, mode="backfill", watermark=None, seen={})
+    imported = replace(read, mode="backfill", watermark=None, seen={})
     lab.platform.landing.delete(name)
     lab.platform.landing.put(name, encode_manifest(imported))
     lab.run()

@@ -16,7 +16,7 @@ import pytest
 
 from blocks.ph_news import PhNews
 from core.errors import PartlyExtracted, Refused, SourceError
-from core.ledger import VERDICTS
+from core.ledger import ROW_OUTCOMES
 from flows.ph_news import get_page
 from sources.ph_news import SERVED, SOURCE, article_id, judge
 from sources.ph_news_listing import above_gap
@@ -79,9 +79,9 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     lab.run()
     lines = lab.ledger()
     assert len(lines) == 2
-    verdicts = [*VERDICTS, "rejected", "rejected_before"]
+    outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
-        assert sum(line[verdict] for verdict in verdicts) == line["extracted"]
+        assert sum(line[name] for name in outcomes) == line["extracted"]
         assert line["extracted"] + line["met_again"] == line["source_count"]
 
 

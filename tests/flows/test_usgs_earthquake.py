@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blocks.source import LANDING_GCS, LANDING_S3, LandingName
-from core.ledger import VERDICTS
+from core.ledger import ROW_OUTCOMES
 from tests.lab import Lab
 from tests.reliability.matrix import crossed, or_slow
 
@@ -48,9 +48,9 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     lab.run()
     lines = lab.ledger()
     assert len(lines) == 2
-    verdicts = [*VERDICTS, "rejected", "rejected_before"]
+    outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
-        assert sum(line[verdict] for verdict in verdicts) == line["extracted"]
+        assert sum(line[name] for name in outcomes) == line["extracted"]
         assert line["extracted"] + line["met_again"] == line["source_count"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from blocks.usgs_earthquake import UsgsEarthquake
-from core.rows import to_page
+from core.rows import to_chunk
 from flows.usgs_earthquake import run as run_flow
 from sources.usgs_earthquake import TABLE, to_record
 from tasks.report import Outcome
@@ -35,7 +35,7 @@ def assert_equals_truth(lab: Lab) -> None:
     rows = lab.rows()
     live = {key: row for key, row in rows.items() if not row["_is_deleted"]}
     records = [to_record(feature, "live") for feature in truth["live"]]
-    expected = {(row["id"],): row for row in to_page(records, TABLE, 0).rows.to_pylist()}
+    expected = {(row["id"],): row for row in to_chunk(records, TABLE, 0).rows.to_pylist()}
     assert expected
     assert live.keys() == expected.keys()
     for key, row in expected.items():

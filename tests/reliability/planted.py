@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from core import merging
 from core.batch import Manifest
 from core.steps import step
 from tasks import http, load, upload
-from tasks.upload import Draft
+from tasks.upload import BatchWriter
 
 
 def manifest_first() -> None:
@@ -41,16 +42,17 @@ def manifest_first() -> None:
                     self.landing.put(part, body)
             return written
 
-    new_draft = upload.new_draft
+    new_batch = upload.new_batch
 
-    def draft(*args: Any) -> Draft:
-        made = new_draft(*args)
-        made.landing = Late(made.landing)
-        return made
+    @contextmanager
+    def late(*args: Any, **kwargs: Any) -> Iterator[BatchWriter]:
+        with new_batch(*args, **kwargs) as batch:
+            batch.landing = Late(batch.landing)
+            yield batch
 
     # Nothing to compare while nothing is there.
     vars(upload)["check_parts"] = lambda *_: None
-    everywhere("new_draft", new_draft, draft)
+    everywhere("new_batch", new_batch, late)
 
 
 def everywhere(name: str, old: Any, new: Any) -> None:

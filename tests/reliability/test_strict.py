@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
 from google.cloud import bigquery
-from msgspec import structs
 
 from blocks.google import bigquery_client
 from core.batch import MANIFEST, Manifest, encode_manifest
@@ -229,7 +228,7 @@ def renamed(lab: Lab, manifest: Manifest) -> Manifest:
     columns = tuple(
         ("spot" if name == "place" else name, type_) for name, type_ in manifest.columns
     )
-    changed = structs.replace(manifest, columns=columns)
+    changed = replace(manifest, columns=columns)
     prefix = f"{lab.platform.prefix(TABLE.source)}{manifest.batch_id}/"
     lab.platform.landing.put(f"{prefix}{MANIFEST}", encode_manifest(changed))
     return changed

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import SourceError
-from core.rows import Page, to_page
+from core.rows import Chunk, to_chunk
 from sources.finance import TABLE, digest, header, letters, read_ledger
 
 HEADER = [
@@ -20,8 +20,8 @@ OPTIONAL = ["posted_date", "receipt", "solo_part"]
 DAY = [2026, 1, 31]
 
 
-def page_of(*rows: list[Any], names: list[Any] | None = None) -> Page:
-    return to_page(read_ledger([names or HEADER, *rows], "w"), TABLE, 0)
+def page_of(*rows: list[Any], names: list[Any] | None = None) -> Chunk:
+    return to_chunk(read_ledger([names or HEADER, *rows], "w"), TABLE, 0)
 
 
 def rows_of(*rows: list[Any], names: list[Any] | None = None) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def test_what_is_no_exact_amount_is_kept_as_it_came_and_counted(
     page = page_of(["a", *DAY, "", "", cost])
     (row,) = page.rows.to_pylist()
     assert row["cost"] == (None if kept is None else Decimal(kept))
-    assert (row["_extra"], page.odd) == (extra, 1)
+    assert (row["_extra"], page.unparsed) == (extra, 1)
 
 
 @pytest.mark.parametrize(

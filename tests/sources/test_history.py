@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.plan import Import, InvalidPlan
-from core.rows import Record, to_page
+from core.rows import Record, to_chunk
 from sources import finance, openweather, ph_news
 from sources.history import (
     KINDS,
@@ -58,7 +58,7 @@ def test_an_article_has_the_key_of_the_live_one_and_keeps_what_has_no_column() -
             "empty": None,
         },
     )
-    page = to_page([record], ph_news.TABLE, 0)
+    page = to_chunk([record], ph_news.TABLE, 0)
     (row,) = page.rows.to_pylist()
     assert row["article_id"] == ph_news.article_id(served)
     assert (row["title"], row["title_unescaped"]) == ("Rain &amp; wind", "Rain & wind")
@@ -71,7 +71,7 @@ def test_an_article_has_the_key_of_the_live_one_and_keeps_what_has_no_column() -
 def test_when_an_article_was_seen_is_not_known_where_the_plan_does_not_say() -> None:
     served = {"url": "https://abc.example/1", "published_at": "2025-06-01"}
     (record,) = records("articles", Import("old.articles"), served)
-    (row,) = to_page([record], ph_news.TABLE, 0).rows.to_pylist()
+    (row,) = to_chunk([record], ph_news.TABLE, 0).rows.to_pylist()
     assert (row["_first_seen_at"], row["_last_seen_at"]) == (None, None)
 
 
@@ -86,12 +86,12 @@ def test_a_reading_of_the_weather_is_converted_without_guessing() -> None:
         {"unix": "1700003600", "city": "Manila", "temp": "warm", "sky": None},
         {"unix": None, "city": "Manila", "temp": 30.0, "sky": None},
     ]
-    page = to_page(records("weather", wanted, *rows), openweather.TABLE, 0)
+    page = to_chunk(records("weather", wanted, *rows), openweather.TABLE, 0)
     first, second = page.rows.to_pylist()
     assert first["dt"] == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert (first["main_temp"], first["weather"]) == (31.5, '[{"main":"Rain"}]')
     assert (second["main_temp"], second["_extra"]) == (None, '{"main_temp":"warm"}')
-    assert page.odd == 1
+    assert page.unparsed == 1
     assert [reject.reason for reject in page.rejects] == ["row with blank dt"]
 
 
@@ -119,7 +119,7 @@ def test_ledger_entries_become_rows_of_the_sheet() -> None:
         {**base, "id": 10},
         {**base, "id": None},
     )
-    page = to_page(made, finance.TABLE, 0)
+    page = to_chunk(made, finance.TABLE, 0)
     first, second, third = page.rows.to_pylist()
     assert [first[name] for name in ("id", "year", "month", "day")] == ["7", 2026, 2, 30]
     assert (first["cost"], first["to"], first["store"]) == (Decimal("33.333333333"), "Shop", None)
@@ -144,14 +144,14 @@ def test_a_ledger_with_one_date_column_has_its_three_parts() -> None:
     base = {"id": "a", "type": "FOOD", "cost": 1, "spent_on": date(2026, 1, 31), "year": 1999}
     wanted = Import("old.ledger", columns={"date": "spent_on"})
     made = records("ledger", wanted, base, {**base, "id": "b", "spent_on": None})
-    first, second = to_page(made, finance.TABLE, 0).rows.to_pylist()
+    first, second = to_chunk(made, finance.TABLE, 0).rows.to_pylist()
     assert [first[name] for name in ("year", "month", "day")] == [2026, 1, 31]
     assert json.loads(first["_extra"]) == {"year": 1999}
     assert [second[name] for name in ("year", "month", "day")] == [None] * 3
     (by_name,) = records(
         "ledger", Import("old.ledger"), {"id": "a", "Date": "31 Jan", "type": "FOOD", "cost": 1}
     )
-    (row,) = to_page([by_name], finance.TABLE, 0).rows.to_pylist()
+    (row,) = to_chunk([by_name], finance.TABLE, 0).rows.to_pylist()
     assert (row["year"], row["_extra"]) == (None, '{"date":"31 Jan"}')
     with pytest.raises(InvalidPlan, match="nothing gives year, month, day or date: name"):
         resolve("ledger", Import("old.ledger"), ["id", "type", "cost", "year", "day"])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from blocks.openweather import Location, OpenWeather, parse_locations
 from core.errors import SourceError
-from core.rows import to_page
+from core.rows import to_chunk
 from core.values import epoch_seconds
 from sources.openweather import (
     NESTED,
@@ -78,7 +78,7 @@ PATHS = [(name, None) for name in PLAIN] + [
 
 
 def page_of(body: dict[str, Any]) -> Any:
-    return to_page([to_record(body, MANILA)], TABLE, 0)
+    return to_chunk([to_record(body, MANILA)], TABLE, 0)
 
 
 def row_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def test_every_field_but_dt_may_be_missing(path: tuple[str, str | None], value: 
         assert [reject.reason for reject in page.rejects] == ["row with blank dt"]
         return
     row = page.rows.to_pylist()[0]
-    assert (row[column_of(path)], row["_extra"], page.odd) == (None, None, 0)
+    assert (row[column_of(path)], row["_extra"], page.unparsed) == (None, None, 0)
 
 
 @pytest.mark.parametrize("value", [None, ...], ids=["null", "absent"])
@@ -140,7 +140,7 @@ def test_every_field_of_another_type_is_kept_or_rejected(path: tuple[str, str | 
         assert json.loads(page.rejects[0].payload) == body
         return
     row, name = page.rows.to_pylist()[0], column_of(path)
-    assert (row[name], row["_extra"], page.odd) == (None, f'{{"{name}":{{"?":1}}}}', 1)
+    assert (row[name], row["_extra"], page.unparsed) == (None, f'{{"{name}":{{"?":1}}}}', 1)
 
 
 @pytest.mark.parametrize("dt", ["1633046650", 10**12, -(10**12), True, 1.23456789, []])
@@ -254,7 +254,7 @@ def test_the_real_payloads_map_without_a_loss(samples: Path) -> None:
     for path in paths:
         body = json.loads(path.read_text(encoding="utf-8"))
         page = page_of(body)
-        assert (page.rejects, page.odd) == ([], 0)
+        assert (page.rejects, page.unparsed) == ([], 0)
         row = page.rows.to_pylist()[0]
         assert row["_extra"] is None
         row["weather"] = json.loads(row["weather"])

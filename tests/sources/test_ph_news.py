@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.rows import to_page
+from core.rows import to_chunk
 from sources.ph_news import TABLE, article_id, error_code, judge, to_record
 from sources.ph_news_listing import listing_of, published_range
 
@@ -29,7 +29,7 @@ ARTICLE = {
 
 
 def row_of(article: object) -> dict[str, Any]:
-    (row,) = to_page([to_record(article, MOMENT)], TABLE, 0).rows.to_pylist()
+    (row,) = to_chunk([to_record(article, MOMENT)], TABLE, 0).rows.to_pylist()
     return dict(row)
 
 
@@ -75,7 +75,7 @@ def test_what_fits_no_column_is_kept(given: dict[str, object], extra: object) ->
 
 def test_a_field_that_no_article_has_is_missing_and_one_that_is_null_or_empty_is_not() -> None:
     def changes(*articles: object) -> tuple[tuple[str, str], ...]:
-        page = to_page([to_record(article, MOMENT) for article in articles], TABLE, 0)
+        page = to_chunk([to_record(article, MOMENT) for article in articles], TABLE, 0)
         return page.fields.changes(TABLE)
 
     nulls: dict[str, object] = dict.fromkeys(ARTICLE)
@@ -90,7 +90,7 @@ def test_a_field_that_no_article_has_is_missing_and_one_that_is_null_or_empty_is
 
 @pytest.mark.parametrize("url", [None, "", 7, ["https://a.example/1"]])
 def test_a_row_without_url_is_rejected_whole(url: object) -> None:
-    page = to_page([to_record({**ARTICLE, "url": url}, MOMENT)], TABLE, 0)
+    page = to_chunk([to_record({**ARTICLE, "url": url}, MOMENT)], TABLE, 0)
     (reject,) = page.rejects
     assert reject.reason == "row without url"
     assert json.loads(reject.payload)["url"] == url
@@ -152,8 +152,8 @@ def test_the_real_page_becomes_rows(samples: Path) -> None:
     (path,) = (samples / "mediastack").glob("*.json")
     listing = listing_of(json.loads(path.read_text()), 0, "offset 0")
     assert (len(listing.articles), listing.total) == (25, 10_000)
-    page = to_page([to_record(article, MOMENT) for article in listing.articles], TABLE, 0)
-    assert (page.rejects, page.odd) == ([], 0)
+    page = to_chunk([to_record(article, MOMENT) for article in listing.articles], TABLE, 0)
+    assert (page.rejects, page.unparsed) == ([], 0)
     rows = page.rows.to_pylist()
     assert len({row["article_id"] for row in rows}) == 25
     for row, article in zip(rows, listing.articles, strict=True):

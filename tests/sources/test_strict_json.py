@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from core.plan import Import
-from core.rows import Page, Record, to_page
+from core.rows import Chunk, Record, to_chunk
 from core.values import as_json, parse_json
 from sources import history, openweather, ph_news, usgs_earthquake
 
@@ -66,7 +66,7 @@ def bodies(rng: Random, names: tuple[str, ...], given: str) -> Iterator[Any]:
         yield parse_json(f"{{{','.join([*fields, given])}}}".encode())
 
 
-def texts(page: Page) -> list[str]:
+def texts(page: Chunk) -> list[str]:
     extras = [text for text in page.rows["_extra"].to_pylist() if text is not None]
     return extras + [reject.payload for reject in page.rejects]
 
@@ -90,16 +90,16 @@ def test_what_does_not_fit_is_strict_json_in_every_source(seed: int) -> None:
         usgs_earthquake.to_record({"id": rng.choice(["", "a"]), "properties": body}, "live")
         for body in bodies(rng, properties, '"updated":1')
     )
-    assert_strict(texts(to_page(quakes, usgs_earthquake.TABLE, 0)))
+    assert_strict(texts(to_chunk(quakes, usgs_earthquake.TABLE, 0)))
     weather = (
         openweather.to_record(body, QUERY)
         for body in bodies(rng, (*openweather.PLAIN, *openweather.NESTED), '"cod":200')
     )
-    assert_strict(texts(to_page(weather, openweather.TABLE, 0)))
+    assert_strict(texts(to_chunk(weather, openweather.TABLE, 0)))
     articles = (
         ph_news.to_record(body, NOON) for body in bodies(rng, ph_news.SERVED, '"source":"s"')
     )
-    assert_strict(texts(to_page(articles, ph_news.TABLE, 0)))
+    assert_strict(texts(to_chunk(articles, ph_news.TABLE, 0)))
 
 
 def test_what_an_old_table_has_is_strict_json() -> None:
@@ -109,7 +109,7 @@ def test_what_an_old_table_has_is_strict_json() -> None:
     rows = [{name: rng.choice(OLD) for name in names} for _ in range(150)]
     wanted = Import(table="old")
     records: list[Record] = list(history.to_records("weather", wanted, resolved, rows, NOON))
-    assert_strict(texts(to_page(records, openweather.TABLE, 0)))
+    assert_strict(texts(to_chunk(records, openweather.TABLE, 0)))
 
 
 @pytest.mark.parametrize(

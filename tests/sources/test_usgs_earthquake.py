@@ -10,10 +10,9 @@ import pytest
 
 from core.batch import Window
 from core.errors import SourceError
-from core.rows import to_page
+from core.rows import to_chunk
 from sources.usgs_earthquake import (
     BEGINNING,
-    EXPECTED_REJECTS,
     TABLE,
     Count,
     Query,
@@ -21,9 +20,9 @@ from sources.usgs_earthquake import (
     digest,
     features_of,
     key_of,
+    known_digests,
     queries,
     split,
-    to_be_met_again,
     to_record,
     unseen,
 )
@@ -79,7 +78,7 @@ ROW: dict[str, Any] = {
 
 
 def row_of(feature: object, listing: Any = "live") -> dict[str, Any]:
-    return dict(to_page([to_record(feature, listing)], TABLE, 0).rows.to_pylist()[0])
+    return dict(to_chunk([to_record(feature, listing)], TABLE, 0).rows.to_pylist()[0])
 
 
 def with_property(name: str, value: object) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def test_every_field_is_converted(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in TABLE.column_names if n in FEATURE["properties"]])
 def test_every_property_that_may_be_null_is_null(name: str) -> None:
-    page = to_page([to_record(with_property(name, None), "live")], TABLE, 0)
+    page = to_chunk([to_record(with_property(name, None), "live")], TABLE, 0)
     if name in ("time", "updated"):
         assert [reject.reason for reject in page.rejects] == [f"row with no {name}"]
     else:
@@ -105,12 +104,12 @@ def test_every_property_that_may_be_null_is_null(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in TABLE.column_names if n in FEATURE["properties"]])
 def test_every_property_of_another_type_is_kept_or_rejected(name: str) -> None:
-    page = to_page([to_record(with_property(name, ["?"]), "live")], TABLE, 0)
+    page = to_chunk([to_record(with_property(name, ["?"]), "live")], TABLE, 0)
     if name in ("time", "updated"):
         assert [reject.reason for reject in page.rejects] == [f"row with an unusable {name}"]
         return
     row = page.rows.to_pylist()[0]
-    assert (row[name], row["_extra"], page.odd) == (None, f'{{"{name}":["?"]}}', 1)
+    assert (row[name], row["_extra"], page.unparsed) == (None, f'{{"{name}":["?"]}}', 1)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_coordinates_may_be_short(coordinates: list[float] | None) -> None:
 
 @pytest.mark.parametrize("thing", [None, 3, "x", [], {}, {"properties": 3}])
 def test_what_is_no_feature_is_rejected_whole(thing: object) -> None:
-    page = to_page([to_record(thing, "live")], TABLE, 0)
+    page = to_chunk([to_record(thing, "live")], TABLE, 0)
     assert [reject.reason for reject in page.rejects] == ["row with blank id"]
 
 
@@ -151,7 +150,7 @@ def test_deletions() -> None:
     assert row_of(with_property("status", "deleted"))["_is_deleted"] is True
     timeless = with_property("time", None)
     assert row_of(timeless, "deleted")["time"] is None
-    blank = to_page([to_record({**FEATURE, "id": ""}, "deleted")], TABLE, 0, EXPECTED_REJECTS)
+    blank = to_chunk([to_record({**FEATURE, "id": ""}, "deleted")], TABLE, 0)
     assert blank.rejects[0].is_expected
 
 
@@ -242,15 +241,15 @@ def test_the_cap_is_the_service_s_own() -> None:
 
 
 def test_what_was_met_before_is_known_by_content() -> None:
-    seen = to_be_met_again([FEATURE], datetime(2024, 1, 24, 17, 14, 41, 900000, UTC))
+    seen = known_digests([FEATURE], datetime(2024, 1, 24, 17, 14, 41, 900000, UTC))
     assert seen == {"us1": digest(FEATURE)}
     assert unseen([FEATURE], seen) == []
     changed = with_property("felt", 4)
     assert unseen([changed, FEATURE], seen) == [changed]
-    assert to_be_met_again([FEATURE], datetime(2024, 1, 24, 17, 14, 42, tzinfo=UTC)) == {}
+    assert known_digests([FEATURE], datetime(2024, 1, 24, 17, 14, 42, tzinfo=UTC)) == {}
 
 
 def test_a_feature_without_an_id_is_known_by_its_content() -> None:
     blank = {**FEATURE, "id": ""}
     assert key_of(blank) == f"~{digest(blank)}"
-    assert unseen([blank], to_be_met_again([blank], NOW - timedelta(days=999))) == []
+    assert unseen([blank], known_digests([blank], NOW - timedelta(days=999))) == []

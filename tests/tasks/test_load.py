@@ -13,22 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import BadRequest
-from msgspec import structs
 
 from blocks.source import LANDING_GCS, LANDING_S3
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
 from core.errors import StoreFailed
 from core.ledger import Cursor
-from core.rows import to_page
+from core.rows import to_chunk
 from core.schema import Mode
-from sources.usgs_earthquake import EXPECTED_REJECTS, TABLE, Listing, to_record
+from sources.usgs_earthquake import TABLE, Listing, to_record
 from tasks.cleanup import cleanup
+from tasks.clock import Moment
 from tasks.landing import LandingError
 from tasks.load import load
 from tasks.platform import connect
 from tasks.report import report
-from tasks.upload import Draft, add_page, commit, new_draft
-from tests.lab import Lab
+from tasks.upload import new_batch
+from tests.lab import Lab, committed
 from tests.reliability.matrix import crossed, or_slow
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -59,14 +59,13 @@ def commit_batch(
     watermark: datetime | None = None,
 ) -> Manifest:
     """A committed batch that was observed `hour` hours after noon."""
-    draft = new_draft(
-        lab.platform, TABLE, mode, Window(NOON), NOON + timedelta(hours=hour), Cursor()
-    )
     listings: tuple[tuple[Listing, Any], ...] = (("live", features), ("deleted", deleted))
-    for listing, listed in listings:
-        records = [to_record(feature, listing) for feature in listed]
-        add_page(draft, to_page(records, TABLE, draft.next_row, EXPECTED_REJECTS))
-    return commit(draft, requests=1, source_count=draft.next_row, watermark=watermark)
+    at = Moment(NOON + timedelta(hours=hour))
+    with new_batch(lab.platform, TABLE, Window(NOON), Cursor(), at, mode=mode) as batch:
+        batch.watermark = watermark
+        for listing, listed in listings:
+            batch.add([to_record(feature, listing) for feature in listed])
+        return committed(batch, source_count=batch.next_row)
 
 
 @pytest.fixture
@@ -218,9 +217,9 @@ def test_columns_of_another_time_are_null_or_extra(bare: Lab) -> None:
             for feature in (quake("a", place="here"), quake("b", unknown=1))
         )
     ]
-    draft = new_draft(bare.platform, theirs, "incremental", Window(NOON), NOON, Cursor())
-    add_page(draft, to_page(records, theirs, 0))
-    commit(draft, requests=1, source_count=2)
+    with new_batch(bare.platform, theirs, Window(NOON), Cursor(), Moment(NOON)) as batch:
+        batch.add(records)
+        batch.commit(source_count=2)
     load(bare.platform, TABLE)
     rows = bare.rows()
     assert rows[("a",)]["place"] is None
@@ -230,12 +229,14 @@ def test_columns_of_another_time_are_null_or_extra(bare: Lab) -> None:
 
 def test_a_part_whose_columns_are_not_the_manifest_s_is_not_uploaded(bare: Lab) -> None:
     """BigQuery loads Parquet by the names of its columns, its emulator by their places."""
-    draft = new_draft(bare.platform, TABLE, "incremental", Window(NOON), NOON, Cursor())
-    page = to_page([to_record(quake("a"), "live")], TABLE, 0)
-    names = [f"their_{name}" if name == "place" else name for name in page.rows.column_names]
-    page.rows = page.rows.rename_columns(names)
-    with pytest.raises(ValueError, match=r"part-0001\.parquet: its columns are .*their_place"):
-        add_page(draft, page)
+    chunk = to_chunk([to_record(quake("a"), "live")], TABLE, 0)
+    names = [f"their_{name}" if name == "place" else name for name in chunk.rows.column_names]
+    chunk.rows = chunk.rows.rename_columns(names)
+    with (
+        new_batch(bare.platform, TABLE, Window(NOON), Cursor(), Moment(NOON)) as batch,
+        pytest.raises(ValueError, match=r"part-0001\.parquet: its columns are .*their_place"),
+    ):
+        batch.add(chunk)
     assert bare.objects() == []
 
 
@@ -264,7 +265,7 @@ def test_a_batch_whose_part_is_gone_is_recorded_then_parked_and_the_next_goes_on
 def test_a_manifest_that_lies_is_refused(bare: Lab, change: dict[str, Any]) -> None:
     manifest = commit_batch(bare, quake("a"))
     name = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/{MANIFEST}"
-    bare.platform.landing.put(name, encode_manifest(structs.replace(manifest, **change)))
+    bare.platform.landing.put(name, encode_manifest(replace(manifest, **change)))
     assert list(load(bare.platform, TABLE).failures) == [manifest.batch_id]
 
 
@@ -273,9 +274,7 @@ def test_counts_that_do_not_add_up_roll_everything_back(bare: Lab) -> None:
     name = f"{bare.platform.prefix(TABLE.source)}{manifest.batch_id}/{MANIFEST}"
     # The parts say three, the object holds two: only the staged rows can tell.
     (part,) = manifest.parts
-    lying = structs.replace(
-        manifest, parts=(structs.replace(part, rows=3),), rows=3, source_count=3
-    )
+    lying = replace(manifest, parts=(replace(part, rows=3),), rows=3, source_count=3)
     bare.platform.landing.put(name, encode_manifest(lying))
     failures = load(bare.platform, TABLE).failures
     assert "2 rows staged, 3 in the manifest" in failures[manifest.batch_id]
@@ -334,12 +333,13 @@ def content(lab: Lab) -> tuple[list[dict[str, Any]], ...]:
 @pytest.mark.parametrize("pages", or_slow(lambda pages: pages == 3, crossed([1, 3])))
 def test_a_batch_through_s3_is_the_same_as_through_gcs(bare: Lab, on_s3: Lab, pages: int) -> None:
     for lab in (bare, on_s3):
-        draft = new_draft(lab.platform, TABLE, "incremental", Window(NOON), NOON, Cursor())
-        for page in range(pages):
-            features = [quake(f"q{page}-{n}", n, place="é" * n, odd={"n": n}) for n in range(20)]
-            records = [to_record(feature, "live") for feature in (*features, quake(""))]
-            add_page(draft, to_page(records, TABLE, draft.next_row))
-        commit(draft, requests=1, source_count=draft.next_row)
+        with new_batch(lab.platform, TABLE, Window(NOON), Cursor(), Moment(NOON)) as batch:
+            for page in range(pages):
+                features = [
+                    quake(f"q{page}-{n}", n, place="é" * n, odd={"n": n}) for n in range(20)
+                ]
+                batch.add([to_record(feature, "live") for feature in (*features, quake(""))])
+            batch.commit(source_count=batch.next_row)
         assert lab.only_line(load(lab.platform, TABLE)).inserted == 20 * pages
     assert content(on_s3) == content(bare)
     assert len(content(bare)[1]) == pages
@@ -368,11 +368,10 @@ def test_what_waits_in_the_other_bucket_is_loaded_after_a_switch(on_s3: Lab) -> 
 def test_batches_in_both_buckets_are_loaded_in_the_order_of_their_observation(on_s3: Lab) -> None:
     gcs = connect(on_s3.blocks, LANDING_GCS)
     for hour, platform in enumerate((on_s3.platform, gcs, on_s3.platform)):
-        draft = new_draft(
-            platform, TABLE, "incremental", Window(NOON), NOON + timedelta(hours=hour), Cursor()
-        )
-        add_page(draft, to_page([to_record(quake("a", mag=hour), "live")], TABLE, 0))
-        commit(draft, requests=1, source_count=1)
+        at = Moment(NOON + timedelta(hours=hour))
+        with new_batch(platform, TABLE, Window(NOON), Cursor(), at) as batch:
+            batch.add([to_record(quake("a", mag=hour), "live")])
+            batch.commit(source_count=1)
     lines = load(gcs, TABLE).lines
     assert [(line.inserted, line.updated) for line in lines] == [(1, 0), (0, 1), (0, 1)]
     assert values(on_s3, "mag") == {"a": 2}
@@ -420,28 +419,26 @@ def test_a_part_on_s3_with_other_bytes_is_refused(on_s3: Lab) -> None:
 
 
 def test_more_parts_than_a_transaction_may_have_tables(on_s3: Lab) -> None:
-    draft = new_draft(on_s3.platform, TABLE, "incremental", Window(NOON), NOON, Cursor())
-    for number in range(120):
-        record = to_record(quake(f"q{number}"), "live")
-        add_page(draft, to_page([record], TABLE, draft.next_row))
-    manifest = commit(draft, requests=1, source_count=120)
+    with new_batch(on_s3.platform, TABLE, Window(NOON), Cursor(), Moment(NOON)) as batch:
+        for number in range(120):
+            batch.add([to_record(quake(f"q{number}"), "live")])
+        manifest = committed(batch, source_count=120)
     assert len(manifest.parts) == 120
     assert on_s3.only_line(load(on_s3.platform, TABLE)).inserted == 120
 
 
 def test_a_commit_that_is_repeated_finds_its_own_manifest(bare: Lab) -> None:
-    draft: Draft = new_draft(bare.platform, TABLE, "incremental", Window(), NOON, Cursor())
-    add_page(draft, to_page([to_record(quake("a"), "live")], TABLE, 0))
-    first = commit(draft, requests=1, source_count=1)
-    assert commit(draft, requests=1, source_count=1).parts == first.parts
+    with new_batch(bare.platform, TABLE, Window(), Cursor(), Moment(NOON)) as batch:
+        batch.add([to_record(quake("a"), "live")])
+        first = committed(batch, source_count=1)
+        assert committed(batch, source_count=1).parts == first.parts
 
 
 def test_a_batch_has_the_undos_that_its_cursor_knew(bare: Lab) -> None:
-    """Nothing that a flow says: whoever has a draft has them."""
-    cursor = Cursor(undos=3)
-    draft = new_draft(bare.platform, TABLE, "incremental", Window(), NOON, cursor)
-    add_page(draft, to_page([to_record(quake("a"), "live")], TABLE, 0))
-    commit(draft, requests=1, source_count=1)
+    """Nothing that a flow says: whoever has a batch has them."""
+    with new_batch(bare.platform, TABLE, Window(), Cursor(undos=3), Moment(NOON)) as batch:
+        batch.add([to_record(quake("a"), "live")])
+        batch.commit(source_count=1)
     load(bare.platform, TABLE)
     assert [line["undos"] for line in bare.ledger()] == [3]
 

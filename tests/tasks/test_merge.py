@@ -18,14 +18,15 @@ import pytest
 from blocks.source import LANDING_S3
 from core.batch import Manifest, Window
 from core.ledger import Cursor
-from core.rows import Page
+from core.rows import Chunk
 from core.schema import STAGED, Column, arrow_schema
 from sources.usgs_earthquake import TABLE
+from tasks.clock import Moment
 from tasks.load import stage
 from tasks.merge import merged
-from tasks.upload import add_page, commit, new_draft
+from tasks.upload import new_batch
 from tasks.warehouse import UPLOAD_PIECE_BYTES
-from tests.lab import Lab
+from tests.lab import Lab, committed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 COLUMNS = (*TABLE.columns, *STAGED)
@@ -40,14 +41,14 @@ def on_s3(make_lab: Callable[..., Lab]) -> Lab:
 
 def large_batch(lab: Lab, parts: int, rows: int, text_bytes: int) -> Manifest:
     """A committed batch of text that does not compress."""
-    draft = new_draft(lab.platform, TABLE, "incremental", Window(), NOON, Cursor())
     schema = arrow_schema(COLUMNS)
-    for _ in range(parts):
-        columns = {field.name: pa.nulls(rows, field.type) for field in schema}
-        columns["place"] = pa.array(secrets.token_urlsafe(text_bytes) for _ in range(rows))
-        columns["_row"] = pa.array(range(draft.rows, draft.rows + rows), pa.int64())
-        add_page(draft, Page(pa.table(columns, schema=schema)))
-    return commit(draft, requests=1, source_count=draft.rows)
+    with new_batch(lab.platform, TABLE, Window(), Cursor(), Moment(NOON)) as batch:
+        for _ in range(parts):
+            columns = {field.name: pa.nulls(rows, field.type) for field in schema}
+            columns["place"] = pa.array(secrets.token_urlsafe(text_bytes) for _ in range(rows))
+            columns["_row"] = pa.array(range(batch.next_row, batch.next_row + rows), pa.int64())
+            batch.add(Chunk(pa.table(columns, schema=schema)))
+        return committed(batch, source_count=batch.next_row)
 
 
 def test_the_rows_of_all_parts_are_there_in_their_order(on_s3: Lab) -> None:

@@ -144,7 +144,7 @@ def test_weather_is_asked_and_kept_while_google_gives_no_token(
     lab.assert_settled()
 
 
-STEPS = ("spool.put", "spool.seal", "spool.remove")
+STEPS = ("spool.put", "spool.manifest", "spool.remove")
 EVENTS: list[Event] = [(name, phase) for name in STEPS for phase in PHASES]
 
 

@@ -6,6 +6,7 @@ The points at which it is killed come from the code.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from core.batch import Window, new_batch_id
+from core.batch import NoChange, Window, new_batch_id
 from core.errors import NotPossible
-from core.ledger import Cursor, Look
+from core.ledger import Cursor
+from core.version import code_version
 from sources.usgs_earthquake import TABLE
 from tasks.cursor import read_cursor
 from tasks.due import due_build
-from tasks.ledger import record_look
+from tasks.ledger import record_no_change
 from tasks.load import load
 from tasks.report import Outcome
 from tasks.undo import preview, undo
@@ -276,14 +278,24 @@ def test_a_run_under_way_during_an_undo_does_not_carry_the_watermark_past_it(lab
     assert back.watermark and stale.watermark and back.watermark < stale.watermark
     # It looked before the undo and tells of it afterwards: once without news, once with.
     moment = stale.watermark + timedelta(minutes=1)
-    told = Look(new_batch_id(moment), Window(stale.watermark), moment, {}, met_again=0, requests=1)
-    record_look(lab.platform.warehouse, lab.source.TABLE, told, stale.undos)
+    told = NoChange(
+        batch_id=new_batch_id(moment),
+        source=TABLE.source,
+        table=TABLE.name,
+        mode="incremental",
+        window=Window(stale.watermark),
+        observed_at=moment,
+        watermark=moment,
+        undos=stale.undos,
+        code_version=code_version(),
+    )
+    record_no_change(lab.platform.warehouse, told)
     assert cursor(lab) == back
     commit_batch(lab, quake("a"), watermark=moment)
     load(lab.platform, lab.source.TABLE)
     assert cursor(lab) == back
     assert first.keys() < lab.rows().keys()
-    record_look(lab.platform.warehouse, lab.source.TABLE, told, back.undos)
+    record_no_change(lab.platform.warehouse, replace(told, undos=back.undos))
     assert cursor(lab).watermark == moment
 
 
