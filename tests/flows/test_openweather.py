@@ -138,6 +138,7 @@ def test_one_failing_location_does_not_lose_the_others(lab: Lab) -> None:
     # It fails again, and nobody else has news: a look, and still not a success.
     outcome = lab.run()
     assert lab.only_line(outcome).state == "looked"
+    assert lab.ledger()[-1]["message"] == f"not had: {said}"
     with pytest.raises(PartlyExtracted, match="Baguio"):
         report(outcome)
     lab.control("faults", [])
