@@ -1,4 +1,4 @@
-"""`python -m blocks.register --check`: every block tried by real calls, in plain words.
+"""`python -m blocks.register --check`: the settings tried by real calls, in plain words.
 
 What is asked is what a run will ask: a token, a query, an object written and removed, one request
 of each source. Nothing stays behind but a request more in mediastack's month. A finding names the
@@ -16,8 +16,9 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,16 +30,24 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Tra
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
-from prefect.blocks.core import Block
-from prefect_aws.s3 import S3Bucket
-from prefect_gcp import GcpCredentials
-from prefect_gcp.cloud_storage import GcsBucket
+from pydantic import BaseModel
 from requests import RequestException
 
-from blocks.alerts import ALERTS, Alerts
-from blocks.amazon import s3_client
-from blocks.asking import SECONDS, Check, Fault, account
-from blocks.datasets import (
+from alerting.settings import AlertSettings, alert_settings
+from core import ownership
+from core.batch import source_prefix
+from runs.settings import (
+    OF_SOURCES,
+    Settings,
+    not_configured,
+    s3_settings,
+    source_settings,
+    warehouse_settings,
+)
+from sources.settings import BASE_URL, Check
+from stores.amazon import s3_client
+from stores.asking import SECONDS, Fault, name_of
+from stores.datasets import (
     dbt_relations,
     foreign_tables,
     free_prefix,
@@ -46,8 +55,8 @@ from blocks.datasets import (
     staging_of,
     standing,
 )
-from blocks.federation import is_federation
-from blocks.google import (
+from stores.federation import is_federation
+from stores.google import (
     RedirectRefused,
     TokenRequest,
     bigquery_client,
@@ -55,11 +64,10 @@ from blocks.google import (
     session_for,
     storage_client,
 )
-from blocks.platform import GCP, WAREHOUSE, WarehouseSettings
-from blocks.settings import OF_SOURCES, Settings, not_configured
-from blocks.source import LANDING_S3, SourceBlock
-from core import ownership
-from core.batch import source_prefix
+from stores.settings import LANDING_GCS, LANDING_S3, GoogleAccount, S3Settings, WarehouseSettings
+
+# The names under which findings are told: those of the blocks.
+GCP, WAREHOUSE, ALERTS = "gcp", "warehouse", "alerts"
 
 # How long a host may take to say anything; all are asked at once.
 HOST_SECONDS = 8.0
@@ -112,21 +120,33 @@ class Host:
         return f"{self.variable}: {self.name}" if self.variable else self.name
 
 
-def check(blocks: dict[str, Block], silent: Mapping[Host, str] | None = None) -> Iterator[Finding]:
-    """Try each block; a finding as soon as it is known. Raises nothing for what can be explained.
+@dataclass(frozen=True)
+class Subject:
+    """What is tried under the name of a block, and the settings that may hold secrets."""
 
-    A block is not asked whose host is `silent`, nor what needs Google's credentials when they are
-    at fault. Anything else is tried, whatever failed before: it may fail for a reason of its own.
+    name: str
+    settings: BaseModel
+    checks: list[tuple[str, Check]]
+    needs_google: bool = False
+
+
+def check(subjects: Iterable[Subject], silent: Mapping[Host, str]) -> Iterator[Finding]:
+    """Try each subject; a finding as soon as it is known. Raises nothing for what can be explained.
+
+    One is not asked whose host is `silent`, nor what needs Google's credentials when they are at
+    fault: these come first. Anything else is tried, whatever failed before: it may fail for a
+    reason of its own.
     """
-    has_credentials = GCP in blocks
-    for name, block in blocks.items():
+    has_credentials = False
+    for subject in subjects:
+        name = subject.name
         unanswered = [
             f"{host} does not answer ({cause})"
-            for host, cause in (silent or {}).items()
+            for host, cause in silent.items()
             if host.block == name
         ]
-        for what, attempt in checks_of(block, blocks):
-            if needs_google(block) and not has_credentials:
+        for what, attempt in subject.checks:
+            if subject.needs_google and not has_credentials:
                 yield Finding(name, what, not_tried="the credentials are at fault")
                 continue
             try:
@@ -136,23 +156,49 @@ def check(blocks: dict[str, Block], silent: Mapping[Host, str] | None = None) ->
             except Fault as fault:
                 finding = Finding(name, what, fault=str(fault))
             except ERRORS as error:
-                told = without_secrets(f"{type(error).__name__}: {first_line(error)}", block)
-                finding = Finding(name, what, fault=told)
+                said = f"{type(error).__name__}: {first_line(error)}"
+                finding = Finding(name, what, fault=without_secrets(said, subject.settings))
             else:
                 finding = Finding(name, what, note=note or "")
-            has_credentials = has_credentials and not (name == GCP and finding.fault)
+            has_credentials = not finding.fault if name == GCP else has_credentials
             yield finding
 
 
-def needs_google(block: Block) -> bool:
-    """Whether the block's calls bear the credentials of Google's."""
-    return isinstance(block, GcsBucket | WarehouseSettings) or (
-        isinstance(block, SourceBlock) and block.needs_google()
-    )
+def subjects(settings: Settings, google: GoogleAccount | None) -> Iterator[Subject]:
+    """What is tried of these settings; without an account what is asked of Google is not."""
+    warehouse, s3 = warehouse_settings(settings), s3_settings(settings)
+    if google:
+        yield Subject(GCP, google, [("credentials", lambda: token(google))])
+        bucket = partial(gcs, settings.gcs_bucket, google, warehouse)
+        yield Subject(LANDING_GCS, google, [("write, list, read and delete", bucket)], True)
+    client = partial(client_of, warehouse, google or GoogleAccount())
+    raw = warehouse.raw_dataset
+    # What is made in each, where that has names of its own.
+    names: dict[str, set[str]] = {raw: raw_tables(), staging_of(raw): set()}
+    names |= dbt_relations(warehouse.dataset_prefix)
+    of_warehouse: list[tuple[str, Check]] = [
+        ("queries", lambda: query(client(), warehouse)),
+        ("billing", lambda: billing(client(), warehouse)),
+        *(
+            (f"dataset {name}", partial(dataset, client, warehouse, name, made))
+            for name, made in names.items()
+        ),
+        ("spool", lambda: spool(warehouse)),
+    ]
+    yield Subject(WAREHOUSE, warehouse, of_warehouse, True)
+    alerts = alert_settings(settings)
+    yield Subject(ALERTS, alerts, [("channels", lambda: channels(alerts))])
+    if s3:
+        yield Subject(
+            LANDING_S3, s3, [("write, list, read and delete", lambda: try_s3(s3, warehouse))]
+        )
+    for name, source in source_settings(settings).items():
+        if google or not source.needs_google:
+            yield Subject(name, source, source.checks(google), source.needs_google)
 
 
-def without_secrets(text: str, block: Block) -> str:
-    for value in dict(block).values():
+def without_secrets(text: str, settings: BaseModel) -> str:
+    for value in dict(settings).values():
         if hasattr(value, "get_secret_value") and isinstance(value.get_secret_value(), str):
             text = text.replace(value.get_secret_value() or text, "***")
     return text
@@ -165,7 +211,7 @@ def hosts_of(settings: Settings) -> list[Host]:
         Host(name, variable.upper(), str(getattr(settings, variable)))
         for name, kind in OF_SOURCES.items()
         if name not in missing
-        for variable in [kind.ending("_base_url")]
+        for variable in [kind.variables()[BASE_URL]]
     ]
     if file := settings.gcp_service_account_file:
         account = json.loads(file.read_text())
@@ -243,41 +289,11 @@ def is_of_tls(error: BaseException | None) -> bool:
     return False
 
 
-def checks_of(block: Block, blocks: dict[str, Block]) -> list[tuple[str, Check]]:
-    """What is tried for a block of this type."""
-    match block:
-        case GcpCredentials():
-            return [("credentials", lambda: token(block))]
-        case GcsBucket():
-            return [("write, list, read and delete", lambda: gcs(block, blocks))]
-        case S3Bucket():
-            return [("write, list, read and delete", lambda: s3(block, blocks))]
-        case WarehouseSettings():
-            raw = block.raw_dataset
-            # What is made in each, where that has names of its own.
-            names: dict[str, set[str]] = {raw: raw_tables(), staging_of(raw): set()}
-            names |= dbt_relations(block.dataset_prefix)
-            return [
-                ("queries", lambda: query(client_of(block, blocks), block)),
-                ("billing", lambda: billing(client_of(block, blocks), block)),
-                *(
-                    (f"dataset {name}", dataset_check(block, blocks, name, made))
-                    for name, made in names.items()
-                ),
-                ("spool", lambda: spool(block)),
-            ]
-        case SourceBlock():
-            return block.checks()
-        case Alerts():
-            return [("channels", lambda: channels(block))]
-    return []
+def client_of(warehouse: WarehouseSettings, google: GoogleAccount) -> Any:
+    return bigquery_client(google, warehouse.project, warehouse.location)
 
 
-def client_of(block: WarehouseSettings, blocks: dict[str, Block]) -> Any:
-    return bigquery_client(google(blocks), block.project, block.location)
-
-
-def channels(alerts: Alerts) -> str | None:
+def channels(alerts: AlertSettings) -> str | None:
     """Slack knows the webhook, by what it says to an empty message, the mail server the login."""
     if not alerts.channels:
         return "nobody is told of failures: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST"
@@ -303,14 +319,10 @@ def channels(alerts: Alerts) -> str | None:
     return None
 
 
-def google(blocks: dict[str, Block]) -> Any:
-    return blocks[GCP]
-
-
-def token(block: Any) -> None:
+def token(google: GoogleAccount) -> None:
     """With the scopes of the clients: credentials without any are given no token."""
     try:
-        credentials_for(block).refresh(TokenRequest())
+        credentials_for(google).refresh(TokenRequest())
     except DefaultCredentialsError as error:
         raise Fault(
             "there are no credentials: set GCP_SERVICE_ACCOUNT_FILE to the key file of a service"
@@ -320,15 +332,14 @@ def token(block: Any) -> None:
     except TransportError as error:
         raise Fault(f"Google's tokens: no network, or no answer ({first_line(error)})") from error
     except (GoogleAuthError, RedirectRefused) as error:
-        info = block.service_account_info
-        if info and is_federation(info.get_secret_value()):
+        if google.info and is_federation(json.loads(google.info.get_secret_value())):
             raise Fault(
-                f"Google gives no token to {account(block)} ({type(error).__name__}): is there a"
+                f"Google gives no token to {name_of(google)} ({type(error).__name__}): is there a"
                 " token at the credential_source of GCP_SERVICE_ACCOUNT_FILE, does the pool of its"
                 " audience trust it, and has it roles/iam.workloadIdentityUser on the account?"
             ) from error
         raise Fault(
-            f"Google gives no token to {account(block)} ({type(error).__name__}): is the key of"
+            f"Google gives no token to {name_of(google)} ({type(error).__name__}): is the key of"
             " GCP_SERVICE_ACCOUNT_FILE deleted, the account disabled, or this clock wrong?"
         ) from error
 
@@ -369,15 +380,11 @@ def run(client: Any, sql: str, role: str, block: WarehouseSettings) -> None:
         raise Fault(first_line(error)) from error
 
 
-def dataset_check(
-    block: WarehouseSettings, blocks: dict[str, Block], name: str, made: Collection[str]
-) -> Check:
-    return lambda: dataset(client_of(block, blocks), block, name, made)
-
-
-def dataset(client: Any, block: WarehouseSettings, name: str, made: Collection[str]) -> str | None:
+def dataset(
+    make_client: Callable[[], Any], block: WarehouseSettings, name: str, made: Collection[str]
+) -> str | None:
     """Whether the dataset, and each table in it that has a name of `made`, is ours."""
-    where = f"{block.project}.{name}"
+    client, where = make_client(), f"{block.project}.{name}"
     call = {"retry": RETRY, "timeout": SECONDS}
     try:
         whose, found = standing(client, where, **call)
@@ -405,10 +412,9 @@ def dataset(client: Any, block: WarehouseSettings, name: str, made: Collection[s
     return "is empty; the first run gives it our label" if whose == "empty" else None
 
 
-def probe_name(blocks: dict[str, Block]) -> str:
+def probe_name(warehouse: WarehouseSettings) -> str:
     """An object to write, list and remove, below the prefix of this installation."""
-    settings: Any = blocks[WAREHOUSE]
-    prefix = source_prefix(settings.project, settings.raw_dataset, "_check")
+    prefix = source_prefix(warehouse.project, warehouse.raw_dataset, "_check")
     return f"{prefix}{uuid.uuid4().hex}"
 
 
@@ -425,48 +431,42 @@ def spool(block: WarehouseSettings) -> None:
         raise Fault(f"SPOOL_DIRECTORY={folder} cannot be written to: {cause}") from error
 
 
-def gcs(block: Any, blocks: dict[str, Block]) -> str | None:
-    name = probe_name(blocks)
+def gcs(name: str, google: GoogleAccount, warehouse: WarehouseSettings) -> str | None:
+    probe = probe_name(warehouse)
     # The first for load jobs, the second for what we do ourselves.
     roles = "roles/storage.legacyBucketReader and roles/storage.objectUser"
-    role = f"give {account(google(blocks))} {roles} on bucket {block.bucket}"
+    role = f"give {name_of(google)} {roles} on bucket {name}"
     options = {"retry": BUCKET_RETRY, "timeout": SECONDS}
     try:
-        bucket = bucket_of(block)
-        blob = bucket.blob(name)
+        client = storage_client(google, warehouse.project)
+        # Without asking for it, which takes a right that nothing else needs.
+        bucket = client.bucket(name)
+        blob = bucket.blob(probe)
         blob.upload_from_string(b"check", checksum="md5", **options)
-        listed = [one.name for one in bucket.client.list_blobs(bucket, prefix=name, **options)]
+        listed = [one.name for one in client.list_blobs(bucket, prefix=probe, **options)]
         content = blob.download_as_bytes(**options)
         blob.delete(**options)
     except Forbidden as error:
         raise Fault(f"{role}; Google says: {first_line(error)}") from error
     except NotFound as error:
         raise Fault(
-            f"GCS_BUCKET={block.bucket}: there is no such bucket; deploy/gcloud.sh makes it"
+            f"GCS_BUCKET={name}: there is no such bucket; deploy/gcloud.sh makes it"
         ) from error
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
         raise Fault(first_line(error)) from error
-    if listed != [name] or content != b"check":
+    if listed != [probe] or content != b"check":
         raise Fault("what was written is not what is listed or read")
-    return as_the_datasets(block, blocks)
+    return as_the_datasets(client.api_endpoint, name, google, warehouse.location)
 
 
-def bucket_of(block: Any) -> Any:
-    """The bucket without asking for it, which takes a right that nothing else needs."""
-    return storage_client(block.gcp_credentials).bucket(block.bucket)
-
-
-def as_the_datasets(block: Any, blocks: dict[str, Block]) -> str | None:
+def as_the_datasets(endpoint: str, bucket: str, google: GoogleAccount, wanted: str) -> str | None:
     """Load jobs want bucket and datasets in one place; asked is what who may list may ask."""
-    wanted = getattr(blocks.get(WAREHOUSE), "location", "")
-    credentials = block.gcp_credentials
-    endpoint = storage_client(credentials).api_endpoint
-    layout = f"{endpoint}/storage/v1/b/{block.bucket}/storageLayout"
-    with session_for(credentials) as session:
+    layout = f"{endpoint}/storage/v1/b/{bucket}/storageLayout"
+    with session_for(google) as session:
         answer = session.get(layout, timeout=SECONDS)
     if not answer.ok:
         return f"where the bucket is was not said: HTTP {answer.status_code}"
-    return apart(block.bucket, answer.json()["location"], wanted)
+    return apart(bucket, answer.json()["location"], wanted)
 
 
 def apart(bucket: str, location: str, wanted: str) -> str | None:
@@ -485,12 +485,12 @@ def apart(bucket: str, location: str, wanted: str) -> str | None:
     raise Fault(f"{where}: load jobs want them in one location")
 
 
-def s3(block: Any, blocks: dict[str, Block]) -> None:
-    name = probe_name(blocks)
-    bucket = block.bucket_name
+def try_s3(s3: S3Settings, warehouse: WarehouseSettings) -> None:
+    name = probe_name(warehouse)
+    bucket = s3.bucket
     config = Config(connect_timeout=10, read_timeout=SECONDS, retries={"total_max_attempts": 2})
     try:
-        client = s3_client(block.credentials, config)
+        client = s3_client(s3, config)
         client.put_object(Bucket=bucket, Key=name, Body=b"check")
         listed = client.list_objects_v2(Bucket=bucket, Prefix=name).get("Contents", [])
         content = client.get_object(Bucket=bucket, Key=name)["Body"].read()

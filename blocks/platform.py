@@ -1,31 +1,34 @@
-"""The blocks that every source shares: Google credentials, landing buckets, the warehouse."""
+"""The blocks that every source shares: Google credentials, landing buckets, the warehouse.
+
+They are one way to fill in `stores/settings.py`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from google.auth.exceptions import DefaultCredentialsError
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.dispatch import lookup_type
 from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
-from pydantic import Field, ValidationError
+from pydantic import SecretStr, ValidationError
 
-from blocks.federation import is_federation
-from blocks.misconfigured import Misconfigured, reason
-from blocks.source import LANDING_GCS, LANDING_S3
-from blocks.state import spool_path
+from stores.google import credentials_for
+from stores.settings import (
+    LANDING_GCS,
+    LANDING_S3,
+    GoogleAccount,
+    PlatformSettings,
+    S3Settings,
+    WarehouseSettings,
+)
 
 if TYPE_CHECKING:
     from prefect_aws.s3 import S3Bucket
-
-    from blocks.settings import Settings
 
 GCP = "gcp"
 AWS = "aws"
@@ -38,131 +41,70 @@ SAVED_BY = "run: python -m blocks.register"
 B = TypeVar("B", bound=Block)
 
 
-class WarehouseSettings(Block):
+class Warehouse(WarehouseSettings, Block):
     """Where raw data goes in BigQuery, and how long landed batches are kept."""
 
     _block_type_name = "Warehouse"
     _block_type_slug = "warehouse"
     _description = "BigQuery project, location, raw dataset and limits."
 
-    project: str = Field(description="Google Cloud project.")
-    location: str = Field(default="US", description="Location of datasets and jobs.")
-    raw_dataset: str = Field(default="raw", description="Dataset of the raw tables and ledger.")
-    dataset_prefix: str = Field(
-        default="", description="Before the names of the datasets that dbt builds."
-    )
-    maximum_bytes_billed: int = Field(
-        default=10 * 2**30, description="A query that would bill more bytes fails instead."
-    )
-    landing_retention_days: float = Field(
-        default=7, description="Days for which a loaded batch can be replayed from its bucket."
-    )
-    log_retention_days: float = Field(
-        default=730, description="Days for which the copies of runs' logs are kept in the bucket."
-    )
-    catalog_directory: str = Field(
-        default="",
-        description="Folder that a web server serves the data catalog from; empty: bucket only.",
-    )
-    spool_directory: str = Field(
-        default="",
-        description="Folder for answers that no bucket took and no source gives again, until the "
-        "next run commits them; empty: by XDG.",
-    )
-    serving_directory: str = Field(
-        default="",
-        description="Folder of the marts' snapshots and of the pages; empty: none are made.",
-    )
-    home_timezone: str = Field(default="Asia/Manila", description="How pages write times.")
-    home_currency: str = Field(default="PHP", description="How pages write money.")
 
-    @property
-    def spool_path(self) -> Path:
-        return spool_path(self.spool_directory)
+def platform_blocks(settings: PlatformSettings) -> dict[str, Block]:
+    """The blocks that these settings fill, by name, none saved, those first that others hold."""
+    gcp = gcp_from(settings.google, settings.warehouse.project)
+    return {
+        GCP: gcp,
+        LANDING_GCS: GcsBucket(bucket=settings.gcs_bucket, gcp_credentials=gcp),
+        **blocks_without_google(settings.warehouse, settings.s3),
+    }
 
 
-@dataclass(frozen=True)
-class PlatformBlocks:
-    """The shared blocks, saved or not. `s3` is None where there is no bucket on S3."""
-
-    gcp: GcpCredentials
-    gcs: GcsBucket
-    s3: S3Bucket | None
-    warehouse: WarehouseSettings
+def gcp_from(account: GoogleAccount, project: str) -> GcpCredentials:
+    info = json.loads(account.info.get_secret_value()) if account.info else None
+    return GcpCredentials(service_account_info=info, project=project)
 
 
-def blocks_from(settings: Settings) -> PlatformBlocks:
-    """The blocks that the environment describes, not saved anywhere.
-
-    Raises Misconfigured when there are no credentials of Google's to be had.
-    """
-    gcp = gcp_from(settings)
-    return PlatformBlocks(
-        gcp=gcp,
-        gcs=GcsBucket(bucket=settings.gcs_bucket, gcp_credentials=gcp),
-        s3=s3_from(settings),
-        warehouse=warehouse_from(settings),
-    )
+def blocks_without_google(warehouse: WarehouseSettings, s3: S3Settings | None) -> dict[str, Block]:
+    """Those that hold no credentials of Google's."""
+    blocks: dict[str, Block] = {WAREHOUSE: Warehouse(**dict(warehouse))}
+    if s3:
+        bucket = s3_from(s3)
+        blocks |= {AWS: bucket.credentials, LANDING_S3: bucket}
+    return blocks
 
 
-def gcp_from(settings: Settings) -> GcpCredentials:
-    """The file's credentials, a key's or a federation's, or the machine's. Raises Misconfigured."""
-    file, info = settings.gcp_service_account_file, None
-    try:
-        if file:
-            info = json.loads(file.read_text())
-        return GcpCredentials(service_account_info=info, project=settings.gcp_project)
-    except OSError as error:
-        raise Misconfigured(f"GCP_SERVICE_ACCOUNT_FILE: {file}: {reason(error)}") from error
-    except ValueError as error:
-        # Not what pydantic or the parser say of it: it would be a piece of the key.
-        part = (
-            "credential_source is no file, address or AWS"
-            if info and is_federation(info)
-            else "private_key cannot be read"
-        )
-        raise Misconfigured(f"GCP_SERVICE_ACCOUNT_FILE: {file}: its {part}") from error
-    except DefaultCredentialsError as error:
-        raise Misconfigured(
-            "GCP_SERVICE_ACCOUNT_FILE: is not set, and this machine has no credentials of Google's:"
-            " set it to the key file of a service account, or to a federation's file"
-        ) from error
-
-
-def warehouse_from(settings: Settings) -> WarehouseSettings:
-    return WarehouseSettings(
-        project=settings.gcp_project,
-        location=settings.bigquery_location,
-        raw_dataset=settings.raw_dataset,
-        dataset_prefix=settings.dbt_dataset_prefix,
-        maximum_bytes_billed=settings.maximum_bytes_billed,
-        landing_retention_days=settings.landing_retention_days,
-        log_retention_days=settings.log_retention_days,
-        catalog_directory=settings.catalog_directory,
-        spool_directory=settings.spool_directory,
-        serving_directory=settings.serving_directory,
-        home_timezone=settings.home_timezone,
-        home_currency=settings.home_currency,
-    )
-
-
-def s3_from(settings: Settings) -> S3Bucket | None:
-    """The bucket on S3, if there is one. Without keys, those of the machine's role are used."""
-    if not settings.s3_bucket:
-        return None
+def s3_from(settings: S3Settings) -> S3Bucket:
     from prefect_aws.client_parameters import AwsClientParameters
     from prefect_aws.credentials import AwsCredentials
     from prefect_aws.s3 import S3Bucket
 
-    endpoint = settings.aws_endpoint_url
     aws = AwsCredentials(
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key,
-        region_name=settings.aws_region,
-        assume_role_arn=settings.aws_role_arn,
-        aws_client_parameters=AwsClientParameters(endpoint_url=str(endpoint) if endpoint else None),
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=settings.secret_access_key,
+        region_name=settings.region,
+        assume_role_arn=settings.role_arn,
+        aws_client_parameters=AwsClientParameters(**settings.options),
     )
-    return S3Bucket(bucket_name=settings.s3_bucket, credentials=aws)
+    return S3Bucket(bucket_name=settings.bucket, credentials=aws)
+
+
+def account_of(gcp: GcpCredentials) -> GoogleAccount:
+    info = gcp.service_account_info
+    return GoogleAccount(info=SecretStr(json.dumps(info.get_secret_value())) if info else None)
+
+
+def s3_settings(bucket: S3Bucket) -> S3Settings:
+    aws = bucket.credentials
+    return S3Settings(
+        bucket=bucket.bucket_name,
+        region=aws.region_name,
+        access_key_id=aws.aws_access_key_id,
+        secret_access_key=aws.aws_secret_access_key,
+        session_token=aws.aws_session_token,
+        profile=aws.profile_name,
+        role_arn=aws.assume_role_arn,
+        options=aws.aws_client_parameters.get_params_override(),
+    )
 
 
 def load_block(block_type: type[B], name: str) -> B:
@@ -234,11 +176,23 @@ def load_s3() -> S3Bucket | None:
     return read(S3Bucket, LANDING_S3, data)
 
 
-def load_blocks() -> PlatformBlocks:
-    """The saved blocks. Raises ValueError naming the one that is not there."""
-    return PlatformBlocks(
-        gcp=load_block(GcpCredentials, GCP),
-        gcs=load_block(GcsBucket, LANDING_GCS),
-        s3=load_s3(),
-        warehouse=load_block(WarehouseSettings, WAREHOUSE),
+def load_platform() -> PlatformSettings:
+    """What the saved blocks say. Raises ValueError naming the one that is not there."""
+    gcp = load_block(GcpCredentials, GCP)
+    gcs = load_block(GcsBucket, LANDING_GCS)
+    s3 = load_s3()
+    return PlatformSettings(
+        google=account_of(gcp),
+        gcs_bucket=gcs.bucket,
+        s3=s3 and s3_settings(s3),
+        warehouse=load_block(Warehouse, WAREHOUSE),
     )
+
+
+def _credentials(self: GcpCredentials) -> Any:
+    """In place of the block's own, which knows no federation: prefect-gcp 0.6.22 wants credentials
+    whenever such a block is made."""
+    return credentials_for(account_of(self))
+
+
+GcpCredentials.get_credentials_from_service_account = _credentials

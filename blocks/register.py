@@ -20,65 +20,40 @@ import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
-from prefect_gcp import GcpCredentials
 
-from blocks.alerts import ALERTS, alerts_from
-from blocks.check import Finding, check, hosts_of, no_network, silent_hosts
-from blocks.misconfigured import Misconfigured
-from blocks.platform import (
-    AWS,
-    GCP,
-    WAREHOUSE,
-    PlatformBlocks,
-    blocks_from,
-    load_if_saved,
-    s3_from,
-    warehouse_from,
-)
-from blocks.settings import (
+from alerting.settings import alert_settings
+from blocks.alerts import ALERTS, Alerts
+from blocks.check import Finding, Subject, check, hosts_of, no_network, silent_hosts, subjects
+from blocks.platform import GCP, load_if_saved, platform_blocks
+from blocks.sources import block_of, is_deployed, remove
+from core.names import deployment_of, flow_of, source_of
+from runs.settings import (
     SOURCES,
+    Misconfigured,
     Settings,
+    google_account,
     not_configured,
+    platform_settings,
     read_settings,
+    source_settings,
     unknown_variables,
 )
-from blocks.source import LANDING_GCS, LANDING_S3, deployment_of, flow_of, source_of
-from blocks.sources import TYPES, is_deployed, remove
+from stores.settings import LANDING_GCS
 
 
-def all_blocks(settings: Settings, shared: PlatformBlocks | None = None) -> dict[str, Block]:
+def all_blocks(settings: Settings) -> dict[str, Block]:
     """Every block of the project by document name, in the order in which they refer to another.
 
     A source that is not configured has no block; its flow says so when it is run.
     Raises Misconfigured when there are no credentials of Google's to be had.
     """
-    shared = shared or blocks_from(settings)
     return {
-        GCP: shared.gcp,
-        LANDING_GCS: shared.gcs,
-        **apart_from_google(settings),
-        **source_blocks(settings, shared.gcp),
-    }
-
-
-def apart_from_google(settings: Settings) -> dict[str, Block]:
-    """The blocks that hold no credentials of Google's."""
-    blocks: dict[str, Block] = {
-        WAREHOUSE: warehouse_from(settings),
-        ALERTS: alerts_from(settings),
-    }
-    if s3 := s3_from(settings):
-        blocks |= {AWS: s3.credentials, LANDING_S3: s3}
-    return blocks | source_blocks(settings, None)
-
-
-def source_blocks(settings: Settings, google: GcpCredentials | None) -> dict[str, Block]:
-    """Those of the configured sources, as far as there are the credentials that they need."""
-    missing = not_configured(settings)
-    return {
-        flow_of(source): kind.from_settings(settings, google)
-        for source, kind in TYPES.items()
-        if flow_of(source) not in missing and (google or not kind.needs_google())
+        **platform_blocks(platform_settings(settings)),
+        ALERTS: Alerts(**dict(alert_settings(settings))),
+        **{
+            flow: block_of(source_of(flow), source)
+            for flow, source in source_settings(settings).items()
+        },
     }
 
 
@@ -104,7 +79,7 @@ def tidy(settings: Settings) -> list[str]:
             lines += [f"removed {one}" for one in remove(client, source_of(source))]
         waiting = [
             deployment_of(source)
-            for source in TYPES
+            for source in map(source_of, SOURCES)
             if flow_of(source) not in missing and not is_deployed(client, source)
         ]
     if waiting:
@@ -188,17 +163,18 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """What is found of each block. Where no host answers, that is said and nothing else tried."""
     hosts = hosts_of(settings)
     silent = silent_hosts(hosts)
-    blocks = apart_from_google(settings)
+    tried: list[Subject]
     if len(silent) == len(hosts):
         yield no_network(silent)
-        names = [GCP, LANDING_GCS, *blocks]
+        names = [GCP, LANDING_GCS, *(one.name for one in subjects(settings, None))]
         yield from (Finding(name, "every check", not_tried="no network") for name in names)
         return
     try:
-        blocks = all_blocks(settings)
+        tried = list(subjects(settings, google_account(settings)))
     except Misconfigured as error:
         yield Finding(GCP, "credentials", fault=str(error))
-    yield from check(blocks, silent)
+        tried = list(subjects(settings, None))
+    yield from check(tried, silent)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,60 @@
 """Which sources run here: those whose block is saved.
 
+A source's block is its settings as a form (`sources/<source>/settings.py`).
+
 `python -m blocks.register` saves the block of every source that the settings configure
-(`blocks.settings.not_configured`), and removes the others and their deployments. Whatever deploys,
+(`runs.settings.not_configured`), and removes the others and their deployments. Whatever deploys,
 watches, sweeps or shows sources asks here which ones they are, by the names of the ledger.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from functools import lru_cache
+from typing import Any, TypeVar
 
+from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from blocks.platform import load_if_saved
-from blocks.source import SourceBlock, deployment_of, flow_of
+from blocks.platform import load_block, load_if_saved
+from core.names import deployment_of, flow_of
 from sources import SOURCES
+from sources.settings import SourceSettings, settings_of
 
-TYPES: dict[str, type[SourceBlock]] = {
-    source: import_module(f"blocks.{source}").BLOCK for source in SOURCES
-}
+S = TypeVar("S", bound=SourceSettings)
 
 
-def load_sources() -> dict[str, SourceBlock]:
-    """The block of every source that runs. Raises ValueError for one that cannot be read."""
+@lru_cache(None)
+def block_type(settings: type[SourceSettings], source: str) -> type[Any]:
+    """The type of a source's block, with the fields of its settings."""
+    told = {
+        "__module__": __name__,
+        "__doc__": settings.__doc__,
+        "_block_type_name": settings.title,
+        "_block_type_slug": flow_of(source),
+        "_description": settings.about,
+    }
+    return type(settings.__name__, (settings, Block), told)
+
+
+def block_of(source: str, settings: SourceSettings) -> Block:
+    """A source's settings as a block, not saved anywhere."""
+    block: Block = block_type(type(settings), source)(**dict(settings))
+    return block
+
+
+def load_settings(settings: type[S], source: str) -> S:
+    """What the saved block of a source says. Raises ValueError when it is not there or readable."""
+    loaded: S = load_block(block_type(settings, source), flow_of(source))
+    return loaded
+
+
+def load_sources() -> dict[str, SourceSettings]:
+    """The settings of every source that runs. Raises ValueError for one that cannot be read."""
     return {
         source: block
-        for source, block_type in TYPES.items()
-        if (block := load_if_saved(block_type, flow_of(source)))
+        for source in SOURCES
+        if (block := load_if_saved(block_type(settings_of(source), source), flow_of(source)))
     }
 
 
@@ -44,11 +72,12 @@ def remove(client: SyncPrefectClient, source: str) -> list[str]:
     With a deployment go its runs to come. Its past runs stay, and so does what was loaded.
     """
     removed = []
-    name, slug = flow_of(source), TYPES[source].get_block_type_slug()
+    name = flow_of(source)
     try:
-        document = client.read_block_document_by_name(name, slug)
+        # The slug of the type is the name, too.
+        document = client.read_block_document_by_name(name, name)
         client.delete_block_document(document.id)
-        removed.append(f"{slug}/{name}")
+        removed.append(f"{name}/{name}")
     except ObjectNotFound:
         pass
     try:

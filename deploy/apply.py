@@ -29,10 +29,10 @@ from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 
-from blocks.platform import WAREHOUSE, WarehouseSettings, load_if_saved
+from blocks.platform import WAREHOUSE, Warehouse, load_if_saved
 from blocks.server import every, server_url
-from blocks.source import flow_of, source_of
 from blocks.sources import load_sources
+from core.names import flow_of, source_of
 from deploy.pool import PoolError, create
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ def of_running(listed: list[Declared]) -> list[Declared]:
     Blocks that cannot be read, as after a restore with another key, are as good as none.
     """
     try:
-        if load_if_saved(WarehouseSettings, WAREHOUSE) is None:
+        if load_if_saved(Warehouse, WAREHOUSE) is None:
             return listed
         running = {flow_of(source) for source in load_sources()}
     except ValueError:

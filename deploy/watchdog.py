@@ -27,20 +27,20 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from blocks.alerts import Alerts, alerts_from
-from blocks.misconfigured import Misconfigured
+from alerting.settings import AlertSettings, alert_settings
 from blocks.server import server_url
-from blocks.settings import (
+from core.alerts import Finding, Kind, Look, State
+from core.batch import MANIFEST
+from core.errors import first_line
+from core.names import deployment_of, source_of
+from runs.settings import (
+    Misconfigured,
     Settings,
     SettingsWithoutFiles,
     not_configured,
     read,
 )
-from blocks.source import deployment_of, source_of
-from blocks.state import spool_path
-from core.alerts import Finding, Kind, Look, State
-from core.batch import MANIFEST
-from core.errors import first_line
+from stores.state import spool_path
 from tasks.alerts import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
 from tasks.conditions import ended_runs, read_names, silence, waiting_runs
 
@@ -57,7 +57,9 @@ SPOOLED_WITHIN = timedelta(hours=2)
 MOST_SPOOLED = 3
 
 
-def look(settings: Settings, alerts: Alerts, state: State, now: datetime) -> tuple[Look, list[str]]:
+def look(
+    settings: Settings, alerts: AlertSettings, state: State, now: datetime
+) -> tuple[Look, list[str]]:
     """One look, and the secrets that no message may hold."""
     api = get_current_settings().api.url or ""
     absent = absent_sources(settings)
@@ -95,7 +97,7 @@ def absent_sources(settings: Settings) -> set[str]:
     return {source_of(flow) for flow in not_configured(settings)}
 
 
-def full_disk(alerts: Alerts, state: State, now: datetime) -> list[Finding]:
+def full_disk(alerts: AlertSettings, state: State, now: datetime) -> list[Finding]:
     """The disk on which incidents are kept: the database's as well, which does without less.
 
     It is over when there is some more room than where it began.
@@ -175,7 +177,7 @@ def of_the_machine(kind: Kind, title: str, cause: str, now: datetime) -> Finding
     return Finding(key=kind, kind=kind, scope="health", title=title, cause=cause, at=now)
 
 
-def look_at_ledger(settings: Settings, alerts: Alerts, state: State) -> Look | None:
+def look_at_ledger(settings: Settings, alerts: AlertSettings, state: State) -> Look | None:
     """How old the ledger's last line is, now and then."""
     now = datetime.now(UTC)
     last = state.covered.get("ledger-age")
@@ -209,7 +211,7 @@ def cause(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(str(error))}"
 
 
-def age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list[Finding]:
+def age_of_ledger(settings: Settings, alerts: AlertSettings, now: datetime) -> list[Finding]:
     """Nothing when the ledger has a young line, and says so in time."""
     answer: Future[list[Finding]] = Future()
 
@@ -227,12 +229,12 @@ def age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list[Fin
         return [unreadable(f"no answer within {LEDGER_SECONDS:g} s", now)]
 
 
-def ask_age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list[Finding]:
+def ask_age_of_ledger(settings: Settings, alerts: AlertSettings, now: datetime) -> list[Finding]:
     # These take seconds to import: most looks do without.
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
 
-    from blocks.platform import blocks_from
+    from runs.settings import platform_settings
     from tasks.freshness import declared_thresholds
     from tasks.ledger_conditions import ledger_age
     from tasks.platform import connect
@@ -248,7 +250,7 @@ def ask_age_of_ledger(settings: Settings, alerts: Alerts, now: datetime) -> list
     try:
         # Given up in time to say why.
         quick = Repeat(seconds=LEDGER_SECONDS * 2 / 3)
-        warehouse = replace(connect(blocks_from(settings)).warehouse, retry=quick)
+        warehouse = replace(connect(platform_settings(settings)).warehouse, retry=quick)
         return ledger_age(warehouse, within, now)
     except (GoogleAPIError, GoogleAuthError, Misconfigured, OSError) as error:
         return [unreadable(cause(error), now)]
@@ -284,7 +286,7 @@ def main() -> int:
         return 1
     if not server_url():
         return 1
-    alerts = alerts_from(settings)
+    alerts = alert_settings(settings)
     if not alerts.channels:
         print("nobody can be told: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST", file=sys.stderr)
         return 1
@@ -299,7 +301,7 @@ def main() -> int:
     return 0 if is_told else 1
 
 
-def say(alerts: Alerts, seen: Look, secrets: list[str]) -> bool:
+def say(alerts: AlertSettings, seen: Look, secrets: list[str]) -> bool:
     """Tell, and print what was sent or why it was not."""
     try:
         told = tell(alerts, seen, secrets)

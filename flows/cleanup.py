@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.platform import load_blocks
+from blocks.platform import load_platform
 from blocks.sources import load_sources
 from sources.tables import table_of
 from tasks.cleanup import Cleaned, Stock, sweep_staging, take_stock
@@ -38,7 +38,7 @@ def cleanup() -> State:
 
     Raises LandingError when a bucket cannot be listed, DiskNearlyFull; after all else was done.
     """
-    platform = connect(load_blocks())
+    platform = connect(load_platform())
     tables = [table_of(source) for source in load_sources()]
     platform.warehouse.ensure_ledger()
     try:

@@ -13,7 +13,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.platform import load_blocks
+from blocks.platform import load_platform
 from tasks.catalog import publish
 from tasks.platform import connect
 
@@ -28,7 +28,7 @@ def data_catalog(force: bool = False) -> State:
     Args:
         force: Make it anew in any case.
     """
-    blocks = load_blocks()
+    blocks = load_platform()
     catalog = publish(connect(blocks), blocks, force=force)
     create_link_artifact(
         catalog.address.replace("gs://", CONSOLE),

@@ -19,8 +19,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.platform import load_blocks
-from blocks.source import SourceBlock
+from blocks.platform import load_platform
 from blocks.sources import load_sources
 from core.freshness import (
     ARTIFACT,
@@ -33,6 +32,7 @@ from core.freshness import (
     summary,
 )
 from serving.status import FRESHNESS
+from sources.settings import SourceSettings
 from tasks.freshness import read_freshness
 from tasks.platform import connect
 from tasks.report import failed
@@ -42,7 +42,7 @@ from tasks.serve import publish_status
 @flow(name="dbt-freshness", flow_run_name="dbt-freshness")
 def dbt_freshness() -> State:
     """Fail when a source is stale; name those that are late."""
-    shared = load_blocks()
+    shared = load_platform()
     platform = connect(shared)
     blocks = load_sources()
     try:
@@ -58,7 +58,7 @@ def dbt_freshness() -> State:
 
 
 def thresholds_of(
-    blocks: Mapping[str, SourceBlock],
+    blocks: Mapping[str, SourceSettings],
 ) -> dict[str, dict[ClockName, Threshold]]:
     """The thresholds that blocks have of their own."""
     return {

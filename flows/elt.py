@@ -15,9 +15,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 from pydantic import AfterValidator, ValidationInfo
 
-from blocks.platform import load_blocks
-from blocks.source import flow_of, source_of
+from blocks.platform import load_platform
 from core.errors import NamedFailure, StoreFailed, state_name_of
+from core.names import flow_of, source_of
 from core.schema import Table
 from flows.days import Day
 from sources import SOURCES
@@ -81,7 +81,7 @@ def elt(
         allow_deletions: Give up as many rows as are gone from a source that is read whole.
     """
     loaded = load_source(source, start, end, allow_deletions)
-    blocks = load_blocks()
+    blocks = load_platform()
     platform = connect(blocks)
     name = source_of(source)
     built = "marts up to date"

@@ -16,21 +16,23 @@ import sys
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.finance import Finance
-from blocks.platform import load_block, load_blocks
+from blocks.platform import load_platform
+from blocks.sources import load_settings
 from core.batch import Extracted, Window
 from core.ledger import Cursor
-from sources.finance import SOURCE, TABLE, digest, read_ledger
+from core.task import task
+from sources.finance.mapping import SOURCE, TABLE, digest, read_ledger
+from sources.finance.settings import Finance
+from stores.google import credentials_for
 from tasks.clock import moment_of
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
 from tasks.run import run_source
 from tasks.sheets import read_sheet
 from tasks.upload import new_batch
-from tasks.verb import verb
 
 
-@verb(name="extract", task_run_name="extract finance", retries=2, retry_delay_seconds=[10, 60])
+@task(name="extract", run_name="extract finance", retries=2, retry_delay_seconds=[10, 60])
 def extract(
     platform: Platform, api: Finance, window: Window, cursor: Cursor, allow_deletions: bool
 ) -> Extracted:
@@ -42,7 +44,7 @@ def extract(
     """
     sheet = read_sheet(
         SOURCE,
-        api.gcp_credentials.get_credentials_from_service_account(),
+        credentials_for(platform.google),
         base_url=str(api.base_url),
         sheet_url=api.sheet_url,
         worksheet=api.worksheet,
@@ -77,8 +79,8 @@ def finance(allow_deletions: bool = False) -> State:
     Args:
         allow_deletions: Mark entries deleted that are gone from the sheet, however many they are.
     """
-    api = load_block(Finance, "finance")
-    return final_state(run(connect(load_blocks(), api.landing), api, allow_deletions))
+    api = load_settings(Finance, SOURCE)
+    return final_state(run(connect(load_platform(), api.landing), api, allow_deletions))
 
 
 if __name__ == "__main__":
@@ -88,7 +90,6 @@ if __name__ == "__main__":
         by_hand(
             TABLE,
             "The finance ledger as it stands.",
-            Finance,
             lambda platform, api, options: run(platform, api, options.allow_deletions),
         )
     )

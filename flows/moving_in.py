@@ -16,9 +16,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blocks.misconfigured import Misconfigured
-from blocks.platform import blocks_from
-from blocks.settings import read_settings
 from core.batch import Extracted, Window
 from core.errors import (
     LoadFailed,
@@ -30,6 +27,7 @@ from core.ledger import Cursor
 from core.plan import Import, InvalidPlan, Plan
 from core.rows import Fields
 from core.schema import Table
+from runs.settings import Misconfigured, platform_settings, read_settings
 from sources.history import DELETED, TABLES, Kind, digest, imports, read_plan, resolve, to_records
 from tasks.clock import Moment
 from tasks.landing import Discard
@@ -192,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         plan = read_plan(options.plan.read_bytes(), options.plan.name)
-        platform = connect(blocks_from(read_settings()))
+        platform = connect(platform_settings(read_settings()))
         if options.command == "import":
             if options.dry_run:
                 platform = replace(platform, landing=Discard(), is_dry=True)

@@ -22,15 +22,16 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.nyc_fhv import NycFhv
-from blocks.platform import load_block, load_blocks
+from blocks.platform import load_platform
+from blocks.sources import load_settings
 from core.batch import Extracted, Window, notes
 from core.errors import SourceError
 from core.ledger import Cursor
 from core.rows import EncodedChunk, encode
 from core.schema import Table
 from core.stamps import in_utc, is_ahead
-from sources.nyc_fhv import (
+from core.task import task
+from sources.nyc_fhv.mapping import (
     SOURCE,
     TABLE,
     cut_off,
@@ -40,13 +41,13 @@ from sources.nyc_fhv import (
     read_page,
     updated_at_of,
 )
+from sources.nyc_fhv.settings import NycFhv
 from tasks.clock import Moment, moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
 from tasks.run import run_source
 from tasks.upload import new_batch
-from tasks.verb import verb
 
 # The list may be written anew while it is read; so often it is read again from its beginning.
 TAKES = 3
@@ -54,7 +55,7 @@ TAKES = 3
 PAGE_TRIES = 3
 
 
-@verb(name="extract", task_run_name="extract nyc-fhv", retries=2, retry_delay_seconds=[10, 60])
+@task(name="extract", run_name="extract nyc-fhv", retries=2, retry_delay_seconds=[10, 60])
 def extract(
     platform: Platform,
     api: NycFhv,
@@ -189,8 +190,8 @@ def nyc_fhv(allow_deletions: bool = False) -> State:
         allow_deletions: Replace the table although many of its rows are gone from the list, or it
             is not what the table declares.
     """
-    api = load_block(NycFhv, "nyc-fhv")
-    return final_state(run(connect(load_blocks(), api.landing), api, allow_deletions))
+    api = load_settings(NycFhv, SOURCE)
+    return final_state(run(connect(load_platform(), api.landing), api, allow_deletions))
 
 
 if __name__ == "__main__":
@@ -200,7 +201,6 @@ if __name__ == "__main__":
         by_hand(
             TABLE,
             "New York City's for-hire vehicles as they stand.",
-            NycFhv,
             lambda platform, api, options: run(platform, api, options.allow_deletions),
         )
     )

@@ -19,12 +19,13 @@ from datetime import datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.openweather import OpenWeather
-from blocks.platform import load_block, load_blocks
+from blocks.platform import load_platform
+from blocks.sources import load_settings
 from core.batch import Extracted, Window
 from core.errors import Refused, SourceError, without_secrets
 from core.ledger import Cursor
-from sources.openweather import (
+from core.task import task
+from sources.openweather.mapping import (
     OF_THE_ACCOUNT,
     SOURCE,
     TABLE,
@@ -36,13 +37,13 @@ from sources.openweather import (
     spacing_seconds,
     to_record,
 )
+from sources.openweather.settings import OpenWeather
 from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
 from tasks.run import run_source
 from tasks.upload import Facts, new_batch
-from tasks.verb import verb
 
 # A poll that takes longer leaves the remaining locations to the next one, an hour later.
 POLL_SECONDS = 1800.0
@@ -58,7 +59,7 @@ class Poll:
 
 
 # Without retries: each request has its own, and another poll would ask again for what is in hand.
-@verb(name="extract", task_run_name="extract openweather {window}")
+@task(name="extract", run_name="extract openweather {window}")
 def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor) -> Extracted:
     """A committed batch of the new observations, or one without news.
 
@@ -146,8 +147,8 @@ def run(platform: Platform, api: OpenWeather) -> Outcome:
 @flow(name="openweather", flow_run_name=run_name, validate_parameters=True)
 def openweather() -> State:
     """Load the current weather of every configured location."""
-    api = load_block(OpenWeather, "openweather")
-    return final_state(run(connect(load_blocks(), api.landing), api))
+    api = load_settings(OpenWeather, SOURCE)
+    return final_state(run(connect(load_platform(), api.landing), api))
 
 
 if __name__ == "__main__":
@@ -157,7 +158,6 @@ if __name__ == "__main__":
         by_hand(
             TABLE,
             "Current weather of every configured location.",
-            OpenWeather,
             lambda platform, api, options: run(platform, api),
         )
     )

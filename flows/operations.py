@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.platform import load_blocks
+from blocks.platform import load_platform
 from tasks.build import describe
 from tasks.due import operations_due, run_build
 from tasks.platform import connect
@@ -24,7 +24,7 @@ SOURCE = "operations"
 @flow(name="elt", flow_run_name="elt operations")
 def operations() -> State:
     """Build and test the marts over the ledger."""
-    blocks = load_blocks()
+    blocks = load_platform()
     platform = connect(blocks)
     platform.warehouse.ensure_ledger()
     try:

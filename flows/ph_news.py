@@ -22,21 +22,14 @@ from google.cloud import bigquery
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.ph_news import PhNews
-from blocks.platform import load_block, load_blocks
+from blocks.platform import load_platform
+from blocks.sources import load_settings
 from core.batch import Extracted, Window
 from core.errors import NoRequestLeft, Refused, SourceError
 from core.ledger import Cursor
 from core.steps import step
-from sources.ph_news import (
-    HTTPS_RESTRICTED,
-    SOURCE,
-    TABLE,
-    error_code,
-    judge,
-    to_record,
-)
-from sources.ph_news_listing import (
+from core.task import task
+from sources.ph_news.listing import (
     DEEPER_SHARE,
     FIRST_RUN_PAGES,
     Listing,
@@ -47,6 +40,15 @@ from sources.ph_news_listing import (
     plan_digest,
     published_range,
 )
+from sources.ph_news.mapping import (
+    HTTPS_RESTRICTED,
+    SOURCE,
+    TABLE,
+    error_code,
+    judge,
+    to_record,
+)
+from sources.ph_news.settings import PhNews
 from tasks.budget import budget
 from tasks.clock import Moment, moment_of
 from tasks.http import Answer, Http, Params, open_http
@@ -54,14 +56,13 @@ from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
 from tasks.run import run_source
 from tasks.upload import Facts, new_batch
-from tasks.verb import verb
 from tasks.warehouse import Warehouse
 
 logger = logging.getLogger("pipelines.ph_news")
 
 
 # No retries here: the HTTP helper has repeated what may pass, and each request is counted.
-@verb(name="extract", task_run_name="extract ph-news {window}")
+@task(name="extract", run_name="extract ph-news {window}")
 def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> Extracted:
     """A committed batch of what was met, one without news, or only a note.
 
@@ -227,8 +228,8 @@ def run(platform: Platform, api: PhNews) -> Outcome:
 )
 def ph_news() -> State:
     """Load what is new, within the plan's requests."""
-    api = load_block(PhNews, "ph-news")
-    return final_state(run(connect(load_blocks(), api.landing), api))
+    api = load_settings(PhNews, SOURCE)
+    return final_state(run(connect(load_platform(), api.landing), api))
 
 
 if __name__ == "__main__":
@@ -238,7 +239,6 @@ if __name__ == "__main__":
         by_hand(
             TABLE,
             "Philippine news, within the plan's requests.",
-            PhNews,
             lambda platform, api, options: run(platform, api),
         )
     )

@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.platform import load_blocks
+from blocks.platform import load_platform
 from tasks.platform import connect
 from tasks.run_logs import Copied, copy_logs, expire_logs, remove_runs
 
@@ -31,7 +31,7 @@ def run_logs() -> State:
 
     Raises LandingError when the bucket cannot be listed, LogsNotCopied after all else was done.
     """
-    platform = connect(load_blocks())
+    platform = connect(load_platform())
     now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
         copied = copy_logs(platform, client, now)

@@ -18,7 +18,7 @@ from prefect.states import Completed
 from prefect.utilities.urls import url_for
 
 from blocks.alerts import ALERTS, Alerts
-from blocks.platform import load_block, load_blocks
+from blocks.platform import load_block, load_platform
 from blocks.sources import load_sources
 from core.digest import Report, count_runs, digest, headline, markdown
 from tasks.alerts import read_state, send_text
@@ -32,7 +32,7 @@ def run_report() -> State:
     """Count, leave the report as an artifact, and send its digest."""
     alerts = load_block(Alerts, ALERTS)
     now = datetime.now(UTC)
-    warehouse, running = connect(load_blocks()).warehouse, load_sources()
+    warehouse, running = connect(load_platform()).warehouse, load_sources()
     warehouse.ensure_ledger()
     with get_client(sync_client=True) as client:
         runs = read_ended(client, now)

@@ -16,14 +16,15 @@ from datetime import datetime, timedelta
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.platform import load_block, load_blocks
-from blocks.usgs_earthquake import UsgsEarthquake
+from blocks.platform import load_platform
+from blocks.sources import load_settings
 from core.batch import Extracted, Window
 from core.errors import CountMismatch, Refused
 from core.ledger import Cursor
 from core.schema import Mode
+from core.task import task
 from flows.days import Day, days
-from sources.usgs_earthquake import (
+from sources.usgs_earthquake.mapping import (
     MOST_SEEN,
     OVERLAP,
     SOURCE,
@@ -40,21 +41,19 @@ from sources.usgs_earthquake import (
     unseen,
     whole_seconds,
 )
+from sources.usgs_earthquake.settings import UsgsEarthquake
 from tasks.clock import moment_of
 from tasks.http import Http, open_http
 from tasks.platform import Platform, connect
 from tasks.report import Outcome, final_state, run_name
 from tasks.run import run_source
 from tasks.upload import Facts, new_batch
-from tasks.verb import verb
 
 # Asks for a page again when it does not have as many events as the service counts.
 PAGE_TRIES = 3
 
 
-@verb(
-    name="extract", task_run_name="extract usgs {window}", retries=2, retry_delay_seconds=[10, 60]
-)
+@task(name="extract", run_name="extract usgs {window}", retries=2, retry_delay_seconds=[10, 60])
 def extract(
     platform: Platform, api: UsgsEarthquake, window: Window, mode: Mode, cursor: Cursor
 ) -> Extracted:
@@ -180,8 +179,8 @@ def usgs_earthquake(start: Day = None, end: Day = None) -> State:
         start: First day of events to read again; leave empty to load what changed.
         end: Last day of events to read again.
     """
-    api = load_block(UsgsEarthquake, "usgs-earthquake")
-    return final_state(run(connect(load_blocks(), api.landing), api, *days(start, end)))
+    api = load_settings(UsgsEarthquake, SOURCE)
+    return final_state(run(connect(load_platform(), api.landing), api, *days(start, end)))
 
 
 if __name__ == "__main__":
@@ -191,7 +190,6 @@ if __name__ == "__main__":
         by_hand(
             TABLE,
             "USGS earthquakes: what changed, or a range of event days (UTC).",
-            UsgsEarthquake,
             lambda platform, api, options: run(platform, api, *days(options.start, options.end)),
         )
     )

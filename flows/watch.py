@@ -23,16 +23,18 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from alerting.settings import AlertSettings
 from blocks.alerts import ALERTS, Alerts
 from blocks.automations import WATCH_FLOW
-from blocks.platform import PlatformBlocks, load_block, load_blocks
-from blocks.source import SourceBlock
+from blocks.platform import load_block, load_platform
 from blocks.sources import load_sources
 from core.alerts import Look
 from core.errors import first_line
 from serving.status import BUDGETS, INCIDENTS, RUNS, SOURCES
 from sources import SOURCES as NAMES
+from sources.settings import SourceSettings
 from sources.tables import table_of
+from stores.settings import PlatformSettings
 from tasks.alerts import incidents, read_state, saved_secrets, tell
 from tasks.conditions import ended_runs, last_runs, read_names, silence, waiting_runs
 from tasks.landing import LandingError
@@ -54,7 +56,7 @@ class LedgerUnread(Exception):
 @flow(name=WATCH_FLOW, flow_run_name="watch")
 def watch() -> State:
     """Look at the runs and at the ledger, and tell of incidents that began or are over."""
-    alerts, blocks, running = load_block(Alerts, ALERTS), load_blocks(), load_sources()
+    alerts, blocks, running = load_block(Alerts, ALERTS), load_platform(), load_sources()
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
         now, unread = datetime.now(UTC), None
@@ -89,7 +91,9 @@ def watch() -> State:
     return Completed(message=f"{message}; {len(sent)} messages sent{nobody}")
 
 
-def look_at_runs(client: SyncPrefectClient, alerts: Alerts, running: Collection[str]) -> Look:
+def look_at_runs(
+    client: SyncPrefectClient, alerts: AlertSettings, running: Collection[str]
+) -> Look:
     """How runs ended and which do not begin, and whether the watchdog looks."""
     now = datetime.now(UTC)
     state = read_state(alerts.state_path)
@@ -117,9 +121,9 @@ def is_ledger_due(last: datetime | None, now: datetime, *, on_schedule: bool) ->
 def look_at_ledger(
     client: SyncPrefectClient,
     look: Look,
-    alerts: Alerts,
-    blocks: PlatformBlocks,
-    running: Mapping[str, SourceBlock],
+    alerts: AlertSettings,
+    blocks: PlatformSettings,
+    running: Mapping[str, SourceSettings],
 ) -> str | None:
     """Add what the ledger and the buckets tell to the look; why not, when they cannot be read."""
     platform = connect(blocks)

@@ -255,11 +255,10 @@ def last_word(client: Any, run: Any) -> str:
 @cache
 def warehouse() -> Any:
     """The one that the blocks of this environment describe."""
-    from blocks.platform import blocks_from
-    from blocks.settings import read_settings
+    from runs.settings import platform_settings, read_settings
     from tasks.platform import connect
 
-    return connect(blocks_from(read_settings())).warehouse
+    return connect(platform_settings(read_settings())).warehouse
 
 
 def outcome(source: str, state: str, started_at: datetime, spent: timedelta) -> Row:

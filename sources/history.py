@@ -25,7 +25,9 @@ from core.plan import Import, InvalidPlan, Plan
 from core.rows import Record
 from core.schema import Table
 from core.values import as_json
-from sources import finance, openweather, ph_news
+from sources.finance import mapping as finance
+from sources.openweather import mapping as openweather
+from sources.ph_news import mapping as ph_news
 
 Kind = Literal["articles", "weather", "ledger"]
 KINDS: tuple[Kind, ...] = ("articles", "weather", "ledger")

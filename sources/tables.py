@@ -10,7 +10,7 @@ from sources import SOURCES
 
 def table_of(source: str) -> Table:
     """What a source declares of itself. Its own module is imported and no other."""
-    table: Table = import_module(f"sources.{source}").TABLE
+    table: Table = import_module(f"sources.{source}.mapping").TABLE
     return table
 
 

@@ -24,8 +24,7 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from pydantic import BaseModel, SecretStr
 
-from blocks.alerts import Alerts
-from blocks.federation import is_federation
+from alerting.settings import AlertSettings
 from core.alerts import (
     Letter,
     Look,
@@ -38,6 +37,7 @@ from core.alerts import (
     write_letters,
 )
 from core.errors import first_line, without_secrets
+from stores.federation import is_federation
 
 logger = logging.getLogger("pipelines.alerts")
 
@@ -70,7 +70,7 @@ class Told:
     wait_seconds: float
 
 
-def tell(alerts: Alerts, look: Look, secrets: list[str]) -> Told:
+def tell(alerts: AlertSettings, look: Look, secrets: list[str]) -> Told:
     """The look's incidents are kept, and who has to know of them does.
 
     The letters of earlier looks that a channel did not take go first. A crash between sending and
@@ -90,7 +90,7 @@ def tell(alerts: Alerts, look: Look, secrets: list[str]) -> Told:
     return Told(failures.sent, standing, wait_seconds)
 
 
-def incidents(alerts: Alerts) -> list[dict[str, Any]]:
+def incidents(alerts: AlertSettings) -> list[dict[str, Any]]:
     """Rows of serving/status.py's INCIDENTS: what is going on, as it was told."""
     return [
         {
@@ -106,7 +106,7 @@ def incidents(alerts: Alerts) -> list[dict[str, Any]]:
     ]
 
 
-def send_text(alerts: Alerts, subject: str, text: str, now: datetime) -> None:
+def send_text(alerts: AlertSettings, subject: str, text: str, now: datetime) -> None:
     """Send a message through the outbox. Raises as `tell` does."""
     with locked_state(alerts.state_path) as (state, keep):
         if alerts.channels:
@@ -123,7 +123,7 @@ class Delivery:
     causes: list[str]
 
 
-def deliver(state: State, alerts: Alerts, keep: Callable[[State], None]) -> Delivery:
+def deliver(state: State, alerts: AlertSettings, keep: Callable[[State], None]) -> Delivery:
     """Send what waits, oldest first.
 
     A channel that cannot be reached is not tried again in this look. One that refuses a letter gets
@@ -173,7 +173,7 @@ def cause_of(error: Exception) -> str:
     return f"{type(error).__name__}: {without_shapes(first_line(str(error)))}"
 
 
-def send_slack(alerts: Alerts, letter: Letter) -> None:
+def send_slack(alerts: AlertSettings, letter: Letter) -> None:
     if alerts.slack_webhook_url is None:
         raise ValueError("slack is not configured")
     text = f"{letter.subject}\n\n{letter.text}"
@@ -184,7 +184,7 @@ def send_slack(alerts: Alerts, letter: Letter) -> None:
     ).raise_for_status()
 
 
-def send_email(alerts: Alerts, letter: Letter) -> None:
+def send_email(alerts: AlertSettings, letter: Letter) -> None:
     if not alerts.email_host:
         raise ValueError("email is not configured")
     message = EmailMessage()

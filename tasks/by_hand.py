@@ -11,13 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import TypeVar
+from typing import Any
 
-from blocks.misconfigured import Misconfigured
-from blocks.platform import blocks_from
-from blocks.register import all_blocks
-from blocks.settings import not_configured, read_settings
-from blocks.source import SourceBlock, flow_of
 from core.batch import check_range
 from core.errors import (
     DeletionsHeld,
@@ -29,9 +24,17 @@ from core.errors import (
     StoreFailed,
     TooManyRejects,
 )
+from core.names import flow_of
 from core.ownership import NotOurs
 from core.schema import Table
 from core.undo import TIME_TRAVEL
+from runs.settings import (
+    Misconfigured,
+    not_configured,
+    platform_settings,
+    read_settings,
+    source_settings,
+)
 from tasks.landing import Discard
 from tasks.platform import Platform, connect
 from tasks.replay import replay
@@ -39,7 +42,6 @@ from tasks.report import Outcome, report
 from tasks.undo import preview, undo
 from tasks.who import who
 
-B = TypeVar("B", bound=SourceBlock)
 # Their messages say what happened and where; a traceback would say nothing more.
 SAID = (
     *(SourceError, NoRequestLeft, StoreFailed, LoadFailed, NotPossible, NotOurs),
@@ -50,8 +52,7 @@ SAID = (
 def by_hand(
     table: Table,
     description: str,
-    block_type: type[B],
-    run: Callable[[Platform, B, argparse.Namespace], Outcome],
+    run: Callable[[Platform, Any, argparse.Namespace], Outcome],
 ) -> int:
     """Parse the command line, do what it asks, print what came of it; the exit code.
 
@@ -63,16 +64,16 @@ def by_hand(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         settings = read_settings()
-        shared = blocks_from(settings)
+        shared = platform_settings(settings)
+        own = source_settings(settings).get(flow_of(source))
     except Misconfigured as error:
         print(error, file=sys.stderr)
         return 1
-    name = flow_of(source)
-    block = all_blocks(settings, shared).get(name)
-    if not isinstance(block, block_type):
+    if own is None:
+        name = flow_of(source)
         print(f"{name} is not configured: {not_configured(settings)[name]}", file=sys.stderr)
         return 1
-    platform = connect(shared, block.landing)
+    platform = connect(shared, own.landing)
     if options.dry_run:
         platform = replace(platform, landing=Discard(), is_dry=True)
     try:
@@ -89,7 +90,7 @@ def by_hand(
             allowed = table.is_whole and options.allow_deletions
             outcome = replay(platform, table, options.replay, allow_deletions=allowed)
         else:
-            outcome = run(platform, block, options)
+            outcome = run(platform, own, options)
         print(f"window    {outcome.window}")
         for name in ("requests", "extracted", "met_again", "rejected", "written"):
             print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")

@@ -17,21 +17,21 @@ from typing import Any
 
 from google.api_core.exceptions import NotFound
 
-from blocks.datasets import dbt_datasets, dbt_relations
-from blocks.google import storage_client
-from blocks.platform import PlatformBlocks
 from core.batch import source_prefix
 from core.errors import first_line
 from core.ownership import is_own_table
 from core.steps import step
+from core.task import task
 from core.values import as_json
 from core.version import code_version
+from stores.datasets import dbt_datasets, dbt_relations
+from stores.google import storage_client
+from stores.settings import PlatformSettings
 from tasks.build import PROJECT_DIR, environment, request_deadline
 from tasks.catalog_page import one_page
 from tasks.due import dbt_environment, target_path
 from tasks.landing import RETRY, TIMEOUT_SECONDS
 from tasks.platform import Platform
-from tasks.verb import verb
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, Warehouse
 
 PAGE = "index.html"
@@ -71,8 +71,8 @@ class Catalog:
         return told
 
 
-@verb(name="publish-catalog", retries=2, retry_delay_seconds=[5, 30])
-def publish(platform: Platform, blocks: PlatformBlocks, *, force: bool = False) -> Catalog:
+@task(name="publish-catalog", retries=2, retry_delay_seconds=[5, 30])
+def publish(platform: Platform, blocks: PlatformSettings, *, force: bool = False) -> Catalog:
     """The catalog of what stands now is in the bucket and in the served folder.
 
     Made anew when the code, the models or a table have changed since it was published, or with
@@ -81,7 +81,8 @@ def publish(platform: Platform, blocks: PlatformBlocks, *, force: bool = False) 
     platform.warehouse.ensure_ledger()
     platform.warehouse.ensure_marts(dbt_relations(platform.warehouse.dataset_prefix))
     # The block's own `get_bucket` asks for the bucket, which takes a right that nothing else needs.
-    bucket = storage_client(blocks.gcs.gcp_credentials).bucket(blocks.gcs.bucket)
+    client = storage_client(blocks.google, blocks.warehouse.project)
+    bucket = client.bucket(blocks.gcs_bucket)
     settings = blocks.warehouse
     prefix = source_prefix(settings.project, settings.raw_dataset, "catalog")
     address = f"gs://{bucket.name}/{prefix}{PAGE}"
@@ -148,7 +149,7 @@ def _tables(warehouse: Warehouse) -> Iterator[tuple[str, str]]:
             continue
 
 
-def generate(blocks: PlatformBlocks) -> tuple[bytes, dict[str, Any]]:
+def generate(blocks: PlatformSettings) -> tuple[bytes, dict[str, Any]]:
     """The page, and what is in it. Raises CatalogFailed and UnknownPage.
 
     Models are parsed and not compiled: incremental ones ask BigQuery for their window when they
@@ -199,18 +200,18 @@ def describe(
     }
 
 
-def served_page(blocks: PlatformBlocks) -> Path | None:
+def served_page(blocks: PlatformSettings) -> Path | None:
     """Where a web server finds the page; None when no folder is configured."""
     folder = blocks.warehouse.catalog_directory
     return Path(folder).expanduser() / PAGE if folder else None
 
 
-def _is_missing(blocks: PlatformBlocks) -> bool:
+def _is_missing(blocks: PlatformSettings) -> bool:
     page = served_page(blocks)
     return page is not None and not page.exists()
 
 
-def serve(blocks: PlatformBlocks, content: bytes) -> None:
+def serve(blocks: PlatformSettings, content: bytes) -> None:
     """Put the page into the served folder, in one step; nothing to do for an empty one."""
     page = served_page(blocks)
     if page is None or not content:

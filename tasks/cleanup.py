@@ -13,10 +13,10 @@ from core.batch import MANIFEST, batch_of
 from core.ownership import is_own_table
 from core.schema import Table
 from core.steps import step
+from core.task import task
 from tasks.landing import Landing, LandingError, StoredObject
 from tasks.ledger import Known, read_known
 from tasks.platform import Platform
-from tasks.verb import verb
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, STAGING_LIFETIME
 
 logger = logging.getLogger("pipelines.cleanup")
@@ -33,9 +33,7 @@ class Cleaned:
     swept: int = 0
 
 
-@verb(
-    name="cleanup", task_run_name="cleanup {table.source}", retries=2, retry_delay_seconds=[5, 30]
-)
+@task(name="cleanup", run_name="cleanup {table.source}", retries=2, retry_delay_seconds=[5, 30])
 def cleanup(platform: Platform, table: Table, known: Known | None = None) -> Cleaned:
     """Remove the prefixes of batches applied longer than the retention ago, manifest first.
 
@@ -80,7 +78,7 @@ def remove(landing: Landing, objects: list[StoredObject]) -> None:
             landing.delete(stored.name)
 
 
-@verb(name="sweep staging", retries=2, retry_delay_seconds=[5, 30])
+@task(name="sweep staging", retries=2, retry_delay_seconds=[5, 30])
 def sweep_staging(platform: Platform) -> int:
     """Remove the staging tables that should have expired by BigQuery's clock; how many.
 
@@ -126,7 +124,7 @@ class Stock:
     raw_bytes: int
 
 
-@verb(name="take stock", task_run_name="take stock {table.source}", retries=2)
+@task(name="take stock", run_name="take stock {table.source}", retries=2)
 def take_stock(platform: Platform, table: Table) -> Stock:
     """Count a source's stock. Raises LandingError when a bucket cannot be listed."""
     prefix = platform.prefix(table.source)

@@ -28,7 +28,7 @@ from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from prefect.utilities.urls import url_for
 
-from blocks.alerts import Alerts
+from alerting.settings import AlertSettings
 from blocks.server import every
 from core.alerts import (
     MISSED_AFTER,
@@ -145,7 +145,7 @@ def link_to(run: FlowRun) -> str | None:
 
 
 def waiting_runs(
-    client: SyncPrefectClient, names: Names, alerts: Alerts, now: datetime
+    client: SyncPrefectClient, names: Names, alerts: AlertSettings, now: datetime
 ) -> list[Finding]:
     """Runs that are late, runs that take too long, and schedules without a run to come."""
     late = timedelta(minutes=alerts.not_started_minutes)

@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
-from blocks.datasets import dbt_relations
-from blocks.federation import is_federation
-from blocks.platform import PlatformBlocks
 from core.ledger import Changes
 from core.sql import literal
 from core.steps import step
 from core.version import code_version
+from stores.datasets import dbt_relations
+from stores.federation import is_federation
+from stores.settings import PlatformSettings
 from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, Suite, build, describe
 from tasks.ledger import read_changes
 from tasks.platform import Platform
@@ -300,7 +300,7 @@ def build_to_continue(platform: Platform, source: str, due: Due) -> str | None:
     return str(last["build_id"]) if is_same else None
 
 
-def run_build(platform: Platform, blocks: PlatformBlocks, source: str, due: Due) -> BuildResult:
+def run_build(platform: Platform, blocks: PlatformSettings, source: str, due: Due) -> BuildResult:
     """Build everything downstream of a source, test it, and write the line to `_builds`.
 
     What those models need besides, a seed for one, is built with them. After a build that failed,
@@ -373,7 +373,7 @@ def window_environment(window: BuildWindow | None) -> dict[str, str]:
 
 
 @contextmanager
-def dbt_environment(blocks: PlatformBlocks) -> Iterator[dict[str, str]]:
+def dbt_environment(blocks: PlatformSettings) -> Iterator[dict[str, str]]:
     """The variables of `dbt/profiles.yml`. The key file has mode 0600 and is gone afterwards.
 
     A federation's file is one that Google's own library finds, and dbt by its method `oauth`.
@@ -388,8 +388,8 @@ def dbt_environment(blocks: PlatformBlocks) -> Iterator[dict[str, str]]:
         "GCP_SERVICE_ACCOUNT_FILE": "",
     }
     info: dict[str, Any] | None = None
-    if blocks.gcp.service_account_info:
-        info = blocks.gcp.service_account_info.get_secret_value()
+    if blocks.google.info:
+        info = json.loads(blocks.google.info.get_secret_value())
     with tempfile.TemporaryDirectory(prefix="dbt-") as directory:
         if info:
             key_file = Path(directory) / "key.json"
@@ -404,7 +404,7 @@ def dbt_environment(blocks: PlatformBlocks) -> Iterator[dict[str, str]]:
         yield env
 
 
-def target_path(blocks: PlatformBlocks, source: str) -> Path:
+def target_path(blocks: PlatformSettings, source: str) -> Path:
     """Where dbt keeps what it parsed: one directory per project, datasets and source."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     settings = blocks.warehouse

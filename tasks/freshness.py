@@ -9,10 +9,10 @@ import yaml
 
 from core.freshness import CLOCKS, ClockName, Reading, Stroke, Threshold, read_clocks
 from core.steps import step
+from core.task import task
 from tasks.build import PROJECT_DIR
 from tasks.cursor import RECENT_DAYS
 from tasks.platform import Platform
-from tasks.verb import verb
 from tasks.warehouse import Warehouse
 
 # Rows that a line brought: whatever it changed in the raw table.
@@ -44,7 +44,7 @@ def _threshold(hours: Mapping[str, float]) -> Threshold:
     )
 
 
-@verb(name="read-freshness", retries=2, retry_delay_seconds=[5, 30])
+@task(name="read-freshness", retries=2, retry_delay_seconds=[5, 30])
 def read_freshness(
     platform: Platform,
     sources: Collection[str],

@@ -16,9 +16,9 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect_aws.s3 import S3Bucket
 
-from blocks.amazon import s3_client
+from stores.amazon import s3_client
+from stores.settings import S3Settings
 from tasks.landing import LandingError, MissingObject, StoredObject
 
 # One call is tried three times, so that it ends within four minutes whatever happens. A checksum of
@@ -40,7 +40,7 @@ MD5 = re.compile("[0-9a-f]{32}")
 
 
 class S3Landing:
-    """The block's bucket, behind boto3's client `s3`; what the block sets of its options wins.
+    """The bucket of the settings, behind boto3's client `s3`.
 
     Every write carries its MD5, which S3 compares with what it received. A listing's MD5 is the
     ETag, which S3 documents to be that for an object written in one piece, but not under SSE-KMS,
@@ -51,15 +51,15 @@ class S3Landing:
 
     is_read_by_bigquery = False
 
-    def __init__(self, block: S3Bucket) -> None:
-        self._block = block
-        self._bucket = block.bucket_name
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._bucket = settings.bucket
         self._etag_is_md5 = False
 
     @cached_property
     def _client(self) -> Any:
         """Made when it is first needed, because that takes half a second."""
-        return s3_client(self._block.credentials, CONFIG)
+        return s3_client(self._settings, CONFIG)
 
     @property
     def address(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from blocks.alerts import Alerts
+from alerting.settings import AlertSettings
 from core.alerts import Finding
 from core.batch import MANIFEST, batch_of
 from core.ledger import FINAL_STATES, is_replay_of
@@ -26,7 +26,7 @@ def ledger_findings(
     tables: Iterable[Table],
     budgets: Mapping[str, int],
     spent: Mapping[str, int],
-    alerts: Alerts,
+    alerts: AlertSettings,
     now: datetime,
 ) -> tuple[list[Finding], dict[str, str]]:
     """What the ledger and the buckets tell, and by address why a bucket could not be listed.

@@ -24,6 +24,7 @@ from core.ledger import FAILURES_BEFORE_PARKING, Line
 from core.schema import REJECTS, Column, Table
 from core.script import apply_script
 from core.steps import step
+from core.task import task
 from tasks.cursor import read_position
 from tasks.landing import Landing, LandingError, MissingObject
 from tasks.ledger import (
@@ -38,7 +39,6 @@ from tasks.ledger import (
 from tasks.merge import merged
 from tasks.platform import Platform
 from tasks.repeat import is_conflict, is_own_fault, is_staging_gone, may_pass
-from tasks.verb import verb
 from tasks.warehouse import Warehouse
 
 logger = logging.getLogger("pipelines.load")
@@ -63,7 +63,7 @@ class Loaded:
     parked: tuple[str, ...] = ()
 
 
-@verb(name="load", task_run_name="load {table.name}", retries=2, retry_delay_seconds=[5, 30])
+@task(name="load", run_name="load {table.name}", retries=2, retry_delay_seconds=[5, 30])
 def load(
     platform: Platform, table: Table, skip: Collection[str] = (), known: Known | None = None
 ) -> Loaded:

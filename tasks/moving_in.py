@@ -15,12 +15,12 @@ from typing import Any
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from blocks.datasets import dbt_datasets
 from core.compare import RULE, Comparison, compare
 from core.ledger import is_import
 from core.plan import InvalidPlan, Mart
 from core.schema import Table
 from core.sql import in_effect, literal, quoted
+from stores.datasets import dbt_datasets
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, JOB_TIMEOUT_SECONDS, Warehouse
 
 ROWS_AT_ONCE = 10_000

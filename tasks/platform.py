@@ -1,4 +1,4 @@
-"""What a run works with: the warehouse and the landing buckets, as its blocks configure them."""
+"""What a run works with: the warehouse and the landing buckets, as its settings say."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.google import bigquery_client, storage_client
-from blocks.platform import PlatformBlocks
-from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import source_prefix
+from stores.google import bigquery_client, storage_client
+from stores.settings import (
+    LANDING_GCS,
+    LANDING_S3,
+    GoogleAccount,
+    LandingName,
+    PlatformSettings,
+)
 from tasks.landing import GcsLanding, Landing, LandingError, StoredObject
 from tasks.warehouse import Warehouse
+
+# The account that is attached to this machine.
+MACHINE = GoogleAccount()
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Platform:
     log_retention_days: float
     # Where batches wait that no bucket took (tasks/spool.py).
     spool: Path
+    # Who reads what is kept at Google.
+    google: GoogleAccount = MACHINE
     is_dry: bool = False
 
     def prefix(self, source: str) -> str:
@@ -53,21 +63,20 @@ class Platform:
         return found, unlisted
 
 
-def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platform:
-    """Clients for the blocks; nothing is sent yet. New batches go to `landing`.
+def connect(settings: PlatformSettings, landing: LandingName = LANDING_GCS) -> Platform:
+    """Clients as the settings say; nothing is sent yet. New batches go to `landing`.
 
     Raises ValueError when there is no such bucket.
     """
-    settings = blocks.warehouse
-    client = bigquery_client(blocks.gcp, settings.project, settings.location)
-    # The block's own `get_bucket` asks for the bucket, which takes a right that nothing else needs.
-    storage = storage_client(blocks.gcs.gcp_credentials)
-    landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(storage.bucket(blocks.gcs.bucket))}
-    if blocks.s3:
+    own = settings.warehouse
+    client = bigquery_client(settings.google, own.project, own.location)
+    storage = storage_client(settings.google, own.project)
+    landings: dict[str, Landing] = {LANDING_GCS: GcsLanding(storage.bucket(settings.gcs_bucket))}
+    if settings.s3:
         # A second and 16 MB that others do not pay.
         from tasks.landing_s3 import S3Landing
 
-        landings[LANDING_S3] = S3Landing(blocks.s3)
+        landings[LANDING_S3] = S3Landing(settings.s3)
     if landing not in landings:
         raise ValueError(
             f"new batches are to go to {landing}, which is not configured: set S3_BUCKET and run "
@@ -75,17 +84,18 @@ def connect(blocks: PlatformBlocks, landing: LandingName = LANDING_GCS) -> Platf
         )
     warehouse = Warehouse(
         client,
-        settings.project,
-        settings.location,
-        settings.raw_dataset,
-        settings.dataset_prefix,
-        settings.maximum_bytes_billed,
+        own.project,
+        own.location,
+        own.raw_dataset,
+        own.dataset_prefix,
+        own.maximum_bytes_billed,
     )
     return Platform(
         warehouse,
         landings[landing],
         list(landings.values()),
-        settings.landing_retention_days,
-        settings.log_retention_days,
-        settings.spool_path,
+        own.landing_retention_days,
+        own.log_retention_days,
+        own.spool_path,
+        settings.google,
     )

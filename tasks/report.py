@@ -14,7 +14,6 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from blocks.source import flow_of
 from core.batch import Window, asked_for
 from core.errors import (
     PARKED,
@@ -26,6 +25,7 @@ from core.errors import (
     TooManyRejects,
 )
 from core.ledger import COUNTS, Changes, Line
+from core.names import flow_of
 from core.schema import Mode, Table
 from tasks.landing import LandingError
 from tasks.stores import cause_of, reason_of

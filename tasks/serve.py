@@ -16,18 +16,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from blocks.platform import PlatformBlocks
 from core.alerts import Finding
 from core.errors import first_line
 from core.steps import step
+from core.task import task
 from serving.contract import AUDIENCES, Contract, write
 from serving.places import Places
 from serving.snapshot import publish
+from stores.settings import PlatformSettings
 from tasks.copies import keep_copies
 from tasks.due import target_path
 from tasks.export import export
 from tasks.platform import Platform
-from tasks.verb import verb
 
 logger = logging.getLogger("pipelines.serve")
 
@@ -55,7 +55,7 @@ class Serving:
         make_pages(self.places, Formats(self.time_zone, self.currency), only=only)
 
 
-def serving_of(blocks: PlatformBlocks) -> Serving | None:
+def serving_of(blocks: PlatformSettings) -> Serving | None:
     """The configured serving folder; None where there is none."""
     settings = blocks.warehouse
     if not settings.serving_directory:
@@ -64,13 +64,13 @@ def serving_of(blocks: PlatformBlocks) -> Serving | None:
     return Serving(places, settings.home_timezone, settings.home_currency)
 
 
-def announce_build(blocks: PlatformBlocks, source: str) -> None:
+def announce_build(blocks: PlatformSettings, source: str) -> None:
     """Say, before a build, that its marts will have to be exported: a run may die in between."""
     if serving := serving_of(blocks):
         serving.places.mark(source)
 
 
-def serve_marts(platform: Platform, blocks: PlatformBlocks, source: str) -> str | None:
+def serve_marts(platform: Platform, blocks: PlatformSettings, source: str) -> str | None:
     """Export the source's marts and make their pages, if a build was not exported yet.
 
     What was done, or why it could not be, in one line; None when there is nothing to do.
@@ -93,8 +93,10 @@ def serve_marts(platform: Platform, blocks: PlatformBlocks, source: str) -> str 
         return f"pages not updated: {cause}"
 
 
-@verb(name="export-marts", task_run_name="export {source}")
-def export_marts(platform: Platform, blocks: PlatformBlocks, serving: Serving, source: str) -> str:
+@task(name="export-marts", run_name="export {source}")
+def export_marts(
+    platform: Platform, blocks: PlatformSettings, serving: Serving, source: str
+) -> str:
     """Both snapshots and both sites have the source's marts as they are. Raises ExportFailed and
     what BigQuery, the bucket or the disk raise."""
     manifest = target_path(blocks, source) / "manifest.json"
@@ -111,7 +113,7 @@ def export_marts(platform: Platform, blocks: PlatformBlocks, serving: Serving, s
 
 
 def publish_status(
-    blocks: PlatformBlocks, tables: Mapping[Contract, Iterable[Mapping[str, Any]]]
+    blocks: PlatformSettings, tables: Mapping[Contract, Iterable[Mapping[str, Any]]]
 ) -> None:
     """The snapshots have these tables of status, and the pages that show them are made again.
 
@@ -146,7 +148,7 @@ def _batch(contract: Contract, rows: Iterable[Mapping[str, Any]]) -> pa.RecordBa
     return pa.RecordBatch.from_pylist(listed, schema=contract.schema)
 
 
-def serving_findings(blocks: PlatformBlocks, now: datetime) -> list[Finding]:
+def serving_findings(blocks: PlatformSettings, now: datetime) -> list[Finding]:
     """Sources whose last build is not on the pages although it was made a while ago."""
     serving = serving_of(blocks)
     if serving is None:

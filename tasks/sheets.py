@@ -25,9 +25,9 @@ from gspread.urls import SPREADSHEET_VALUES_URL
 from gspread.utils import absolute_range_name, extract_id_from_url, quote
 from requests import Response
 
-from blocks.google import GoogleSession, NoToken, RedirectRefused
 from core.errors import Refused, SourceError, first_line, without_secrets
 from core.steps import step
+from stores.google import GoogleSession, NoToken, RedirectRefused
 from tasks.http import (
     DEADLINE_SECONDS,
     HEAD_BYTES,

@@ -34,13 +34,13 @@ from core.rows import Chunk, EncodedChunk, Fields, Record, encode, faults_of, to
 from core.schema import REJECTS, STAGED, Column, Mode, Table, fingerprint
 from core.stamps import is_ahead
 from core.steps import step
+from core.task import task
 from core.version import code_version
 from tasks.clock import Moment
 from tasks.landing import Landing
 from tasks.platform import Platform
 from tasks.spool import keep
 from tasks.stores import STORE_ERRORS, cause_of, reason_of
-from tasks.verb import verb
 
 logger = logging.getLogger("pipelines.upload")
 
@@ -310,9 +310,7 @@ def check_columns(content: bytes, columns: Iterable[Column], name: str) -> None:
         raise ValueError(f"{name}: its columns are {present}, and {names} in the manifest")
 
 
-@verb(
-    name="upload-to-bucket", task_run_name="upload {name}", retries=2, retry_delay_seconds=[2, 10]
-)
+@task(name="upload-to-bucket", run_name="upload {name}", retries=2, retry_delay_seconds=[2, 10])
 def upload_part(landing: Landing, prefix: str, name: str, content: bytes) -> str:
     """Write one object and return the MD5 of its content."""
     with step("upload.part"):
@@ -344,4 +342,4 @@ def write_manifest(landing: Landing, prefix: str, manifest: Manifest) -> Manifes
     return manifest
 
 
-write_in_a_task = verb(name="commit", retries=2, retry_delay_seconds=[2, 10])(write_manifest)
+write_in_a_task = task("commit", retries=2, retry_delay_seconds=[2, 10])(write_manifest)

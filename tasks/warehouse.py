@@ -13,12 +13,12 @@ from google.api_core.exceptions import Conflict, Forbidden, NotFound, Preconditi
 from google.cloud import bigquery
 from google.cloud.bigquery import client as bigquery_client
 
-from blocks.datasets import foreign_tables, free_prefix, staging_of, standing
 from core import ledger, ownership
 from core.batch import Manifest
 from core.ownership import NotOurs
 from core.schema import META, Column, Table
 from core.sql import Names, fence_table, literal, staging_table
+from stores.datasets import foreign_tables, free_prefix, staging_of, standing
 from tasks.repeat import Repeat, is_conflict, may_pass
 
 # The one that repeats. Nothing that calls the warehouse repeats what it gave up.

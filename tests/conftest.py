@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from blocks.settings import ENV_FILE, Settings
-from blocks.source import LandingName
+from runs.settings import ENV_FILE, Settings
 from sandbox.guard import Guard
 from sandbox.parts import isolated
 from sandbox.processes import OWNER
 from sandbox.stack import Stack
+from stores.settings import LandingName
 from tests.lab import KITS, Lab
 from tests.reliability.proxy import VARIABLES, Proxies, proxies
 from tests.slow import SECONDS

@@ -17,18 +17,16 @@ from typing import Any, Unpack
 
 import httpx
 from google.cloud import bigquery
-from prefect_aws.client_parameters import AwsClientParameters
 
-from blocks.platform import PlatformBlocks, blocks_from
-from blocks.settings import Settings
-from blocks.source import LANDING_S3, LandingName
-from blocks.sources import TYPES
 from core import steps
 from core.batch import Manifest
 from core.ledger import Line
 from core.schema import Table
+from runs.settings import Settings, platform_settings
 from sandbox.processes import end_with_parent
 from sources import SOURCES
+from sources.settings import settings_of
+from stores.settings import LANDING_S3, LandingName, PlatformSettings
 from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
@@ -61,7 +59,7 @@ def committed(batch: BatchWriter, **facts: Unpack[Facts]) -> Manifest:
 
 def lands_in(source: str) -> LandingName:
     """The bucket that a source's batches go to by themselves."""
-    landing: LandingName = TYPES[source].model_fields["landing"].default
+    landing: LandingName = settings_of(source).model_fields["landing"].default
     return landing
 
 
@@ -92,8 +90,8 @@ class Lab:
         return f"{self.env['SANDBOX_SOURCES_URL']}/{self.name}/{service}"
 
     @cached_property
-    def blocks(self) -> PlatformBlocks:
-        return blocks_from(self.settings)
+    def blocks(self) -> PlatformSettings:
+        return platform_settings(self.settings)
 
     @cached_property
     def settings(self) -> Settings:
@@ -124,9 +122,7 @@ class Lab:
         """The lab's platform when S3 does not answer."""
         bucket = self.blocks.s3
         assert bucket is not None
-        nowhere = AwsClientParameters(endpoint_url="http://127.0.0.1:9")
-        credentials = bucket.credentials.model_copy(update={"aws_client_parameters": nowhere})
-        gone = bucket.model_copy(update={"credentials": credentials})
+        gone = bucket.model_copy(update={"options": {"endpoint_url": "http://127.0.0.1:9"}})
         return connect(replace(self.blocks, s3=gone), self.landing or lands_in(self.kit))
 
     # The world.

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from blocks.alerts import Alerts
+from alerting.settings import AlertSettings
 from core import ledger
 from core.batch import new_batch_id
 from core.schema import META, REJECTS, STAGED, Column, Table
@@ -229,7 +229,7 @@ def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
 
     def watch() -> None:
         spent = requests_spent(platform.warehouse)
-        ledger_findings(platform, tables.values(), {"ph_news": 100}, spent, Alerts(), now)
+        ledger_findings(platform, tables.values(), {"ph_news": 100}, spent, AlertSettings(), now)
         new_fields(platform.warehouse, None, now)
 
     def recovery() -> None:

@@ -40,10 +40,9 @@ def found_of(source: str) -> dict[str, Any]:
     """What each part of the platform found of the source, by the part."""
     from prefect.client.orchestration import get_client
 
-    from blocks.alerts import alerts_from
-    from blocks.platform import load_blocks
+    from alerting.settings import alert_settings
+    from blocks.platform import load_platform
     from blocks.register import register
-    from blocks.settings import read_settings
     from blocks.sources import load_sources
     from core.batch import Window
     from core.ledger import Cursor
@@ -52,6 +51,7 @@ def found_of(source: str) -> dict[str, Any]:
     from flows.dbt_freshness import dbt_freshness
     from flows.elt import elt
     from flows.watch import watch
+    from runs.settings import read_settings
     from serving.places import Places
     from sources.tables import table_of
     from tasks.alerts import incidents
@@ -62,7 +62,7 @@ def found_of(source: str) -> dict[str, Any]:
     found["deployed"] = [one.name for one in of_running(declared()) if one.source]
 
     found["run"] = elt(source, return_state=True).name
-    platform, table = connect(load_blocks()), table_of(source)
+    platform, table = connect(load_platform()), table_of(source)
     warehouse = platform.warehouse
     (row,) = warehouse.client.query(
         f"SELECT COUNT(*) AS n FROM `{warehouse.raw_dataset}`.{table.name}"
@@ -78,7 +78,9 @@ def found_of(source: str) -> dict[str, Any]:
     flow = import_module(f"flows.{source}")
     flow.extract(platform, load_sources()[source], Window(), Cursor())
     found["watch"] = watch(return_state=True).name
-    found["incidents"] = [(one["kind"], one["source"]) for one in incidents(alerts_from(settings))]
+    found["incidents"] = [
+        (one["kind"], one["source"]) for one in incidents(alert_settings(settings))
+    ]
     found["cleanup"] = cleanup(return_state=True).name
     found["freshness"] = dbt_freshness(return_state=True).name
     with get_client(sync_client=True) as client:

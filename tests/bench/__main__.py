@@ -30,8 +30,8 @@ import pyarrow as pa
 from core.rows import Chunk, encode
 from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack
-from sources.nyc_fhv import TYPES, page_parameters, read_page, to_rows
-from sources.nyc_fhv import pages as offsets
+from sources.nyc_fhv.mapping import TYPES, page_parameters, read_page, to_rows
+from sources.nyc_fhv.mapping import pages as offsets
 from tests.bench.builds import builds
 from tests.bench.pages import STORES, pages
 from tests.bench.process import measured

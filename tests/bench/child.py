@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from blocks.nyc_fhv import NycFhv
 from core.batch import Manifest, Window
 from core.ledger import Cursor
 from core.steps import timings
 from flows.nyc_fhv import extract
-from sources.nyc_fhv import page_parameters, pages
+from sources.nyc_fhv.mapping import page_parameters, pages
+from sources.nyc_fhv.settings import NycFhv
 from tests.bench.memory import peak_rss_bytes
 from tests.lab import Lab
 

@@ -20,7 +20,7 @@ import httpx
 import psutil
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from blocks.source import flow_of
+from core.names import flow_of
 from sandbox.demo import crons_paused
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack

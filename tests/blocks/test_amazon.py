@@ -15,10 +15,8 @@ from botocore.config import Config
 from google.auth.compute_engine import _metadata
 from pydantic import HttpUrl
 
-from blocks.amazon import AUDIENCE, TOKEN_FILE, s3_client
-from blocks.misconfigured import Misconfigured
-from blocks.platform import s3_from
-from blocks.settings import Settings, read_settings
+from runs.settings import Misconfigured, Settings, read_settings, s3_settings
+from stores.amazon import AUDIENCE, TOKEN_FILE, s3_client
 from tasks.landing import LandingError
 from tasks.landing_s3 import S3Landing
 from tests.answering import Answering, Received, Reply, answering
@@ -102,9 +100,9 @@ def settings(url: str) -> Settings:
 def test_a_machine_of_googles_reads_s3_by_a_role_and_renews_its_keys(
     server: Answering, cloud: Cloud
 ) -> None:
-    block = s3_from(settings(server.url))
+    block = s3_settings(settings(server.url))
     assert block is not None
-    client = s3_client(block.credentials, Config())
+    client = s3_client(block, Config())
     for _ in range(2):
         client.put_object(Bucket="bucket", Key="p.raw/x", Body=b"x")
     (form,) = cloud.assumed
@@ -126,7 +124,7 @@ def test_a_machine_of_googles_reads_s3_by_a_role_and_renews_its_keys(
 
     # Keys that are about to end are renewed, with another token.
     cloud.life = timedelta(minutes=1)
-    client = s3_client(block.credentials, Config())
+    client = s3_client(block, Config())
     for _ in range(2):
         client.put_object(Bucket="bucket", Key="p.raw/x", Body=b"x")
     assert len(cloud.assumed) > 2
@@ -138,9 +136,9 @@ def test_a_token_of_another_provider_is_read_from_its_file(
     file = tmp_path / "token"
     file.write_text("token-of-the-cluster")
     monkeypatch.setenv(TOKEN_FILE, str(file))
-    block = s3_from(settings(server.url))
+    block = s3_settings(settings(server.url))
     assert block is not None
-    s3_client(block.credentials, Config()).put_object(Bucket="bucket", Key="x", Body=b"")
+    s3_client(block, Config()).put_object(Bucket="bucket", Key="x", Body=b"")
     assert [form["WebIdentityToken"] for form in cloud.assumed] == ["token-of-the-cluster"]
 
 
@@ -148,7 +146,7 @@ def test_a_machine_without_a_service_account_is_told_so(
     server: Answering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer = lambda _: Reply(404)
-    block = s3_from(settings(server.url))
+    block = s3_settings(settings(server.url))
     assert block is not None
     with pytest.raises(LandingError, match="this machine has no token of Google's for AWS_ROLE"):
         S3Landing(block).get("p.raw/x")

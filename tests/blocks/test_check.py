@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from blocks import check as module
-from blocks.asking import Fault
 from blocks.check import Finding
 from blocks.register import all_blocks
 from blocks.register import findings as findings_of
-from blocks.settings import ROOT, Settings
+from runs.settings import ROOT, Settings
 from sandbox.identity import ensure_service_account
+from stores.asking import Fault
 
 SECRETS = ("OPENWEATHER_API_KEY", "MEDIASTACK_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
 

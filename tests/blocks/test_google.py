@@ -16,15 +16,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import external_account, identity_pool
 from google.oauth2.service_account import Credentials
-from prefect_gcp import GcpCredentials
-from prefect_gcp.cloud_storage import GcsBucket
+from pydantic import SecretStr
 
-from blocks.asking import account
-from blocks.check import check, hosts_of
-from blocks.google import RedirectRefused, bigquery_client, storage_client
-from blocks.misconfigured import Misconfigured
-from blocks.platform import GCP, PlatformBlocks, gcp_from, warehouse_from
-from blocks.settings import Settings
+from blocks.check import Finding, check, hosts_of, subjects
+from blocks.platform import account_of, gcp_from
+from runs.settings import Misconfigured, Settings, google_account, warehouse_settings
+from stores.asking import name_of
+from stores.google import RedirectRefused, bigquery_client, storage_client
+from stores.settings import GoogleAccount, PlatformSettings
 from tasks.alerts import differing
 from tasks.due import dbt_environment
 from tests.answering import Answering, Received, Reply, answering
@@ -46,19 +45,19 @@ def elsewhere() -> Iterator[Answering]:
         yield server
 
 
-def ask_bigquery(gcp: GcpCredentials) -> None:
-    bigquery_client(gcp, "project", "US").get_dataset("raw", retry=None)
+def ask_bigquery(google: GoogleAccount) -> None:
+    bigquery_client(google, "project", "US").get_dataset("raw", retry=None)
 
 
-def ask_storage(gcp: GcpCredentials) -> None:
-    storage_client(gcp).bucket("landing").blob("x").download_as_bytes(retry=None)
+def ask_storage(google: GoogleAccount) -> None:
+    storage_client(google, "project").bucket("landing").blob("x").download_as_bytes(retry=None)
 
 
 ASK = pytest.mark.parametrize("ask", [ask_bigquery, ask_storage])
 
 
 def ask_through(
-    ask: Callable[[GcpCredentials], None], google: Answering, key: str, patch: pytest.MonkeyPatch
+    ask: Callable[[GoogleAccount], None], google: Answering, key: str, patch: pytest.MonkeyPatch
 ) -> None:
     """Token endpoint and API are both at `google`."""
     patch.setenv("BIGQUERY_EMULATOR_HOST", google.url)
@@ -68,13 +67,13 @@ def ask_through(
         "token_uri": f"{google.url}/token",
         "private_key": key,
     }
-    ask(GcpCredentials(service_account_info=account, project="project"))
+    ask(GoogleAccount(info=SecretStr(json.dumps(account))))
 
 
 @ASK
 @pytest.mark.parametrize("is_token", [True, False])
 def test_a_redirect_elsewhere_is_refused(
-    ask: Callable[[GcpCredentials], None],
+    ask: Callable[[GoogleAccount], None],
     is_token: bool,
     elsewhere: Answering,
     private_key: str,
@@ -98,7 +97,7 @@ def test_a_redirect_elsewhere_is_refused(
 
 @ASK
 def test_a_redirect_within_the_origin_keeps_the_token(
-    ask: Callable[[GcpCredentials], None], private_key: str, monkeypatch: pytest.MonkeyPatch
+    ask: Callable[[GoogleAccount], None], private_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = {"datasetReference": {"projectId": "project", "datasetId": "raw"}}
 
@@ -181,9 +180,15 @@ def settings_with(info: dict[str, Any], file: Path) -> Settings:
     )
 
 
+def check_credentials(settings: Settings, google: GoogleAccount) -> Finding:
+    first = next(iter(subjects(settings, google)))
+    (found,) = check([first], {})
+    return found
+
+
 @ASK
 def test_a_federations_file_serves_as_a_key(
-    ask: Callable[[GcpCredentials], None],
+    ask: Callable[[GoogleAccount], None],
     exchange: Answering,
     own_token: Path,
     tmp_path: Path,
@@ -193,20 +198,21 @@ def test_a_federations_file_serves_as_a_key(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", exchange.url)
     info = federation(exchange.url, {"file": str(own_token)})
     settings = settings_with(info, tmp_path / "federation.json")
-    gcp = gcp_from(settings)
-    ask(gcp)
+    google = google_account(settings)
+    ask(google)
+    # Prefect's block of it is made and read as one of a key is.
+    assert account_of(gcp_from(google, "project")) == google
     assert [one.path.partition("?")[0] for one in exchange.received][:2] == [
         "/v1/token",
         f"/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken",
     ]
     assert len(exchange.received) == 3
     # --check asks for a token, and knows whom to give a role, and which host has to answer.
-    (found,) = check({GCP: gcp})
-    assert found.fault == ""
-    assert account(gcp) == ACCOUNT
+    assert check_credentials(settings, google).fault == ""
+    assert name_of(google) == ACCOUNT
     assert f"{exchange.url}/v1/token" in [host.address for host in hosts_of(settings)]
     own_token.unlink()
-    (found,) = check({GCP: gcp_from(settings)})
+    found = check_credentials(settings, google_account(settings))
     assert f"Google gives no token to {ACCOUNT} (RefreshError): is there a token at" in found.fault
     assert "token-of-home" not in found.fault
 
@@ -215,7 +221,7 @@ def test_a_federations_file_that_names_a_program_is_refused(tmp_path: Path) -> N
     info = federation("https://sts.googleapis.com", {"executable": {"command": "/bin/true"}})
     settings = settings_with(info, tmp_path / "federation.json")
     with pytest.raises(Misconfigured, match="its credential_source is no file, address or AWS"):
-        gcp_from(settings)
+        google_account(settings)
 
 
 def test_dbt_and_alerts_know_a_federation(
@@ -223,10 +229,7 @@ def test_dbt_and_alerts_know_a_federation(
 ) -> None:
     info = federation("https://sts.googleapis.com", {"file": str(own_token)})
     settings = settings_with(info, tmp_path / "federation.json")
-    gcp = gcp_from(settings)
-    shared = PlatformBlocks(
-        gcp, GcsBucket(bucket="b", gcp_credentials=gcp), None, warehouse_from(settings)
-    )
+    shared = PlatformSettings(google_account(settings), "b", None, warehouse_settings(settings))
     # It would ask Google for the project's name.
     monkeypatch.setattr(external_account.Credentials, "get_project_id", lambda *_, **__: None)
     with dbt_environment(shared) as env:
@@ -243,6 +246,6 @@ def test_dbt_and_alerts_know_a_federation(
 
 
 def test_prefects_block_reads_keys_only_by_itself() -> None:
-    """Once it reads federations, blocks/google.py need not teach it."""
+    """Once it reads federations, blocks/platform.py need not teach it."""
     with pytest.raises(ValueError, match="client_email"):
         Credentials.from_service_account_info(federation("https://sts.googleapis.com", {}))

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import get_args
+from typing import Any, get_args
 
-from blocks.settings import OF_SOURCES, SOURCES
-from blocks.source import flow_of, source_of
-from blocks.sources import TYPES
+from pydantic import create_model
+
+from blocks.sources import block_type
+from core.names import flow_of, source_of
 from dashboards.pages import start
 from deploy.apply import declared
 from flows import elt
+from runs.settings import OF_SOURCES, SOURCES
 from sources import SOURCES as NAMES
+from sources.settings import settings_of
 from sources.tables import table_of
 from tasks.build import PROJECT_DIR
 from tasks.freshness import declared_thresholds
 
 
 def test_every_room_knows_the_same_sources() -> None:
-    assert list(TYPES) == [source_of(flow) for flow in SOURCES]
-    assert [flow_of(source) for source in TYPES] == list(SOURCES) == list(get_args(elt.Source))
+    assert list(NAMES) == [source_of(flow) for flow in SOURCES]
+    assert [flow_of(source) for source in NAMES] == list(SOURCES) == list(get_args(elt.Source))
     assert {one.source for one in declared()} - {""} == SOURCES.keys()
     tables = {table_of(source).source: table_of(source) for source in NAMES}
     for known in (tables, declared_thresholds(), start.SOURCES):
-        assert known.keys() == TYPES.keys()
+        assert known.keys() == {*NAMES}
 
 
 def test_what_belongs_to_a_source_is_found_by_its_name() -> None:
     assert NAMES
     for source in NAMES:
-        block, variables = TYPES[source], OF_SOURCES[flow_of(source)]
+        settings = settings_of(source)
+        assert OF_SOURCES[flow_of(source)] is settings
+        block = block_type(settings, source)
         assert block.get_block_type_slug() == flow_of(source)
         # The block that is saved lands where the settings say that its batches go.
-        assert block.model_fields["landing"].default == variables.lands_in
-        assert variables.ending("_landing") and variables.ending("_base_url")
+        assert block.model_fields["landing"].default == settings.model_fields["landing"].default
+        assert {"landing", "base_url"} <= settings.variables().keys()
         assert getattr(import_module(f"flows.{source}"), source).name == flow_of(source)
         table = table_of(source)
         assert table.name.startswith(f"{source}__")
@@ -41,6 +46,7 @@ def test_what_belongs_to_a_source_is_found_by_its_name() -> None:
         assert (PROJECT_DIR / "models" / "staging" / source / f"_{source}__sources.yml").exists()
         assert import_module(f"tests.kits.{source}").TABLE.source == source
         stand_in = import_module(f"sandbox.sources.{source}")
-        variables.model_validate(
+        given: Any = settings.typed_variables()
+        create_model("Variables", **given).model_validate(
             {name.lower(): value for name, value in stand_in.variables("http://a.example").items()}
         )

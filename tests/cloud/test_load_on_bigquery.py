@@ -23,7 +23,7 @@ import pytest
 from google.cloud import bigquery, storage
 
 from core.ownership import LABELS
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
 from tests.lab import Lab
 from tests.reliability.test_race import race
 from tests.tasks import test_load as loads

@@ -12,10 +12,14 @@ import pytest
 from sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTSIDE = {"prefect", "prefect_gcp", "prefect_aws", "prefect_dbt", "google", "boto3", "httpx"}
+PREFECT = {"prefect", "prefect_gcp", "prefect_aws", "prefect_dbt"}
+OUTSIDE = PREFECT | {"google", "boto3", "httpx"}
 FORBIDDEN = {
     "core": OUTSIDE
     | {
+        "stores",
+        "runs",
+        "alerting",
         "serving",
         "dashboards",
         "sources",
@@ -26,8 +30,18 @@ FORBIDDEN = {
         "deploy",
         "tests",
     },
-    "sources": OUTSIDE
-    | {"serving", "dashboards", "tasks", "flows", "blocks", "sandbox", "deploy", "tests"},
+    "stores": PREFECT
+    | {"sources", "runs", "alerting", "serving", "dashboards", "tasks", "flows", "blocks"}
+    | {"sandbox", "deploy", "tests"},
+    "sources": PREFECT
+    | {"runs", "alerting", "serving", "dashboards", "tasks", "flows", "blocks"}
+    | {"sandbox", "deploy", "tests"},
+    "runs": PREFECT
+    | {"alerting", "serving", "dashboards", "tasks", "flows", "blocks", "sandbox", "deploy"}
+    | {"tests"},
+    "alerting": PREFECT
+    | {"sources", "serving", "dashboards", "tasks", "flows", "blocks", "sandbox", "deploy"}
+    | {"tests"},
     "serving": OUTSIDE | {"dashboards", "blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
     "dashboards": OUTSIDE | {"blocks", "tasks", "flows", "sandbox", "deploy", "tests"},
     "blocks": {"serving", "dashboards", "tasks", "flows", "sandbox", "deploy", "tests"},
@@ -39,7 +53,10 @@ FORBIDDEN = {
 OF_SOURCES = {
     "serving": {"sources.tables"},
     "dashboards": {"sources", "sources.tables"},
-    "blocks": {"sources"},
+    "blocks": {"sources", "sources.settings"},
+    "stores": set[str](),
+    "runs": {"sources", "sources.settings"},
+    "alerting": set[str](),
     "deploy": set[str](),
     "sandbox": {"sources"},
 }
@@ -103,9 +120,9 @@ def test_a_run_imports_no_other_source() -> None:
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     names = set(done.stdout.split())
-    rooms = ("sources", "blocks", "blocks.variables", "flows")
+    rooms = ("sources", "flows")
     found = {name for room in rooms for source in SOURCES if (name := f"{room}.{source}") in names}
-    assert found == {"sources.nyc_fhv", "blocks.nyc_fhv", "flows.nyc_fhv"}
+    assert found == {"sources.nyc_fhv", "flows.nyc_fhv"}
 
 
 def test_no_code_asks_whether_it_runs_against_an_emulator() -> None:

@@ -14,9 +14,9 @@ from core.schema import STAGED, Type
 from core.script import apply_script
 from core.sql import Names, literal
 from core.undo import undo_script
-from sources.finance import TABLE as LEDGER
-from sources.nyc_fhv import TABLE as VEHICLES
-from sources.usgs_earthquake import TABLE
+from sources.finance.mapping import TABLE as LEDGER
+from sources.nyc_fhv.mapping import TABLE as VEHICLES
+from sources.usgs_earthquake.mapping import TABLE
 
 NAMES = Names("a-project", "raw", "raw_staging")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)

@@ -14,9 +14,9 @@ from core import ledger
 from core.schema import META, REJECTS, STAGED, Column
 from core.sql import staging_table
 from core.undo import earlier_table
-from sources.finance import TABLE as LEDGER
-from sources.nyc_fhv import TABLE as VEHICLES
-from sources.usgs_earthquake import TABLE
+from sources.finance.mapping import TABLE as LEDGER
+from sources.nyc_fhv.mapping import TABLE as VEHICLES
+from sources.usgs_earthquake.mapping import TABLE
 from tests.core.test_script import (
     LIST,
     MANIFEST,

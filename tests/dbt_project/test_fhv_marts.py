@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sources.nyc_fhv import TABLE
+from sources.nyc_fhv.mapping import TABLE
 from tasks.build import BuildResult, build, describe
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sources.finance import TABLE
+from sources.finance.mapping import TABLE
 from tasks.build import BuildFailed, BuildResult, build, describe
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt

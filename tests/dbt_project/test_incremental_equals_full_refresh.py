@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from sources import openweather, usgs_earthquake
+from sources.openweather import mapping as openweather
+from sources.usgs_earthquake import mapping as usgs_earthquake
 from tasks.build import PROJECT_DIR
 from tasks.due import BuildWindow, window_environment
 from tests.dbt_project import raw

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sources.ph_news import TABLE
+from sources.ph_news.mapping import TABLE
 from tasks.build import BuildResult, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt

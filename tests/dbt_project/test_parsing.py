@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sources.ph_news import TABLE
+from sources.ph_news.mapping import TABLE
 from tasks.build import PARSED, BuildFailed, _invoke, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt

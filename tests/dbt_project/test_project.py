@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from blocks.datasets import dbt_datasets, dbt_relations, raw_tables
 from core import ownership
 from core.ledger import TABLES
 from core.sql import fence_table
+from stores.datasets import dbt_datasets, dbt_relations, raw_tables
 from tasks.build import ONCE_A_DAY, PROJECT_DIR, command
 from tasks.due import follows_calendar
 from tests.cost.month import is_daily

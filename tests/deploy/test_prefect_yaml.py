@@ -20,7 +20,7 @@ from prefect.exceptions import ScriptError
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import BaseModel
 
-from blocks.source import deployment_of
+from core.names import deployment_of
 from deploy.apply import FILE, ROOT, declared
 from sources import SOURCES
 

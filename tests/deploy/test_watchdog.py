@@ -27,11 +27,11 @@ from prefect.states import (
     Running,
 )
 
-from blocks.alerts import Alerts
-from blocks.settings import read_settings
+from alerting.settings import AlertSettings
 from core.alerts import Finding, Look, State, advance, write_letters
 from deploy import watchdog
 from deploy.watchdog import full_disk, old_backup, old_certificate, waiting_spool
+from runs.settings import read_settings
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from tasks.alerts import locked_state
@@ -151,7 +151,7 @@ def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Wat
     """It keeps the times of its first attempt."""
     watched.stack.up(["prefect"])
     seconds = 8
-    limits = Alerts(not_started_minutes=seconds / 60, running_hours=seconds / 3600)
+    limits = AlertSettings(not_started_minutes=seconds / 60, running_hours=seconds / 3600)
     with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
         flow_id = client.create_flow_from_name("again")
         id_ = client.create_deployment(flow_id, name="by-hand", entrypoint="f.py:f")
@@ -189,7 +189,7 @@ def test_a_disk_at_the_limit_is_told_once(tmp_path: Path) -> None:
     now, state = datetime.now(UTC), State()
 
     def stands(limit: float) -> bool:
-        alerts = Alerts(disk_share=limit, state_file=str(tmp_path / "alerts.json"))
+        alerts = AlertSettings(disk_share=limit, state_file=str(tmp_path / "alerts.json"))
         seen = Look("watchdog", now, findings=full_disk(alerts, state, now), covered={"health"})
         advance(state, seen, str)
         return bool(state.incidents)
@@ -205,7 +205,7 @@ def test_a_ledger_that_keeps_one_waiting_is_told(
     through["bigquery"].plan = [Fault("hang", "get table", times=-1)]
     monkeypatch.setattr(watchdog, "LEDGER_SECONDS", 1.0)
     began = time.monotonic()
-    (found,) = watchdog.age_of_ledger(read_settings(), Alerts(), datetime.now(UTC))
+    (found,) = watchdog.age_of_ledger(read_settings(), AlertSettings(), datetime.now(UTC))
     assert time.monotonic() - began < 60  # of 90 s that a hanging one takes otherwise
     assert (found.key, found.cause) == ("ledger:unreadable", "no answer within 1 s")
 
@@ -225,7 +225,7 @@ def test_the_ledger_may_be_older_where_no_source_runs_every_hour(
 
     monkeypatch.setattr("tasks.ledger_conditions.ledger_age", ledger_age)
     monkeypatch.setenv("SOURCES", sources)
-    assert watchdog.ask_age_of_ledger(read_settings(), Alerts(), datetime.now(UTC)) == []
+    assert watchdog.ask_age_of_ledger(read_settings(), AlertSettings(), datetime.now(UTC)) == []
     assert asked == [timedelta(hours=hours)]
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from blocks.openweather import Location
 from core.rows import Fields, Record, to_chunk
 from core.schema import Table
-from sources import nyc_fhv, openweather, usgs_earthquake
+from sources.nyc_fhv import mapping as nyc_fhv
+from sources.openweather import mapping as openweather
+from sources.openweather.settings import Location
+from sources.usgs_earthquake import mapping as usgs_earthquake
 from tests.flows.test_bad_input import feature
 from tests.kits.openweather import LOCATIONS
 from tests.lab import KITS, Lab

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import CountMismatch, SourceError, TooManyRejects
 from core.ledger import ROW_OUTCOMES
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
 from tasks import http as http_module
 from tasks.replay import replay
 from tasks.report import report

@@ -24,10 +24,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.s3 import S3Bucket
 
 from blocks.platform import load_if_saved
-from blocks.source import LANDING_S3
 from deploy.apply import declared
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
+from stores.settings import LANDING_S3
 from tests.lab import KITS, Lab
 
 pytestmark = pytest.mark.slow
@@ -365,11 +365,12 @@ def test_a_run_loads_its_blocks_without_what_it_does_not_need(
     """Prefect's own `load` imports every integration for a block within another."""
     code = """
 import sys
-from blocks.platform import load_blocks, load_block
-from blocks.finance import Finance
-blocks, finance = load_blocks(), load_block(Finance, "finance")
-assert blocks.gcs.gcp_credentials.project == finance.gcp_credentials.project == blocks.gcp.project
-assert blocks.s3.credentials.aws_secret_access_key.get_secret_value()
+from blocks.platform import load_platform
+from blocks.sources import load_settings
+from sources.finance.settings import Finance
+shared, finance = load_platform(), load_settings(Finance, "finance")
+assert shared.google.info.get_secret_value() and shared.gcs_bucket and finance.sheet_url
+assert shared.s3.secret_access_key.get_secret_value()
 print(*sorted({"altair", "dbt", "pandas", "prefect_dbt"} & set(sys.modules)))
 """
     done = subprocess.run(

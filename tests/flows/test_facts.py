@@ -24,8 +24,8 @@ import core.freshness
 import core.undo
 import tasks.build
 import tasks.report
-from blocks.platform import GCP, WAREHOUSE
-from blocks.source import LANDING_GCS
+from blocks.platform import GCP, WAREHOUSE, platform_blocks
+from blocks.sources import block_of
 from core.alerts import Look, State, advance
 from core.batch import Manifest, Window
 from core.freshness import Reading
@@ -37,7 +37,8 @@ from flows.elt import elt
 from flows.moving_in import import_table
 from sandbox.parts import isolated
 from sandbox.stack import Stack
-from sources.finance import TABLE, read_ledger
+from sources.finance.mapping import TABLE, read_ledger
+from stores.settings import LANDING_GCS
 from tasks.clock import Moment
 from tasks.conditions import ended_runs, read_names
 from tasks.ledger_conditions import parked
@@ -89,6 +90,8 @@ def test_with_every_message_replaced_by_one_letter_all_comes_out_the_same(
     assert told["undone"] == ["undone"]
 
 
+# Whose messages are replaced.
+ROOMS = ("core", "stores", "sources", "runs", "alerting", "tasks", "flows", "blocks")
 ROWS = [HEADER, *(entry(id_) for id_ in "abcdefghij")]
 
 
@@ -96,10 +99,9 @@ def live(lab: Lab, client: SyncPrefectClient) -> dict[str, Any]:
     """The story, in facts."""
     for before in client.read_flow_runs():
         client.delete_flow_run(before.id)
-    lab.blocks.gcp.save(GCP, overwrite=True)
-    lab.blocks.gcs.save(LANDING_GCS, overwrite=True)
-    lab.blocks.warehouse.save(WAREHOUSE, overwrite=True)
-    lab.source.block(lab).save("finance", overwrite=True)
+    for name in (GCP, LANDING_GCS, WAREHOUSE):
+        platform_blocks(lab.blocks)[name].save(name, overwrite=True)
+    block_of("finance", lab.source.block(lab)).save("finance", overwrite=True)
     lab.platform.warehouse.ensure_ledger()
     no_build_is_due(lab)
     facts: dict[str, Any] = {"states": []}
@@ -246,6 +248,6 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ours(error: type[BaseException]) -> Iterator[type[BaseException]]:
     for one in error.__subclasses__():
-        if one.__module__.partition(".")[0] in ("core", "tasks", "flows", "blocks", "sources"):
+        if one.__module__.partition(".")[0] in ROOMS:
             yield one
         yield from ours(one)

@@ -13,7 +13,7 @@ from core.batch import Manifest, Window
 from core.errors import DeletionsHeld, SourceError, TooManyRejects
 from core.ledger import ROW_OUTCOMES, Cursor
 from sandbox.sources.sheets_ledger import COLUMNS
-from sources.finance import TABLE, read_ledger
+from sources.finance.mapping import TABLE, read_ledger
 from tasks.clock import Moment
 from tasks.load import load
 from tasks.replay import replay

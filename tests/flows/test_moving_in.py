@@ -16,7 +16,7 @@ from core.batch import MANIFEST, decode_manifest, encode_manifest
 from core.plan import Import, Mart
 from flows.moving_in import compare_marts, import_table
 from sources.history import read_plan
-from sources.ph_news import article_id
+from sources.ph_news.mapping import article_id
 from tasks.moving_in import compare_mart, keep_name
 from tasks.replay import replay
 from tasks.undo import undo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from google.cloud import bigquery
 
-from blocks.check import check
-from blocks.datasets import dbt_datasets
-from blocks.register import all_blocks
-from blocks.source import LANDING_S3
+from blocks.check import Finding, check, subjects
 from core.errors import StoreFailed
 from core.ownership import LABELS, NotOurs
+from runs.settings import google_account
+from stores.datasets import dbt_datasets
+from stores.settings import LANDING_S3
 from tasks import cleanup
 from tasks.catalog import publish
 from tasks.due import due_build, run_build
@@ -86,6 +86,10 @@ def stored(lab: Lab) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+def checked(lab: Lab) -> Iterator[Finding]:
+    return check(subjects(lab.settings, google_account(lab.settings)), {})
+
+
 def test_a_platform_at_work_stays_in_its_datasets_and_below_its_prefix(
     make_lab: Make, through: Proxies, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -110,7 +114,7 @@ def test_a_platform_at_work_stays_in_its_datasets_and_below_its_prefix(
     through.reset()
     lab.run()
     lab.build()
-    for _ in check(all_blocks(lab.settings)):
+    for _ in checked(lab):
         pass
     monkeypatch.setattr(cleanup, "STAGING_LIFETIME", timedelta(seconds=-60))
     assert cleanup.sweep_staging(lab.platform) == 0
@@ -234,7 +238,7 @@ def test_a_foreign_dataset_is_refused_and_stays_as_it_is(make_lab: Make, through
     assert {call.method for call in through["bigquery"].calls} == {"GET"}
     assert through["gcs"].calls == []
     assert described(lab, raw) == before
-    found = [str(one) for one in check(all_blocks(lab.settings)) if one.fault]
+    found = [str(one) for one in checked(lab) if one.fault]
     assert len(found) == 1 and f"dataset sandbox-project.{raw} is not ours" in found[0]
     assert described(lab, raw) == before
 
@@ -268,7 +272,7 @@ def test_dbt_replaces_nothing_foreign(make_lab: Make, through: Proxies) -> None:
     lab.query(f"CREATE TABLE {own['silver']}.news_stories (mine STRING)")
     _, before = described(lab, own["silver"])
     assert f"table sandbox-project.{own['silver']}.news_stories is not ours" in refused()
-    found = [str(one) for one in check(all_blocks(lab.settings)) if one.fault]
+    found = [str(one) for one in checked(lab) if one.fault]
     assert len(found) == 1 and "news_stories is not ours" in found[0]
     assert described(lab, own["silver"])[1] == before
 
@@ -278,7 +282,7 @@ def test_an_empty_dataset_becomes_ours_by_its_label(make_lab: Make, through: Pro
     warehouse = lab.platform.warehouse
     raw = datasets(lab)["raw"]
     create(lab, raw, {"team": "home"})
-    found = [one.note for one in check(all_blocks(lab.settings)) if f"dataset {raw}" == one.what]
+    found = [one.note for one in checked(lab) if f"dataset {raw}" == one.what]
     assert found == ["is empty; the first run gives it our label"]
     through["bigquery"].plan = [Fault("denied", "update dataset")]
     with pytest.raises(NotOurs) as refused:

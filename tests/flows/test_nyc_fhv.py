@@ -13,7 +13,7 @@ import pytest
 from core.errors import CountMismatch, DeletionsHeld, Refused, SourceError, TooManyRejects
 from core.schema import Table
 from flows.nyc_fhv import TAKES, run
-from sources.nyc_fhv import TABLE as DECLARED
+from sources.nyc_fhv.mapping import TABLE as DECLARED
 from tasks.report import Outcome, report
 from tests.kits.nyc_fhv import TABLE, TOKEN, block
 from tests.lab import Lab

@@ -17,11 +17,11 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from blocks.openweather import Location
 from core.errors import PartlyExtracted, SourceError, StoreFailed, TooManyRejects
 from flows import openweather as flow_module
 from flows.openweather import run as run_flow
-from sources.openweather import SOURCE
+from sources.openweather.mapping import SOURCE
+from sources.openweather.settings import Location
 from tasks import http as http_module
 from tasks.due import due_build, run_build
 from tasks.repeat import Repeat

@@ -14,12 +14,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from blocks.ph_news import PhNews
 from core.errors import PartlyExtracted, Refused, SourceError
 from core.ledger import ROW_OUTCOMES
 from flows.ph_news import get_page
-from sources.ph_news import SERVED, SOURCE, article_id, judge
-from sources.ph_news_listing import above_gap
+from sources.ph_news.listing import above_gap
+from sources.ph_news.mapping import SERVED, SOURCE, article_id, judge
+from sources.ph_news.settings import PhNews
 from tasks.due import due_build, run_build
 from tasks.http import Http
 from tasks.report import report

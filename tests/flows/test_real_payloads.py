@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.parts import isolated
 from sandbox.stack import Stack
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
 from tasks.due import due_build, run_build
 from tests.lab import Lab
 

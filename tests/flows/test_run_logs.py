@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running
 
-from blocks.alerts import Alerts
-from blocks.platform import GCP, WAREHOUSE
-from blocks.source import LANDING_GCS
+from alerting.settings import AlertSettings
+from blocks.platform import GCP, WAREHOUSE, platform_blocks
 from core.run_logs import Line, unpacked
 from flows.run_logs import LogsNotCopied, run_logs
 from sandbox.parts import isolated
 from sandbox.stack import Stack
+from stores.settings import LANDING_GCS, PlatformSettings
 from tasks.run_logs import logs_behind
 from tests.lab import Lab
 
@@ -117,10 +117,13 @@ def server(prefect_server: Server) -> Server:
 @pytest.fixture
 def lab(make_lab: Callable[..., Lab], server: Server) -> Lab:
     lab = make_lab()
-    lab.blocks.gcp.save(GCP, overwrite=True)
-    lab.blocks.gcs.save(LANDING_GCS, overwrite=True)
-    lab.blocks.warehouse.save(WAREHOUSE, overwrite=True)
+    save(lab.blocks)
     return lab
+
+
+def save(settings: PlatformSettings) -> None:
+    for name in (GCP, LANDING_GCS, WAREHOUSE):
+        platform_blocks(settings)[name].save(name, overwrite=True)
 
 
 def copies(lab: Lab) -> dict[str, list[Line]]:
@@ -198,7 +201,7 @@ def test_runs_stay_while_copying_fails_and_it_is_told(lab: Lab, server: Server) 
     """A month long, and longer than Prefect keeps runs."""
     old, older = server.run("old", 95, ["a"]), server.run("older", 130, ["b"])
     server.run("young", 74, ["c"])
-    lab.blocks.gcs.model_copy(update={"bucket": "gone"}).save(LANDING_GCS, overwrite=True)
+    save(replace(lab.blocks, gcs_bucket="gone"))
     assert run_logs(return_state=True).is_failed()
     assert server.runs().keys() >= {old, older}
     assert (server.lines(old), server.lines(older)) == (1, 1)
@@ -206,7 +209,7 @@ def test_runs_stay_while_copying_fails_and_it_is_told(lab: Lab, server: Server) 
     assert (finding.kind, finding.title) == ("run-logs", "the logs of 2 days are not copied")
     assert f"runs ended on {day(130)}, over 75 days ago" in finding.cause
 
-    lab.blocks.gcs.save(LANDING_GCS, overwrite=True)
+    save(lab.blocks)
     assert run_logs(return_state=True).is_completed()
     assert not server.runs().keys() & {old, older}
     assert {name[:10] for name in copies(lab)} == {day(95), day(130), day(74)}
@@ -271,7 +274,7 @@ def test_the_look_at_the_ledger_sees_logs_that_are_not_copied(lab: Lab, server: 
     from flows.watch import look_at_ledger
 
     server.run("old", 80, ["a"])
-    look, alerts = Look(by="watch", at=datetime.now(UTC)), Alerts(state_file="/nonexistent")
+    look, alerts = Look(by="watch", at=datetime.now(UTC)), AlertSettings(state_file="/nonexistent")
     assert look_at_ledger(server.client, look, alerts, lab.blocks, {}) is None
     assert [one.kind for one in look.findings if one.kind == "run-logs"] == ["run-logs"]
 

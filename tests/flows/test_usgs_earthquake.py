@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.ledger import ROW_OUTCOMES
+from stores.settings import LANDING_GCS, LANDING_S3, LandingName
 from tests.lab import Lab
 from tests.reliability.matrix import crossed, or_slow
 

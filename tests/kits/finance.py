@@ -6,9 +6,9 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from blocks.finance import Finance
 from flows.finance import run as run_flow
-from sources.finance import TABLE
+from sources.finance.mapping import TABLE
+from sources.finance.settings import Finance
 from tasks.report import Outcome
 from tests.lab import Lab
 
@@ -26,7 +26,6 @@ def block(lab: Lab, **settings: Any) -> Finance:
         {
             "base_url": lab.sources_url,
             "sheet_url": SHEET_URL,
-            "gcp_credentials": lab.blocks.gcp,
             **settings,
         }
     )

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from blocks.nyc_fhv import NycFhv
 from flows.nyc_fhv import run as run_flow
-from sources.nyc_fhv import TABLE as DECLARED
+from sources.nyc_fhv.mapping import TABLE as DECLARED
+from sources.nyc_fhv.settings import NycFhv
 from tasks.report import Outcome
 from tests.lab import Lab
 

@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from blocks.openweather import OpenWeather, parse_locations
 from flows.openweather import run as run_flow
-from sources.openweather import TABLE
+from sources.openweather.mapping import TABLE
+from sources.openweather.settings import OpenWeather, parse_locations
 from tasks.report import Outcome
 from tests.lab import Lab
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from html import unescape
 from typing import Any
 
-from blocks.ph_news import PhNews
 from flows.ph_news import run as run_flow
-from sources.ph_news import TABLE, article_id
+from sources.ph_news.mapping import TABLE, article_id
+from sources.ph_news.settings import PhNews
 from tasks.report import Outcome
 from tests.lab import Lab
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from blocks.usgs_earthquake import UsgsEarthquake
 from core.rows import to_chunk
 from flows.usgs_earthquake import run as run_flow
-from sources.usgs_earthquake import TABLE, to_record
+from sources.usgs_earthquake.mapping import TABLE, to_record
+from sources.usgs_earthquake.settings import UsgsEarthquake
 from tasks.report import Outcome
 from tests.lab import Lab
 

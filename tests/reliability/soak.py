@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from blocks.source import LANDING_GCS, LANDING_S3
 from sandbox.parts import isolated
 from sandbox.stack import Stack
+from stores.settings import LANDING_GCS, LANDING_S3
 from tests.lab import KITS, Lab, lands_in
 from tests.reliability.proxy import CALLS, VARIABLES, Fault, Kind, Proxies, Store, proxies
 

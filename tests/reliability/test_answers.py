@@ -25,17 +25,17 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user
 from google.oauth2 import service_account
 
-from blocks.nyc_fhv import NycFhv
-from blocks.openweather import OpenWeather
-from blocks.ph_news import PhNews
-from blocks.usgs_earthquake import UsgsEarthquake
 from core.batch import Window
 from core.errors import SourceError
 from core.ledger import Cursor
 from flows import nyc_fhv, openweather, ph_news, usgs_earthquake
-from sources.finance import read_ledger
-from sources.ph_news import SOURCE, judge, to_record
-from sources.ph_news_listing import listing_of
+from sources.finance.mapping import read_ledger
+from sources.nyc_fhv.settings import NycFhv
+from sources.openweather.settings import OpenWeather
+from sources.ph_news.listing import listing_of
+from sources.ph_news.mapping import SOURCE, judge, to_record
+from sources.ph_news.settings import PhNews
+from sources.usgs_earthquake.settings import UsgsEarthquake
 from tasks.http import open_http
 from tasks.landing import Discard
 from tasks.platform import Platform

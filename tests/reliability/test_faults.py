@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from blocks.source import LandingName
 from core.errors import SourceError
+from stores.settings import LandingName
 from tests.lab import KITS, RUNS, Lab
 from tests.reliability.matrix import crossed, only
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from blocks.source import LandingName
 from core.steps import Phase
+from stores.settings import LandingName
 from tests.lab import RUNS, Event, Lab
 from tests.reliability.matrix import only, or_slow
 

@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import PartlyExtracted
 from core.sql import literal
-from sources.ph_news import TABLE
+from sources.ph_news.mapping import TABLE
 from tasks.budget import budget
 from tasks.report import Outcome, report
 from tests.lab import Lab

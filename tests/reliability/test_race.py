@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from blocks.source import LandingName
 from core import steps
+from stores.settings import LandingName
 from tasks.load import load
 from tests.lab import RUNS, Lab
 from tests.reliability.matrix import only

@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from blocks.source import LANDING_GCS, LANDING_S3
 from core import steps
 from core.errors import StoreFailed
 from core.sql import staging_table
+from stores.settings import LANDING_GCS, LANDING_S3
 from tasks.cleanup import cleanup
 from tasks.load import load
 from tests.lab import KITS, Event, Lab, lands_in

@@ -9,9 +9,9 @@ import pytest
 from botocore.config import Config
 from google.cloud import bigquery
 
-from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.errors import StoreFailed
 from core.ownership import LABELS
+from stores.settings import LANDING_GCS, LANDING_S3, LandingName
 from tasks import landing, landing_s3, warehouse
 from tasks.repeat import Repeat
 from tasks.report import report

@@ -10,11 +10,11 @@ import pytest
 from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound
 from google.cloud import bigquery
 
-from blocks.google import bigquery_client
 from core.batch import MANIFEST, Manifest, encode_manifest
 from core.ledger import LABELS, TABLES
 from core.ownership import LABELS as OWNER
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
+from stores.google import bigquery_client
 from tasks import warehouse
 from tasks.load import load
 from tasks.repeat import PASSING, Repeat
@@ -210,7 +210,7 @@ def test_a_wrong_location_parks_nothing(lab: Lab) -> None:
             load(lab.platform, TABLE)
     assert states(lab) == []
     # As BIGQUERY_LOCATION=EU over datasets of the US.
-    client = bigquery_client(lab.blocks.gcp, store.project, "EU")
+    client = bigquery_client(lab.blocks.google, store.project, "EU")
     wrong = replace(store, client=client, location="EU")
     with pytest.raises(NotFound, match="was not found in location EU"):
         load(replace(lab.platform, warehouse=wrong), TABLE)

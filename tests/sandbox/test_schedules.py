@@ -19,12 +19,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from blocks.alerts import Alerts
+from alerting.settings import AlertSettings
 from blocks.register import register, tidy
-from blocks.settings import SOURCES, Settings
-from blocks.sources import TYPES, load_sources
+from blocks.sources import load_sources
+from core.names import source_of
 from deploy.apply import declared, of_running
 from flows.watch import look_at_runs
+from runs.settings import SOURCES, Settings
 from sandbox.demo import crons_paused
 from sandbox.identity import ensure_service_account
 from sandbox.parts import isolated
@@ -133,7 +134,7 @@ def test_a_source_that_is_not_configured_has_neither_block_nor_deployment(
     with temporary_settings({PREFECT_API_URL: own["PREFECT_API_URL"]}):
         register(everything)
         assert tidy(everything) == []
-        assert load_sources().keys() == TYPES.keys()
+        assert load_sources().keys() == {*map(source_of, SOURCES)}
         assert of_running(declared()) == declared()
         assert deployed() == SOURCES.keys()
 
@@ -149,7 +150,9 @@ def test_a_source_that_is_not_configured_has_neither_block_nor_deployment(
         wanted = {one.source for one in of_running(declared())}
         assert wanted == {"", "usgs-earthquake", "nyc-fhv"}
         with get_client(sync_client=True) as client:
-            look = look_at_runs(client, Alerts(state_file=str(tmp_path / "alerts")), load_sources())
+            look = look_at_runs(
+                client, AlertSettings(state_file=str(tmp_path / "alerts")), load_sources()
+            )
         assert look.absent == {"openweather", "ph_news", "finance"}
 
         register(everything)

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import SourceError
 from core.rows import Chunk, to_chunk
-from sources.finance import TABLE, digest, header, letters, read_ledger
+from sources.finance.mapping import TABLE, digest, header, letters, read_ledger
 
 HEADER = [
     *("id", "year", "month", "day", "item", "type", "cost", "to", "store", "source"),

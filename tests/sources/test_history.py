@@ -13,7 +13,7 @@ import pytest
 
 from core.plan import Import, InvalidPlan
 from core.rows import Record, to_chunk
-from sources import finance, openweather, ph_news
+from sources.finance import mapping as finance
 from sources.history import (
     KINDS,
     Kind,
@@ -27,6 +27,8 @@ from sources.history import (
     to_records,
     typed,
 )
+from sources.openweather import mapping as openweather
+from sources.ph_news import mapping as ph_news
 
 STAMP = datetime(2026, 3, 1, tzinfo=UTC)
 MANILA = ZoneInfo("Asia/Manila")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import SourceError
-from sources.nyc_fhv import (
+from sources.nyc_fhv.mapping import (
     FIELDS,
     NOT_UTF8,
     TABLE,

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blocks.openweather import Location, OpenWeather, parse_locations
 from core.errors import SourceError
 from core.rows import to_chunk
 from core.values import epoch_seconds
-from sources.openweather import (
+from sources.openweather.mapping import (
     NESTED,
     PLAIN,
     TABLE,
@@ -25,6 +24,7 @@ from sources.openweather import (
     spacing_seconds,
     to_record,
 )
+from sources.openweather.settings import Location, OpenWeather, parse_locations
 from tests.kits.openweather import flat
 
 MANILA = Query("Manila", 14.5995, 120.9842, "metric")

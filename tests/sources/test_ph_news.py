@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from core.rows import to_chunk
-from sources.ph_news import TABLE, article_id, error_code, judge, to_record
-from sources.ph_news_listing import listing_of, published_range
+from sources.ph_news.listing import listing_of, published_range
+from sources.ph_news.mapping import TABLE, article_id, error_code, judge, to_record
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ARTICLE = {

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.errors import CountMismatch, SourceError
-from sources.ph_news_listing import (
+from sources.ph_news.listing import (
     DEEPER_EVERY,
     MOST_LISTED,
     MOST_SEAMS,

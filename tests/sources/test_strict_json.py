@@ -16,7 +16,10 @@ import pytest
 from core.plan import Import
 from core.rows import Chunk, Record, to_chunk
 from core.values import as_json, parse_json
-from sources import history, openweather, ph_news, usgs_earthquake
+from sources import history
+from sources.openweather import mapping as openweather
+from sources.ph_news import mapping as ph_news
+from sources.usgs_earthquake import mapping as usgs_earthquake
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 QUERY = openweather.Query("here", 1.0, 2.0, "metric")

@@ -11,7 +11,7 @@ import pytest
 from core.batch import Window
 from core.errors import SourceError
 from core.rows import to_chunk
-from sources.usgs_earthquake import (
+from sources.usgs_earthquake.mapping import (
     BEGINNING,
     TABLE,
     Count,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from blocks.alerts import Alerts
+from alerting.settings import AlertSettings
 from core.alerts import Look, Run, State, advance, without_shapes
 from tasks.alerts import (
     NotTold,
@@ -40,8 +40,8 @@ def sinks() -> Iterator[Sinks]:
 
 
 @pytest.fixture
-def alerts(sinks: Sinks, tmp_path: Path) -> Alerts:
-    return Alerts(
+def alerts(sinks: Sinks, tmp_path: Path) -> AlertSettings:
+    return AlertSettings(
         slack_webhook_url=SecretStr(sinks.env["SLACK_WEBHOOK_URL"]),
         email_host="127.0.0.1",
         email_port=int(sinks.env["ALERT_EMAIL_PORT"]),
@@ -57,11 +57,11 @@ def failed(number: int, name: str = "elt/a", message: str = "boom <a & b>") -> R
     return Run(f"{name} {number}", name, "FAILED", "Failed", message, ended_at)
 
 
-def look(alerts: Alerts, seconds: float, *runs: Run) -> Told:
+def look(alerts: AlertSettings, seconds: float, *runs: Run) -> Told:
     return tell(alerts, Look("watch", T0 + timedelta(seconds=seconds), runs=list(runs)), [SECRET])
 
 
-def test_both_channels_get_the_same_message_once(alerts: Alerts, sinks: Sinks) -> None:
+def test_both_channels_get_the_same_message_once(alerts: AlertSettings, sinks: Sinks) -> None:
     assert look(alerts, 10, failed(1)).wait_seconds == 21
     assert look(alerts, 40, failed(1)).sent == [
         "slack: [pipelines] elt/a failed",
@@ -75,7 +75,7 @@ def test_both_channels_get_the_same_message_once(alerts: Alerts, sinks: Sinks) -
 
 
 def test_a_channel_that_is_down_gets_its_message_later_and_the_other_no_second_one(
-    alerts: Alerts, sinks: Sinks
+    alerts: AlertSettings, sinks: Sinks
 ) -> None:
     sinks.refuse = True
     with pytest.raises(NotTold, match="slack: HTTP 500: no_service") as caught:
@@ -89,7 +89,7 @@ def test_a_channel_that_is_down_gets_its_message_later_and_the_other_no_second_o
     assert read_state(alerts.state_path).outbox == []
 
 
-def test_a_letter_that_is_refused_holds_up_no_other(alerts: Alerts, sinks: Sinks) -> None:
+def test_a_letter_that_is_refused_holds_up_no_other(alerts: AlertSettings, sinks: Sinks) -> None:
     sinks.refuse_text = "elt/spam"
     with pytest.raises(NotTold, match="slack: HTTP 400: invalid_payload; email: SMTPDataError"):
         look(alerts, 40, failed(1, "elt/spam"))
@@ -106,7 +106,7 @@ def test_a_letter_that_is_refused_holds_up_no_other(alerts: Alerts, sinks: Sinks
 
 
 def test_an_address_that_is_none_is_named_and_the_other_channel_told_once(
-    alerts: Alerts, sinks: Sinks
+    alerts: AlertSettings, sinks: Sinks
 ) -> None:
     no_address = alerts.model_copy(
         update={"slack_webhook_url": SecretStr("http://127.0.0.1:port/")}
@@ -117,14 +117,14 @@ def test_an_address_that_is_none_is_named_and_the_other_channel_told_once(
     assert len(sinks.email) == 1
 
 
-def test_a_mail_server_that_is_gone_is_named(alerts: Alerts, sinks: Sinks) -> None:
+def test_a_mail_server_that_is_gone_is_named(alerts: AlertSettings, sinks: Sinks) -> None:
     gone = alerts.model_copy(update={"email_port": 9})
     with pytest.raises(NotTold, match="email: ConnectionRefusedError"):
         look(gone, 40, failed(1))
     assert len(sinks.slack) == 1
 
 
-def test_a_planted_secret_is_neither_sent_nor_kept(alerts: Alerts, sinks: Sinks) -> None:
+def test_a_planted_secret_is_neither_sent_nor_kept(alerts: AlertSettings, sinks: Sinks) -> None:
     message = f"GET /?key={SECRET}\nkey {SECRET} is wrong\npassword=unknown-one"
     look(alerts, 40, failed(1, message=message))
     assert "key *** is wrong" in sinks.everything()
@@ -133,7 +133,7 @@ def test_a_planted_secret_is_neither_sent_nor_kept(alerts: Alerts, sinks: Sinks)
         assert planted not in alerts.state_path.read_text()
 
 
-def test_two_lookers_at_once_tell_once(alerts: Alerts, sinks: Sinks) -> None:
+def test_two_lookers_at_once_tell_once(alerts: AlertSettings, sinks: Sinks) -> None:
     storm = [failed(number, name=f"elt/{number}") for number in range(50)]
     threads = [threading.Thread(target=look, args=(alerts, 90, *storm[: 50 - n])) for n in range(4)]
     for thread in threads:
@@ -205,7 +205,7 @@ def test_a_look_by_a_clock_that_was_ahead_hides_no_silence() -> None:
 
 
 def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
-    alerts: Alerts, sinks: Sinks
+    alerts: AlertSettings, sinks: Sinks
 ) -> None:
     look(alerts, 40, failed(1))
     path = alerts.state_path
@@ -216,7 +216,7 @@ def test_the_file_is_for_its_owner_and_a_broken_one_is_put_aside(
 
 
 def test_who_reads_while_another_writes_waits_and_puts_nothing_aside(
-    alerts: Alerts, sinks: Sinks
+    alerts: AlertSettings, sinks: Sinks
 ) -> None:
     look(alerts, 40, failed(1))
     path = alerts.state_path
@@ -236,7 +236,7 @@ def test_who_reads_while_another_writes_waits_and_puts_nothing_aside(
 
 def on_a_full_disk(disk: Path) -> None:
     with open_sinks() as sinks:
-        alerts = Alerts(
+        alerts = AlertSettings(
             slack_webhook_url=SecretStr(sinks.env["SLACK_WEBHOOK_URL"]),
             state_file=str(disk / "alerts.json"),
         )
@@ -270,7 +270,7 @@ def test_on_a_full_disk_all_is_told_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_digest_goes_through_the_outbox(alerts: Alerts, sinks: Sinks) -> None:
+def test_a_digest_goes_through_the_outbox(alerts: AlertSettings, sinks: Sinks) -> None:
     sinks.refuse = True
     with pytest.raises(NotTold):
         send_text(alerts, "report", "text", T0)
@@ -280,7 +280,7 @@ def test_a_digest_goes_through_the_outbox(alerts: Alerts, sinks: Sinks) -> None:
 
 
 def test_secrets_are_found_in_blocks_and_in_what_the_server_hides() -> None:
-    block = Alerts(email_password=SecretStr("mail-password"))
+    block = AlertSettings(email_password=SecretStr("mail-password"))
     assert secrets_of(block) == ["mail-password"]
     clear = {"key": "line one\nline two", "url": "http://a", "inner": {"list": ["x-secret", "y"]}}
     hidden = {"key": "********", "url": "http://a", "inner": {"list": ["****", "y"]}}

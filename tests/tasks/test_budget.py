@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import NoRequestLeft
 from core.sql import literal
-from sources.ph_news import TABLE
+from sources.ph_news.mapping import TABLE
 from tasks.budget import Budget, budget
 from tasks.platform import connect
 from tests.lab import Lab

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from blocks.settings import OF_SOURCES
-from blocks.source import source_of
+from core.names import source_of
+from runs.settings import OF_SOURCES
 from tests.lab import Lab
 from tests.reliability.matrix import only, or_slow
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where each source answers.
-VARIABLES = {source_of(name): kind.ending("_base_url").upper() for name, kind in OF_SOURCES.items()}
+VARIABLES = {
+    source_of(name): kind.variables()["base_url"].upper() for name, kind in OF_SOURCES.items()
+}
 
 
 def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dbt.cli.main import dbtRunner
 
+from stores.google import storage_client
 from tasks.build import PROJECT_DIR, environment
 from tasks.catalog import publish
 from tasks.due import dbt_environment, target_path
@@ -143,7 +144,8 @@ def test_nothing_is_made_anew_until_a_table_changes(lab: Lab, page: Path) -> Non
 
 
 def test_the_page_in_the_bucket_is_the_served_one(lab: Lab, page: Path) -> None:
-    bucket = lab.blocks.gcs.get_bucket()
+    client = storage_client(lab.blocks.google, lab.blocks.warehouse.project)
+    bucket = client.bucket(lab.blocks.gcs_bucket)
     name = f"{lab.platform.prefix('catalog')}index.html"
     assert bucket.blob(name).download_as_bytes() == page.read_bytes()
     assert not list(page.parent.glob(".catalog-*"))

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
 from tasks import cleanup as module
 from tasks.cleanup import cleanup, sweep_staging, take_stock
 from tasks.load import load

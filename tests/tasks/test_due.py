@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 
 from core.sql import literal
 from core.version import code_version
-from sources.finance import TABLE
+from sources.finance.mapping import TABLE
 from tasks import due
 from tasks.build import BuildResult, NodeFailure
 from tasks.cursor import read_position

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from blocks.settings import Settings
-from blocks.sources import TYPES
-from blocks.usgs_earthquake import UsgsEarthquake
 from core.freshness import CLOCKS, Status
 from flows.dbt_freshness import as_rows, thresholds_of
+from runs.settings import Settings
+from sources import SOURCES
+from sources.usgs_earthquake.settings import UsgsEarthquake
 from tasks.build import PROJECT_DIR
 from tasks.freshness import declared_thresholds, read_freshness
 from tests.lab import Lab
@@ -126,7 +126,7 @@ def test_a_real_run_makes_its_source_fresh(make_lab: Callable[..., Lab]) -> None
 
 
 def test_every_source_has_thresholds() -> None:
-    assert declared_thresholds().keys() == TYPES.keys()
+    assert declared_thresholds().keys() == {*SOURCES}
 
 
 def test_a_source_without_thresholds_is_named(lab: Lab) -> None:

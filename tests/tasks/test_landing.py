@@ -13,13 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from prefect_aws.credentials import AwsCredentials
-from prefect_aws.s3 import S3Bucket
+from botocore.config import Config
 
-from blocks.platform import PlatformBlocks
-from blocks.source import LANDING_GCS, LANDING_S3, LandingName
 from core.batch import InvalidManifest
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
+from stores.settings import LANDING_GCS, LANDING_S3, LandingName, PlatformSettings, S3Settings
 from tasks.landing import GcsLanding, Landing, LandingError, MissingObject
 from tasks.landing_s3 import S3Landing
 from tasks.platform import connect
@@ -57,10 +55,10 @@ def s3_of(lab: Lab) -> tuple[S3Landing, Any]:
     return found, found._client
 
 
-def block_of(lab: Lab) -> tuple[S3Bucket, AwsCredentials]:
-    block = lab.blocks.s3
-    assert block is not None
-    return block, block.credentials
+def settings_of(lab: Lab) -> S3Settings:
+    settings = lab.blocks.s3
+    assert settings is not None
+    return settings
 
 
 def test_what_is_put_is_there(landing: Landing, prefix: str) -> None:
@@ -161,7 +159,7 @@ def test_an_etag_is_no_md5_until_a_write_has_shown_it(on_s3: Lab) -> None:
     md5 = landing.put(name, CONTENT)
     (stored,) = landing.list(name)
     assert stored.md5 == md5
-    (unproved,) = S3Landing(block_of(on_s3)[0]).list(name)
+    (unproved,) = S3Landing(settings_of(on_s3)).list(name)
     assert unproved.md5 == ""
 
 
@@ -228,16 +226,16 @@ def test_every_write_carries_its_md5(on_s3: Lab) -> None:
 def test_an_error_names_the_bucket_and_no_secret(
     on_s3: Lab, verb: str, ask: Callable[[Landing], object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    block, credentials = block_of(on_s3)
-    landing = S3Landing(block.model_copy(update={"bucket_name": "not-there"}))
+    settings = settings_of(on_s3)
+    landing = S3Landing(settings.model_copy(update={"bucket": "not-there"}))
     with caplog.at_level(logging.INFO), pytest.raises(LandingError) as caught:
         ask(landing)
     assert "s3://not-there/p/" in str(caught.value)
     assert f"NoSuchBucket) when calling the {verb}" in str(caught.value)
     assert caught.value.reason == "NoSuchBucket"
     told = "".join(traceback.format_exception(caught.value)) + caplog.text
-    assert credentials.aws_secret_access_key is not None
-    assert credentials.aws_secret_access_key.get_secret_value() not in told
+    assert settings.secret_access_key is not None
+    assert settings.secret_access_key.get_secret_value() not in told
 
 
 def test_a_bucket_that_does_not_answer_is_given_up(on_s3: Lab) -> None:
@@ -246,20 +244,19 @@ def test_a_bucket_that_does_not_answer_is_given_up(on_s3: Lab) -> None:
 
 
 def test_the_client_gives_up_and_the_block_may_say_when(on_s3: Lab) -> None:
-    block, credentials = block_of(on_s3)
+    settings = settings_of(on_s3)
     config = s3_of(on_s3)[1].meta.config
     assert (config.connect_timeout, config.read_timeout) == (10, 60)
     assert config.retries["total_max_attempts"] == 3
-    parameters = credentials.aws_client_parameters.model_copy(
-        update={"config": {"read_timeout": 7}}
+    hasty = settings.model_copy(
+        update={"options": {**settings.options, "config": Config(read_timeout=7)}}
     )
-    hasty = credentials.model_copy(update={"aws_client_parameters": parameters})
-    config = S3Landing(block.model_copy(update={"credentials": hasty}))._client.meta.config
+    config = S3Landing(hasty)._client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (10, 7)
 
 
 def test_a_bucket_that_is_not_configured_is_named(lab: Lab) -> None:
-    blocks: PlatformBlocks = replace(lab.blocks, s3=None)
+    blocks: PlatformSettings = replace(lab.blocks, s3=None)
     assert [landing.address for landing in connect(blocks).landings] == ["gs://landing"]
     with pytest.raises(ValueError, match=r"landing-s3, which is not configured: set S3_BUCKET"):
         connect(blocks, LANDING_S3)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from blocks.alerts import Alerts
+from alerting.settings import AlertSettings
 from core.batch import MANIFEST, new_batch_id
 from core.digest import Age, Counted
-from sources.ph_news import TABLE
+from sources.ph_news.mapping import TABLE
 from tasks.ledger_conditions import (
     ledger_age,
     ledger_findings,
@@ -35,9 +35,9 @@ def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -
     warehouse = lab.platform.warehouse
     warehouse.flush_jobs("ph_news")
     budgets, spent = {"ph_news": 1000}, requests_spent(warehouse)
-    assert ledger_findings(lab.platform, [TABLE], budgets, spent, Alerts(), NOW) == ([], {})
+    assert ledger_findings(lab.platform, [TABLE], budgets, spent, AlertSettings(), NOW) == ([], {})
     # A bucket that cannot be listed is not one in which nothing waits.
-    _, unlisted = ledger_findings(lab.without_s3(), [TABLE], budgets, spent, Alerts(), NOW)
+    _, unlisted = ledger_findings(lab.without_s3(), [TABLE], budgets, spent, AlertSettings(), NOW)
     assert [address.partition(":")[0] for address in unlisted] == ["s3"]
     assert ledger_age(warehouse, timedelta(hours=1), NOW) == []
     assert new_fields(warehouse, None, NOW) == ([], None)

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import BadRequest
 
-from blocks.source import LANDING_GCS, LANDING_S3
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
 from core.errors import StoreFailed
 from core.ledger import Cursor
 from core.rows import to_chunk
 from core.schema import Mode
-from sources.usgs_earthquake import TABLE, Listing, to_record
+from sources.usgs_earthquake.mapping import TABLE, Listing, to_record
+from stores.settings import LANDING_GCS, LANDING_S3
 from tasks.cleanup import cleanup
 from tasks.clock import Moment
 from tasks.landing import LandingError

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from blocks.source import LANDING_S3
 from core.batch import Manifest, Window
 from core.ledger import Cursor
 from core.rows import Chunk
 from core.schema import STAGED, Column, arrow_schema
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
+from stores.settings import LANDING_S3
 from tasks.clock import Moment
 from tasks.load import stage
 from tasks.merge import merged

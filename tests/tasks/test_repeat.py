@@ -9,7 +9,7 @@ import requests
 from google.api_core.exceptions import GoogleAPIError, RetryError, from_http_status
 from google.cloud.bigquery.job.base import _error_result_to_exception
 
-from tasks import verb
+from tasks import prefect_tasks
 from tasks.repeat import Repeat, is_own_fault, may_pass
 from tests.reliability.strict import MESSAGES, REASONS
 
@@ -123,4 +123,4 @@ def test_a_task_does_not_repeat_what_bigquery_answered(error: Exception, is_left
     class State:
         data = error
 
-    assert verb.is_left(None, None, State()) is is_left
+    assert prefect_tasks.is_left(None, None, State()) is is_left

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from blocks.source import LANDING_GCS, LANDING_S3
 from core.batch import InvalidManifest, batch_of, replay_id
 from core.errors import LoadFailed, NotPossible
 from core.ledger import Line
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
+from stores.settings import LANDING_GCS, LANDING_S3
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
 from tasks.load import load

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.batch import Window
 from core.ledger import COUNTS, Line
-from sources.finance import TABLE
+from sources.finance.mapping import TABLE
 from tasks.report import Outcome, in_words
 
 NUMBERS: dict[str, Any] = {name: number for number, name in enumerate(COUNTS, start=1_000)}

@@ -10,8 +10,8 @@ from botocore.exceptions import EndpointConnectionError
 from google.api_core.exceptions import RetryError, from_http_status
 from google.auth.exceptions import RefreshError, TransportError
 
-from blocks.google import NoToken
 from core.errors import StoreFailed
+from stores.google import NoToken
 from tasks.landing import LandingError, MissingObject
 from tasks.stores import store_failures
 

@@ -18,7 +18,7 @@ from core.batch import NoChange, Window, new_batch_id
 from core.errors import NotPossible
 from core.ledger import Cursor
 from core.version import code_version
-from sources.usgs_earthquake import TABLE
+from sources.usgs_earthquake.mapping import TABLE
 from tasks.cursor import read_cursor
 from tasks.due import due_build
 from tasks.ledger import record_no_change

@@ -16,7 +16,7 @@ from core.batch import Manifest, NoChange, Window
 from core.errors import CountMismatch
 from core.ledger import Cursor
 from core.rows import Record
-from sources.finance import TABLE, read_ledger
+from sources.finance.mapping import TABLE, read_ledger
 from tasks.clock import Moment
 from tasks.ledger import record_no_change
 from tasks.load import load

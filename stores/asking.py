@@ -1,13 +1,14 @@
-"""What the checks of all blocks have in common: a request, and a fault in words."""
+"""What all checks of settings have in common: a request, and a fault in words."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 
-from blocks.federation import is_federation
+from stores.federation import is_federation
+from stores.settings import GoogleAccount
 
 SECONDS = 20.0
 
@@ -39,15 +40,14 @@ def ask(
         raise Fault(f"{host} answers HTTP {response.status_code}")
 
 
-def account(credentials: Any) -> str:
+def name_of(account: GoogleAccount) -> str:
     """Whom a role is to be given."""
-    given = credentials.service_account_info
-    if given is None:
+    if account.info is None:
         return "the machine's service account"
-    info = given.get_secret_value()
+    info = json.loads(account.info.get_secret_value())
     if is_federation(info):
         # What only reads `.env` has no client of Google's in memory.
-        from blocks.google import federated
+        from stores.google import federated
 
         return federated(info).service_account_email or "the identity of GCP_SERVICE_ACCOUNT_FILE"
     return str(info.get("client_email", "the service account"))

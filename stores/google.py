@@ -1,7 +1,7 @@
 """Google's clients: a session that sends its credentials nowhere else, and reads tokens with care.
 
 Their credentials are a service account's key, a file of workload identity federation, or the
-machine's own. prefect-gcp 0.6.22 reads the first and the last: its block learns the other here.
+machine's own.
 
 google-auth takes whatever the token endpoint answers with 200 for a token, and fails on a page of
 HTML with a TypeError that nobody repeats and that names nothing (2.62). Its session, and the one
@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+import google.auth
 import google.auth.credentials
 import requests
 from google.auth import aws, identity_pool
@@ -25,10 +26,10 @@ from google.auth.transport.requests import AuthorizedSession
 from google.auth.transport.requests import Request as GoogleRequest
 from google.cloud import bigquery, storage
 from google.oauth2 import service_account
-from prefect_gcp import GcpCredentials
 
-from blocks.federation import is_federation
 from core.origin import MOST_REDIRECTS, may_follow, not_followed, origin_of
+from stores.federation import is_federation
+from stores.settings import GoogleAccount
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 # Connect and read timeout of a request for a token; by itself google-auth waits for two minutes.
@@ -203,41 +204,35 @@ def of_key(info: str) -> Any:
     return service_account.Credentials.from_service_account_info(json.loads(info))
 
 
-def _credentials(self: GcpCredentials) -> Any:
-    """In place of the block's own: the same, and a federation's."""
-    info = self.service_account_info and self.service_account_info.get_secret_value()
-    if not info:
-        return _of_prefect(self)
-    if is_federation(info):
-        return federated(info)
-    # A copy, with a token of its own.
-    return of_key(json.dumps(info)).with_scopes(SCOPES)
-
-
-_of_prefect = GcpCredentials.get_credentials_from_service_account
-GcpCredentials.get_credentials_from_service_account = _credentials
-
-
-def credentials_for(gcp: GcpCredentials) -> Any:
-    """The block's credentials, or the machine's own, with scopes where they take any."""
-    credentials = gcp.get_credentials_from_service_account()
+def credentials_for(account: GoogleAccount) -> Any:
+    """The account's credentials, with scopes where they take any. Raises ValueError for a key or a
+    federation that cannot be read, and DefaultCredentialsError where the machine has none."""
+    if account.info is None:
+        credentials, _ = google.auth.default()
+    else:
+        text = account.info.get_secret_value()
+        info = json.loads(text)
+        if is_federation(info):
+            return federated(info)
+        # A copy, with a token of its own.
+        credentials = of_key(text).with_scopes(SCOPES)
     return google.auth.credentials.with_scopes_if_required(credentials, SCOPES)  # type: ignore[no-untyped-call]
 
 
-def session_for(gcp: GcpCredentials) -> GoogleSession:
-    """A session with the block's credentials, or the machine's own."""
-    return GoogleSession(credentials_for(gcp))
+def session_for(account: GoogleAccount) -> GoogleSession:
+    """A session with the account's credentials."""
+    return GoogleSession(credentials_for(account))
 
 
-def bigquery_client(gcp: GcpCredentials, project: str, location: str) -> Any:
+def bigquery_client(account: GoogleAccount, project: str, location: str) -> Any:
     """A client for BigQuery; nothing is sent yet."""
-    session = session_for(gcp)
+    session = session_for(account)
     return bigquery.Client(
         project=project, credentials=session.credentials, location=location, _http=session
     )
 
 
-def storage_client(gcp: GcpCredentials) -> Any:
+def storage_client(account: GoogleAccount, project: str) -> Any:
     """A client for Cloud Storage; nothing is sent yet."""
-    session = session_for(gcp)
-    return storage.Client(project=gcp.project, credentials=session.credentials, _http=session)
+    session = session_for(account)
+    return storage.Client(project=project, credentials=session.credentials, _http=session)

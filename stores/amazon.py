@@ -23,9 +23,9 @@ from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import FileWebIdentityTokenLoader
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import id_token
-from prefect_aws.credentials import AwsCredentials
 
-from blocks.google import RedirectRefused, TokenRequest
+from stores.google import RedirectRefused, TokenRequest
+from stores.settings import S3Settings
 
 # Whom Google's token is for: the `accounts.google.com:oaud` of the role's trust policy.
 AUDIENCE = "data-pipelines"
@@ -35,29 +35,36 @@ SESSION = "data-pipelines"
 TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105  # a variable's name
 
 
-def s3_client(credentials: AwsCredentials, config: Config) -> Any:
-    """A client for S3; what the block sets of its options wins. Nothing is sent yet."""
-    parameters = credentials.aws_client_parameters.get_params_override()
-    merged = config.merge(parameters.pop("config", Config()))
-    return session_for(credentials).client("s3", config=merged, **parameters)
+def s3_client(settings: S3Settings, config: Config) -> Any:
+    """A client for S3; what the settings' options say wins. Nothing is sent yet."""
+    options = dict(settings.options)
+    merged = config.merge(options.pop("config", Config()))
+    return session_for(settings).client("s3", config=merged, **options)
 
 
-def session_for(credentials: AwsCredentials) -> Any:
-    """A session of boto3's with the block's keys, its role, or what the machine has by itself."""
-    if not credentials.assume_role_arn:
-        return credentials.get_boto3_session()
+def session_for(settings: S3Settings) -> Any:
+    """A session of boto3's with the keys, the role, or what the machine has by itself."""
+    if not settings.role_arn:
+        secret = settings.secret_access_key
+        return boto3.Session(
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=secret and secret.get_secret_value(),
+            aws_session_token=settings.session_token,
+            profile_name=settings.profile,
+            region_name=settings.region,
+        )
     core = botocore.session.get_session()
-    # The block's own would call AssumeRole, for which one needs keys.
+    # With a token; AssumeRole, which boto3 would call, needs keys.
     fetcher = AssumeRoleWithWebIdentityCredentialFetcher(
-        partial(core.create_client, region_name=credentials.region_name),
+        partial(core.create_client, region_name=settings.region),
         web_identity_token_loader=web_identity,
-        role_arn=credentials.assume_role_arn,
+        role_arn=settings.role_arn,
         extra_args={"RoleSessionName": SESSION},
     )
     core._credentials = DeferredRefreshableCredentials(
         method="assume-role-with-web-identity", refresh_using=fetcher.fetch_credentials
     )
-    return boto3.Session(botocore_session=core, region_name=credentials.region_name)
+    return boto3.Session(botocore_session=core, region_name=settings.region)
 
 
 def web_identity() -> str:

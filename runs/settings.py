@@ -1,4 +1,7 @@
-"""The environment and `.env`, typed. `python -m blocks.register` and command lines read them."""
+"""The environment and `.env`, typed, and what a run is configured with by them.
+
+`python -m blocks.register` and command lines read them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 from zoneinfo import available_timezones
@@ -16,38 +18,52 @@ from zoneinfo import available_timezones
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     HttpUrl,
     ModelWrapValidatorHandler,
     SecretStr,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blocks.datasets import dbt_datasets, staging_of
-from blocks.federation import is_federation
-from blocks.misconfigured import Misconfigured, reason
-from blocks.source import LANDING_S3, flow_of
-from blocks.variables import SourceVariables, Wrong, matching
+from core.names import flow_of
 from sources import SOURCES as NAMES
+from sources.settings import (
+    LANDING,
+    SourceSettings,
+    Wrong,
+    matching,
+    settings_of,
+)
+from stores.datasets import dbt_datasets, staging_of
+from stores.federation import is_federation
+from stores.settings import (
+    LANDING_S3,
+    GoogleAccount,
+    PlatformSettings,
+    S3Settings,
+    WarehouseSettings,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 # Names another file than `.env` beside the code; empty: no file is read.
 ENV_FILE = "PIPELINES_ENV_FILE"
 
 # What each source's own file says of its variables, as its flow is named.
-OF_SOURCES: dict[str, type[SourceVariables]] = {
-    flow_of(source): import_module(f"blocks.variables.{source}").Variables for source in NAMES
+OF_SOURCES: dict[str, type[SourceSettings]] = {
+    flow_of(source): settings_of(source) for source in NAMES
 }
 # Every source, and what has to be set before it can run.
-SOURCES: dict[str, tuple[str, ...]] = {name: kind.needs for name, kind in OF_SOURCES.items()}
+SOURCES: dict[str, tuple[str, ...]] = {name: kind.needs() for name, kind in OF_SOURCES.items()}
 
 # Their value may also be the path of a file that holds it.
 KEYS = (
     *("aws_access_key_id", "aws_secret_access_key", "slack_webhook_url", "alert_email_password"),
-    *(key for kind in OF_SOURCES.values() for key in kind.secrets()),
+    *(key for kind in OF_SOURCES.values() for key in kind.secret_variables()),
 )
 # The columns of the file that Amazon's console gives out.
 AWS_COLUMNS = {
@@ -107,10 +123,35 @@ def _webhook(secret: SecretStr) -> SecretStr:
 
 
 if TYPE_CHECKING:
-    AllVariables = SourceVariables
+
+    class AllVariables(BaseModel):
+        """Of every source."""
+
 else:
-    # The first is the last of which pydantic takes the fields.
-    AllVariables = type("AllVariables", (*reversed(OF_SOURCES.values()),), {})
+    # None is decoded: a text stands for whatever its field makes of it.
+    AllVariables = create_model(
+        "AllVariables",
+        **{
+            name: (Annotated[kind, NoDecode], default)
+            for source in OF_SOURCES.values()
+            for name, (kind, default) in source.typed_variables().items()
+        },
+    )
+
+
+class Misconfigured(ValueError):
+    """Variables are missing or wrong; the message has a line for each, without any value."""
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read; it never has what is in the file."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not a text"
+    return (
+        (error.strerror or type(error).__name__).lower()
+        if isinstance(error, OSError)
+        else str(error)
+    )
 
 
 class Settings(AllVariables, BaseSettings):
@@ -221,8 +262,8 @@ class Settings(AllVariables, BaseSettings):
         unread = {name for name, _ in faults}
         if given.get("s3_bucket"):
             for kind in OF_SOURCES.values():
-                if kind.lands_in == LANDING_S3:
-                    given.setdefault(kind.ending("_landing"), LANDING_S3)
+                if kind.model_fields[LANDING].default == LANDING_S3:
+                    given.setdefault(kind.variables()[LANDING], LANDING_S3)
         faults += faults_of_several(given)
         try:
             settings = handler(given)
@@ -231,8 +272,9 @@ class Settings(AllVariables, BaseSettings):
             faults = [fault for fault in own if fault[0] not in unread] + faults
         else:
             for kind in OF_SOURCES.values():
-                # As the source's own would say it, not the first that has this method.
-                faults += kind.faults(settings)
+                names = kind.variables()
+                values = {field: getattr(settings, name) for field, name in names.items()}
+                faults += [(names[field], told) for field, told in kind.faults(values)]
         if faults:
             raise ValidationError.from_exception_data(
                 cls.__name__,
@@ -477,3 +519,89 @@ def unset(source: str, given: Mapping[str, Any]) -> list[str]:
 def _plain_text(value: Any) -> str:
     secret = value.get_secret_value() if isinstance(value, SecretStr) else value
     return str(secret or "").strip()
+
+
+def platform_settings(settings: Settings) -> PlatformSettings:
+    """What every source shares, as the environment describes it.
+
+    Raises Misconfigured when there are no credentials of Google's to be had.
+    """
+    return PlatformSettings(
+        google=google_account(settings),
+        gcs_bucket=settings.gcs_bucket,
+        s3=s3_settings(settings),
+        warehouse=warehouse_settings(settings),
+    )
+
+
+def google_account(settings: Settings) -> GoogleAccount:
+    """The file's account, a key's or a federation's, or the machine's. Raises Misconfigured."""
+    # What only reads `.env` has no client of Google's in memory.
+    from google.auth.exceptions import DefaultCredentialsError
+
+    from stores.google import credentials_for
+
+    file, info = settings.gcp_service_account_file, None
+    try:
+        if file:
+            info = json.loads(file.read_text())
+        account = GoogleAccount(info=SecretStr(json.dumps(info)) if info else None)
+        credentials_for(account)
+    except OSError as error:
+        raise Misconfigured(f"GCP_SERVICE_ACCOUNT_FILE: {file}: {reason(error)}") from error
+    except ValueError as error:
+        # Not what the parser says of it: it would be a piece of the key.
+        part = (
+            "credential_source is no file, address or AWS"
+            if info and is_federation(info)
+            else "private_key cannot be read"
+        )
+        raise Misconfigured(f"GCP_SERVICE_ACCOUNT_FILE: {file}: its {part}") from error
+    except DefaultCredentialsError as error:
+        raise Misconfigured(
+            "GCP_SERVICE_ACCOUNT_FILE: is not set, and this machine has no credentials of Google's:"
+            " set it to the key file of a service account, or to a federation's file"
+        ) from error
+    return account
+
+
+def warehouse_settings(settings: Settings) -> WarehouseSettings:
+    return WarehouseSettings(
+        project=settings.gcp_project,
+        location=settings.bigquery_location,
+        raw_dataset=settings.raw_dataset,
+        dataset_prefix=settings.dbt_dataset_prefix,
+        maximum_bytes_billed=settings.maximum_bytes_billed,
+        landing_retention_days=settings.landing_retention_days,
+        log_retention_days=settings.log_retention_days,
+        catalog_directory=settings.catalog_directory,
+        spool_directory=settings.spool_directory,
+        serving_directory=settings.serving_directory,
+        home_timezone=settings.home_timezone,
+        home_currency=settings.home_currency,
+    )
+
+
+def s3_settings(settings: Settings) -> S3Settings | None:
+    """The bucket on S3, if there is one. Without keys, those of the machine's role are used."""
+    if not settings.s3_bucket:
+        return None
+    endpoint = settings.aws_endpoint_url
+    return S3Settings(
+        bucket=settings.s3_bucket,
+        region=settings.aws_region,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=settings.aws_secret_access_key,
+        role_arn=settings.aws_role_arn,
+        options={"endpoint_url": str(endpoint)} if endpoint else {},
+    )
+
+
+def source_settings(settings: Settings) -> dict[str, SourceSettings]:
+    """What each configured source is configured with, by the name of its flow."""
+    missing = not_configured(settings)
+    return {
+        name: OF_SOURCES[name].from_variables(dict(settings))
+        for name in SOURCES
+        if name not in missing
+    }

@@ -1,18 +1,14 @@
-"""The mediastack API as a block."""
+"""What a run of mediastack's news is configured with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
-from blocks.asking import Check, Fault, ask
-from blocks.source import SourceBlock
-from blocks.urls import join
-from blocks.variables import given
-
-if TYPE_CHECKING:
-    from blocks.variables.ph_news import Variables
+from sources.settings import Check, SourceSettings, base_url, landing, variable
+from stores.asking import Fault, ask
+from stores.settings import GoogleAccount, LandingName
 
 # The documented codes of `languages`; `se` is Swedish.
 LANGUAGES = "ar de en es fr he it nl no pt ru se zh"
@@ -52,43 +48,36 @@ Countries = Annotated[
 ]
 
 
-class PhNews(SourceBlock):
+class PhNews(SourceSettings):
     """Where mediastack answers, its key, and how many requests the plan has."""
 
-    _block_type_name = "PH news API"
-    _block_type_slug = "ph-news"
-    _description = "mediastack's live news of the Philippines, read by the flow ph-news."
+    title: ClassVar[str] = "PH news API"
+    about: ClassVar[str] = "mediastack's live news of the Philippines, read by the flow ph-news."
 
-    base_url: HttpUrl = Field(
-        default=HttpUrl("https://api.mediastack.com"),
-        description="Address of the service; a path prefix is kept.",
+    base_url: HttpUrl = base_url("MEDIASTACK_BASE_URL", "https://api.mediastack.com")
+    landing: LandingName = landing("MEDIASTACK_LANDING")
+    access_key: SecretStr = variable(
+        "MEDIASTACK_ACCESS_KEY", "Access key of the mediastack account."
     )
-    access_key: SecretStr = Field(description="Access key of the mediastack account.")
-    monthly_requests: int = Field(
-        default=100, ge=1, description="Requests of the plan in a calendar month (UTC)."
+    monthly_requests: int = variable(
+        "MEDIASTACK_MONTHLY_REQUESTS",
+        "Requests of the plan in a calendar month (UTC).",
+        default=100,
+        ge=1,
     )
-    countries: Countries = Field(
-        default="ph", description="Countries of the news, by comma; - excludes one."
+    countries: Countries = variable(
+        "MEDIASTACK_COUNTRIES", "Countries of the news, by comma; - excludes one.", default="ph"
     )
-    languages: Languages = Field(
-        default="", description="Languages of the news, by comma; - excludes one, empty is all."
+    languages: Languages = variable(
+        "MEDIASTACK_LANGUAGES",
+        "Languages of the news, by comma; - excludes one, empty is all.",
+        default="",
     )
     page_size: int = Field(
         default=100, ge=1, le=100, description="Articles per request; the service gives 100."
     )
 
-    @classmethod
-    def from_settings(cls, settings: Variables, google: object) -> Self:
-        return cls(
-            base_url=settings.mediastack_base_url,
-            access_key=given(settings.mediastack_access_key),
-            monthly_requests=settings.mediastack_monthly_requests,
-            countries=settings.mediastack_countries,
-            languages=settings.mediastack_languages,
-            landing=settings.mediastack_landing,
-        )
-
-    def checks(self) -> list[tuple[str, Check]]:
+    def checks(self, google: GoogleAccount | None) -> list[tuple[str, Check]]:
         return [("a request with the key", self.try_key)]
 
     def try_key(self) -> None:
@@ -120,9 +109,9 @@ class PhNews(SourceBlock):
     @property
     def urls(self) -> list[str]:
         """Where the news may be asked for: with TLS first, which the free plan may lack."""
-        url = join(self.base_url, "v1/news")
+        url = self.address("v1/news")
         scheme, rest = url.split("://", 1)
         return [url, f"http://{rest}"] if scheme == "https" else [url]
 
 
-BLOCK = PhNews
+SETTINGS = PhNews

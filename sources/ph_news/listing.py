@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from core.errors import CountMismatch, SourceError
 from core.values import as_json, iso_8601
-from sources.ph_news import SOURCE, article_id
+from sources.ph_news.mapping import SOURCE, article_id
 
 # The service lists no more than this, whatever it has.
 MOST_LISTED = 10_000

@@ -1,0 +1,1 @@
+"""What a run is, whoever starts it."""

@@ -1,0 +1,1 @@
+"""USGS earthquakes: how it loads and what it is configured with."""

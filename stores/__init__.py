@@ -1,0 +1,1 @@
+"""Clients of warehouse, buckets and services, and what they are configured with."""
