@@ -1,8 +1,8 @@
-"""A range of days, as a flow's parameters or the command line name it."""
+"""A range of days, as a flow's parameters name it."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -24,11 +24,3 @@ Day = Annotated[
     AfterValidator(in_order),
     Field(json_schema_extra={"pattern": r"^\d{4}-\d{2}-\d{2}$"}),
 ]
-
-
-def days(start: date | None, end: date | None) -> tuple[datetime | None, datetime | None]:
-    """The first moment of `start` and the last second of `end`, UTC."""
-    return (
-        datetime.combine(start, time.min, UTC) if start else None,
-        datetime.combine(end, time(23, 59, 59), UTC) if end else None,
-    )

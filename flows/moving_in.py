@@ -27,6 +27,7 @@ from core.ledger import Cursor
 from core.plan import Import, InvalidPlan, Plan
 from core.rows import Fields
 from core.schema import Table
+from runs.outcome import Outcome
 from runs.settings import Misconfigured, platform_settings, read_settings
 from sources.history import DELETED, TABLES, Kind, digest, imports, read_plan, resolve, to_records
 from tasks.clock import Moment
@@ -45,7 +46,7 @@ from tasks.moving_in import (
     table_id,
 )
 from tasks.platform import Platform, connect
-from tasks.report import Outcome, report
+from tasks.report import report
 from tasks.run import run_source
 from tasks.upload import new_batch
 

@@ -1,8 +1,6 @@
 """Current weather of OpenWeather into `raw.openweather__observations`.
 
-Every run asks once for each configured location and keeps what it has not seen yet. What is not
-asked for now is gone: the service has no past, so an answer is committed even while BigQuery is
-down.
+How it is read: runs/extract/openweather.py.
 
 Requires: blocks gcp-credentials/gcp, gcs-bucket/landing-gcs (s3-bucket/landing-s3 to land there),
 warehouse/warehouse and openweather/openweather (`python -m blocks.register`).
@@ -10,154 +8,19 @@ warehouse/warehouse and openweather/openweather (`python -m blocks.register`).
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from blocks.platform import load_platform
-from blocks.sources import load_settings
-from core.batch import Extracted, Window
-from core.errors import Refused, SourceError, without_secrets
-from core.ledger import Cursor
-from core.task import task
-from sources.openweather.mapping import (
-    OF_THE_ACCOUNT,
-    SOURCE,
-    TABLE,
-    WAITS_ONCE_FOR,
-    Query,
-    digest,
-    judge,
-    reply_of,
-    spacing_seconds,
-    to_record,
-)
-from sources.openweather.settings import OpenWeather
-from tasks.clock import moment_of
-from tasks.http import Http, open_http
-from tasks.platform import Platform, connect
-from tasks.report import Outcome, final_state, run_name
-from tasks.run import run_source
-from tasks.upload import Facts, new_batch
-
-# A poll that takes longer leaves the remaining locations to the next one, an hour later.
-POLL_SECONDS = 1800.0
-
-
-@dataclass
-class Poll:
-    """What each location answered, and the causes of those that did not."""
-
-    bodies: dict[Query, Mapping[str, object]] = field(default_factory=dict)
-    failures: dict[Query, str] = field(default_factory=dict)
-    served_at: datetime | None = None
-
-
-# Without retries: each request has its own, and another poll would ask again for what is in hand.
-@task(name="extract", run_name="extract openweather {window}")
-def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor) -> Extracted:
-    """A committed batch of the new observations, or one without news.
-
-    A location that fails is named in `failures`, the others stand. Raises SourceError when none
-    answers.
-    """
-    with open_http(
-        SOURCE, [api.api_key.get_secret_value()], judge=judge, waits_once_for=WAITS_ONCE_FOR
-    ) as http:
-        found = poll(http, api)
-    failures = tuple(f"{query}: {cause}" for query, cause in found.failures.items())
-    if not found.bodies:
-        raise SourceError(SOURCE, window, f"no location answered: {'; '.join(failures)}")
-    read = {query.location: digest(body, query) for query, body in found.bodies.items()}
-    fresh = {
-        query: body
-        for query, body in found.bodies.items()
-        if cursor.seen.get(query.location) != read[query.location]
-    }
-    # A location that fails now will give again what it gave before.
-    asked = {query.location for query in (*found.bodies, *found.failures)}
-    facts = Facts(
-        seen={name: old for name, old in cursor.seen.items() if name in asked} | read,
-        already_seen=len(found.bodies) - len(fresh),
-        failures=failures,
-    )
-    moment = moment_of(platform, SOURCE, found.served_at)
-    with new_batch(platform, TABLE, window, cursor, moment, http) as batch:
-        batch.add(to_record(body, query) for query, body in fresh.items())
-        return batch.commit(**facts) if fresh else batch.unchanged(**facts)
-
-
-def poll(http: Http, api: OpenWeather) -> Poll:
-    """One request per location; none after a refusal that concerns the whole account."""
-    wanted = [Query(at.name, at.latitude, at.longitude, api.units) for at in api.locations]
-    spacing = spacing_seconds(len(wanted))
-    deadline = time.monotonic() + POLL_SECONDS
-    found = Poll()
-    ended: str | None = None
-    for number, query in enumerate(wanted):
-        if ended is None and time.monotonic() > deadline:
-            ended = f"the poll took more than {POLL_SECONDS:.0f} s"
-        if ended is not None:
-            found.failures[query] = f"not asked, because {ended}"
-            continue
-        if number and spacing:
-            http.pause(spacing)
-        try:
-            body, served_at = ask(http, api, query)
-        except SourceError as error:
-            found.failures[query] = error.cause
-            if isinstance(error, Refused) and error.status in OF_THE_ACCOUNT:
-                ended = f"{query} was refused with {error.status}"
-            continue
-        found.bodies[query] = body
-        found.served_at = found.served_at or served_at
-    return found
-
-
-def ask(http: Http, api: OpenWeather, query: Query) -> tuple[Mapping[str, object], datetime | None]:
-    """The weather at one location, and the service's clock.
-
-    Raises Refused also for an error inside an HTTP 200.
-    """
-    key = api.api_key.get_secret_value()
-    answer = http.get_json(api.url("weather"), query.parameters(key), query)
-    status, message, body = reply_of(answer.body, query)
-    if status != 200:
-        raise Refused(SOURCE, query, status, without_secrets(message, http.secrets))
-    return body, answer.served_at
-
-
-def run(platform: Platform, api: OpenWeather) -> Outcome:
-    """One poll of all locations."""
-    return run_source(
-        platform,
-        TABLE,
-        "incremental",
-        # A poll asks for now, whenever the last one was; the window tells the gap between them.
-        lambda cursor: Window(cursor.watermark),
-        lambda window, cursor: extract(platform, api, window, cursor),
-    )
+from core.request import Request
+from flows.source import by_its_old_name, run_flow
+from tasks.report import run_name
 
 
 @flow(name="openweather", flow_run_name=run_name, validate_parameters=True)
 def openweather() -> State:
     """Load the current weather of every configured location."""
-    api = load_settings(OpenWeather, SOURCE)
-    return final_state(run(connect(load_platform(), api.landing), api))
+    return run_flow("openweather", Request())
 
 
 if __name__ == "__main__":
-    from tasks.by_hand import by_hand
-
-    sys.exit(
-        by_hand(
-            TABLE,
-            "Current weather of every configured location.",
-            lambda platform, api, options: run(platform, api),
-        )
-    )
+    by_its_old_name("openweather")

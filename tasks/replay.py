@@ -9,11 +9,11 @@ from core.errors import NotPossible
 from core.schema import Table
 from core.sql import literal
 from core.steps import step
+from runs.outcome import Outcome
 from tasks.landing import Landing, LandingError, MissingObject
 from tasks.ledger import read_states
 from tasks.merge import fetched
 from tasks.platform import Platform
-from tasks.report import Outcome
 from tasks.run import run_source
 from tasks.upload import write_manifest
 from tasks.warehouse import Warehouse

@@ -10,13 +10,13 @@ from core.errors import CountMismatch
 from core.ledger import Changes, Cursor, Line, State, line_of
 from core.schema import Mode, Table
 from core.steps import timings
+from runs.outcome import Outcome
 from tasks.cleanup import cleanup
 from tasks.cursor import read_cursor
 from tasks.ledger import record_mismatch, record_no_change
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.recommit import Recommitted, commit_kept
-from tasks.report import Outcome
 from tasks.stores import STORE_ERRORS, store_failures
 
 logger = logging.getLogger("pipelines.run")

@@ -17,11 +17,11 @@ from core.schema import Table
 from core.sql import literal
 from core.steps import step, timings
 from core.undo import TIME_TRAVEL
+from runs.outcome import Outcome, in_words
 from tasks.ledger import read_lines, read_states
 from tasks.load import insist
 from tasks.platform import Platform
 from tasks.repeat import is_own_fault
-from tasks.report import Outcome, in_words
 from tasks.warehouse import STAGING_LIFETIME, Warehouse
 
 

@@ -22,6 +22,7 @@ from core import steps
 from core.batch import Manifest
 from core.ledger import Line
 from core.schema import Table
+from runs.outcome import Outcome
 from runs.settings import Settings, platform_settings
 from sandbox.processes import end_with_parent
 from sources import SOURCES
@@ -30,7 +31,6 @@ from stores.settings import LANDING_S3, LandingName, PlatformSettings
 from tasks.due import due_build, run_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
-from tasks.report import Outcome
 from tasks.upload import BatchWriter, Facts
 from tests.reliability.planted import PLANTS
 

@@ -75,7 +75,7 @@ def found_of(source: str) -> dict[str, Any]:
     service = import_module(f"sandbox.sources.{source}").SERVICE
     world = f"{os.environ['SANDBOX_SOURCES_URL']}/{DEMO_WORLD}/{service}"
     httpx.post(f"{world}/control/advance").raise_for_status()
-    flow = import_module(f"flows.{source}")
+    flow = import_module(f"runs.extract.{source}")
     flow.extract(platform, load_sources()[source], Window(), Cursor())
     found["watch"] = watch(return_state=True).name
     found["incidents"] = [

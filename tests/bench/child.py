@@ -17,7 +17,7 @@ import httpx
 from core.batch import Manifest, Window
 from core.ledger import Cursor
 from core.steps import timings
-from flows.nyc_fhv import extract
+from runs.extract.nyc_fhv import extract
 from sources.nyc_fhv.mapping import page_parameters, pages
 from sources.nyc_fhv.settings import NycFhv
 from tests.bench.memory import peak_rss_bytes

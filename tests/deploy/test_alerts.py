@@ -276,7 +276,7 @@ def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
     whole = lab.platform.landing.get(name)
     lab.platform.landing.put(name, b"no Parquet")
     for _ in range(2):
-        platform.run("python -m flows.finance", fails=True)
+        platform.run("python -m repair finance", fails=True)
     began = time.time()
     run = platform.start("finance")
     platform.arrives(

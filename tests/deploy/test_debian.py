@@ -539,7 +539,7 @@ def test_days_are_loaded_again_and_a_held_list_is_allowed(
 def test_a_batch_is_told_of_undone_and_replayed(
     installed: Debian, stack: Stack, page: Page
 ) -> None:
-    command = f"{PIPELINES} python -m flows.finance"
+    command = f"{PIPELINES} python -m repair finance"
     lab = Lab("demo", stack.env(), "finance", raw_dataset="raw")
     key, row = next(iter(lab.rows().items()))
     told = page.follow(installed, f"{command} --who KEY", {"KEY": key[0]})

@@ -22,6 +22,7 @@ import core.batch
 import core.errors
 import core.freshness
 import core.undo
+import runs.outcome
 import tasks.build
 import tasks.report
 from blocks.platform import GCP, WAREHOUSE, platform_blocks
@@ -35,6 +36,7 @@ from core.version import code_version
 from flows.dbt_freshness import dbt_freshness
 from flows.elt import elt
 from flows.moving_in import import_table
+from runs.outcome import Outcome
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.finance.mapping import TABLE, read_ledger
@@ -43,7 +45,6 @@ from tasks.clock import Moment
 from tasks.conditions import ended_runs, read_names
 from tasks.ledger_conditions import parked
 from tasks.replay import replay
-from tasks.report import Outcome
 from tasks.undo import undo
 from tasks.upload import new_batch
 from tasks.warehouse import Warehouse
@@ -202,7 +203,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
         core.freshness.summary,
         core.freshness.in_words,
         tasks.build.describe,
-        tasks.report.held_because,
+        runs.outcome.held_because,
         tasks.report.run_name,
     ):
         says_nothing(function)

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from core.errors import CountMismatch, DeletionsHeld, Refused, SourceError, TooManyRejects
+from core.request import Request
 from core.schema import Table
-from flows.nyc_fhv import TAKES, run
+from runs.extract.nyc_fhv import TAKES, run
+from runs.outcome import Outcome
 from sources.nyc_fhv.mapping import TABLE as DECLARED
-from tasks.report import Outcome, report
+from tasks.report import report
 from tests.kits.nyc_fhv import TABLE, TOKEN, block
 from tests.lab import Lab
 
@@ -114,7 +116,7 @@ def test_a_list_that_is_always_written_anew_fails_the_run(
     def move(lab: Lab = lab) -> None:
         lab.control("advance")
 
-    from flows import nyc_fhv
+    from runs.extract import nyc_fhv
 
     fetch = nyc_fhv.fetch
 
@@ -293,8 +295,8 @@ def test_a_list_without_values_or_with_too_few_rows_is_held(
     lab: Lab, table: Table, page: str, cause: str
 ) -> None:
     serve(lab, page, 25)
-    assert_held(lab, run(lab.platform, block(lab), False, table), cause)
-    outcome = run(lab.platform, block(lab), True, table)
+    assert_held(lab, run(lab.platform, block(lab), table=table), cause)
+    outcome = run(lab.platform, block(lab), Request(allow_deletions=True), table)
     assert lab.only_line(outcome).inserted == 25
 
 

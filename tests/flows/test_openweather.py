@@ -18,8 +18,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from core.errors import PartlyExtracted, SourceError, StoreFailed, TooManyRejects
-from flows import openweather as flow_module
-from flows.openweather import run as run_flow
+from runs.extract import openweather as flow_module
+from runs.extract.openweather import run as run_flow
 from sources.openweather.mapping import SOURCE
 from sources.openweather.settings import Location
 from tasks import http as http_module

@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import PartlyExtracted, Refused, SourceError
 from core.ledger import ROW_OUTCOMES
-from flows.ph_news import get_page
+from runs.extract.ph_news import get_page
 from sources.ph_news.listing import above_gap
 from sources.ph_news.mapping import SERVED, SOURCE, article_id, judge
 from sources.ph_news.settings import PhNews

@@ -6,10 +6,11 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from flows.finance import run as run_flow
+from core.request import Request
+from runs.extract.finance import run as run_flow
+from runs.outcome import Outcome
 from sources.finance.mapping import TABLE
 from sources.finance.settings import Finance
-from tasks.report import Outcome
 from tests.lab import Lab
 
 TABLE = TABLE
@@ -32,7 +33,9 @@ def block(lab: Lab, **settings: Any) -> Finance:
 
 
 def run(lab: Lab, **window: Any) -> Outcome:
-    return run_flow(lab.platform, block(lab), window.get("allow_deletions", False))
+    return run_flow(
+        lab.platform, block(lab), Request(allow_deletions=window.get("allow_deletions", False))
+    )
 
 
 def assert_equals_truth(lab: Lab) -> None:

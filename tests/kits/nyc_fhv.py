@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from flows.nyc_fhv import run as run_flow
+from core.request import Request
+from runs.extract.nyc_fhv import run as run_flow
+from runs.outcome import Outcome
 from sources.nyc_fhv.mapping import TABLE as DECLARED
 from sources.nyc_fhv.settings import NycFhv
-from tasks.report import Outcome
 from tests.lab import Lab
 
 # A test's list is short.
@@ -30,7 +31,9 @@ def block(lab: Lab, **settings: Any) -> NycFhv:
 
 def run(lab: Lab, allow_deletions: bool = False, **settings: Any) -> Outcome:
     """A run; `settings` are of the block."""
-    return run_flow(lab.platform, block(lab, **settings), allow_deletions, TABLE)
+    return run_flow(
+        lab.platform, block(lab, **settings), Request(allow_deletions=allow_deletions), TABLE
+    )
 
 
 def assert_equals_truth(lab: Lab) -> None:

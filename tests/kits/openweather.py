@@ -6,10 +6,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.openweather import run as run_flow
+from runs.extract.openweather import run as run_flow
+from runs.outcome import Outcome
 from sources.openweather.mapping import TABLE
 from sources.openweather.settings import OpenWeather, parse_locations
-from tasks.report import Outcome
 from tests.lab import Lab
 
 TABLE = TABLE

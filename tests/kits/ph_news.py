@@ -6,10 +6,10 @@ from datetime import datetime
 from html import unescape
 from typing import Any
 
-from flows.ph_news import run as run_flow
+from runs.extract.ph_news import run as run_flow
+from runs.outcome import Outcome
 from sources.ph_news.mapping import TABLE, article_id
 from sources.ph_news.settings import PhNews
-from tasks.report import Outcome
 from tests.lab import Lab
 
 TABLE = TABLE

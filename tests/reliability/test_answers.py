@@ -28,7 +28,7 @@ from google.oauth2 import service_account
 from core.batch import Window
 from core.errors import SourceError
 from core.ledger import Cursor
-from flows import nyc_fhv, openweather, ph_news, usgs_earthquake
+from runs.extract import nyc_fhv, openweather, ph_news, usgs_earthquake
 from sources.finance.mapping import read_ledger
 from sources.nyc_fhv.settings import NycFhv
 from sources.openweather.settings import OpenWeather

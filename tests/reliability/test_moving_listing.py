@@ -15,9 +15,10 @@ import pytest
 
 from core.errors import PartlyExtracted
 from core.sql import literal
+from runs.outcome import Outcome
 from sources.ph_news.mapping import TABLE
 from tasks.budget import budget
-from tasks.report import Outcome, report
+from tasks.report import report
 from tests.lab import Lab
 
 LISTED, WITHDRAWN, LATE = 40, 3, 4

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.names import source_of
+from core.names import flow_of, source_of
 from runs.settings import OF_SOURCES
 from tests.lab import Lab
 from tests.reliability.matrix import only, or_slow
@@ -33,7 +33,7 @@ def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.Completed
             VARIABLES[source]: lab.sources_url,
         }
     return subprocess.run(
-        [sys.executable, "-m", f"flows.{source}", *options],
+        [sys.executable, "-m", "repair", flow_of(source), *options],
         cwd=ROOT,
         env=env,
         capture_output=True,
@@ -98,7 +98,7 @@ def test_a_run_that_fails_says_why_in_one_line(
 def test_what_is_not_configured_is_said(lab: Lab) -> None:
     env = {name: value for name, value in os.environ.items() if name != "OPENWEATHER_API_KEY"}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.openweather"],
+        [sys.executable, "-m", "repair", "openweather"],
         cwd=ROOT,
         env=env,
         capture_output=True,
@@ -107,6 +107,15 @@ def test_what_is_not_configured_is_said(lab: Lab) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "openweather is not configured: set OPENWEATHER_API_KEY\n"
+
+
+def test_the_old_command_says_the_new_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.finance", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stderr == "python -m flows.finance is now: python -m repair finance\n"
+    assert "--dry-run" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 
 from core.batch import Window
 from core.ledger import COUNTS, Line
+from runs.outcome import Outcome, in_words
 from sources.finance.mapping import TABLE
-from tasks.report import Outcome, in_words
 
 NUMBERS: dict[str, Any] = {name: number for number, name in enumerate(COUNTS, start=1_000)}
 LINE = Line(batch_id="b", state="applied", **NUMBERS)

@@ -18,12 +18,12 @@ from core.batch import NoChange, Window, new_batch_id
 from core.errors import NotPossible
 from core.ledger import Cursor
 from core.version import code_version
+from runs.outcome import Outcome
 from sources.usgs_earthquake.mapping import TABLE
 from tasks.cursor import read_cursor
 from tasks.due import due_build
 from tasks.ledger import record_no_change
 from tasks.load import load
-from tasks.report import Outcome
 from tasks.undo import preview, undo
 from tests.lab import KITS, Event, Lab
 from tests.reliability.matrix import crossed, only, or_slow, some_kits

@@ -1,4 +1,4 @@
-"""Running a source by hand: `python -m flows.<source> --help`. Needs no Prefect server.
+"""A source by hand: `python -m repair SOURCE --help`. Needs neither a Prefect server nor Prefect.
 
 Reads the environment and `.env` as `python -m blocks.register` does, not the saved blocks.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any
 
 from core.batch import check_range
 from core.errors import (
@@ -24,10 +22,13 @@ from core.errors import (
     StoreFailed,
     TooManyRejects,
 )
-from core.names import flow_of
+from core.names import flow_of, source_of
 from core.ownership import NotOurs
+from core.request import Request, days
 from core.schema import Table
 from core.undo import TIME_TRAVEL
+from runs.extract import run_of
+from runs.outcome import log, raise_faults
 from runs.settings import (
     Misconfigured,
     not_configured,
@@ -35,10 +36,11 @@ from runs.settings import (
     read_settings,
     source_settings,
 )
+from sources import SOURCES
+from sources.tables import table_of
 from tasks.landing import Discard
-from tasks.platform import Platform, connect
+from tasks.platform import connect
 from tasks.replay import replay
-from tasks.report import Outcome, report
 from tasks.undo import preview, undo
 from tasks.who import who
 
@@ -49,18 +51,22 @@ SAID = (
 )
 
 
-def by_hand(
-    table: Table,
-    description: str,
-    run: Callable[[Platform, Any, argparse.Namespace], Outcome],
-) -> int:
+def main() -> int:
     """Parse the command line, do what it asks, print what came of it; the exit code.
 
     That is one run of the source, or a look at or a change of what was loaded. With --dry-run the
     source is asked as ever, but nothing is written but the requests of a budget.
     """
-    source = table.source
-    options = parse(table, description)
+    names = [flow_of(source) for source in SOURCES]
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first not in names:
+        is_help = first in ("-h", "--help")
+        said = f"usage: python -m repair {{{','.join(names)}}} [--help]"
+        print(said, file=sys.stdout if is_help else sys.stderr)
+        return 0 if is_help else 2
+    source = source_of(first)
+    table = table_of(source)
+    options = parse(table, sys.argv[2:])
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         settings = read_settings()
@@ -90,22 +96,28 @@ def by_hand(
             allowed = table.is_whole and options.allow_deletions
             outcome = replay(platform, table, options.replay, allow_deletions=allowed)
         else:
-            outcome = run(platform, own, options)
+            given = vars(options)
+            request = Request(
+                *days(given.get("start"), given.get("end")),
+                allow_deletions=given.get("allow_deletions", False),
+            )
+            outcome = run_of(source)(platform, own, request)
         print(f"window    {outcome.window}")
         for name in ("requests", "extracted", "met_again", "rejected", "written"):
             print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
         print(f"{'would be: ' * options.dry_run}{outcome.message}")
-        report(outcome)
+        log(outcome, logging.getLogger(f"pipelines.{source}"))
+        raise_faults(outcome)
     except SAID as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def parse(table: Table, description: str) -> argparse.Namespace:
+def parse(table: Table, arguments: list[str]) -> argparse.Namespace:
     """The options of the command line; exits with the reason when they do not go together."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m flows.{table.source}", description=description
+        prog=f"python -m repair {flow_of(table.source)}", description=table.about
     )
     parser.add_argument(
         "--dry-run",
@@ -140,7 +152,7 @@ def parse(table: Table, description: str) -> argparse.Namespace:
     )
     key = ",".join(table.key or table.known_by)
     instead.add_argument("--who", metavar="KEY", help=f"which batch wrote the row with this {key}")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if table.takes_days:
         try:
             check_range(options.start, options.end, datetime.now(UTC).date())
@@ -167,3 +179,7 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day, such as 2026-01-31") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The finance ledger into `raw.finance__ledger`.
+
+Every run reads the whole tab in one request. Entries that are gone from it are marked deleted,
+unless only their id cell was cleared, or they are so many that the tab is hardly all there is: the
+run then fails. A run with `allow_deletions` marks both.
+"""
+
+from __future__ import annotations
+
+from core.batch import Extracted, Window
+from core.ledger import Cursor
+from core.request import NOTHING_ELSE, Request
+from core.task import task
+from runs.outcome import Outcome
+from sources.finance.mapping import SOURCE, TABLE, digest, read_ledger
+from sources.finance.settings import Finance
+from stores.google import credentials_for
+from tasks.clock import moment_of
+from tasks.platform import Platform
+from tasks.run import run_source
+from tasks.sheets import read_sheet
+from tasks.upload import new_batch
+
+
+@task(name="extract", run_name="extract finance", retries=2, retry_delay_seconds=[10, 60])
+def extract(
+    platform: Platform, api: Finance, window: Window, cursor: Cursor, allow_deletions: bool
+) -> Extracted:
+    """A committed batch of the whole tab, or one without news when it has not changed.
+
+    A tab whose deletions are held back is taken again, so that runs fail until somebody decides,
+    and so is one whose deletions are allowed.
+    Raises SourceError when the tab cannot be read or its header is not the ledger's.
+    """
+    sheet = read_sheet(
+        SOURCE,
+        credentials_for(platform.google),
+        base_url=str(api.base_url),
+        sheet_url=api.sheet_url,
+        worksheet=api.worksheet,
+    )
+    records = read_ledger(sheet.rows, f"worksheet {api.worksheet!r}")
+    moment = moment_of(platform, SOURCE, sheet.served_at).after(cursor.watermark)
+    seen, count = {"sheet": digest(sheet.rows)}, len(records)
+    with new_batch(
+        platform, TABLE, window, cursor, moment, sheet, allow_absent=allow_deletions
+    ) as batch:
+        if cursor.seen == seen and not cursor.is_held and not allow_deletions:
+            return batch.unchanged(seen=seen, source_count=count, already_seen=count)
+        batch.add(records)
+        return batch.commit(seen=seen, source_count=count)
+
+
+def run(platform: Platform, api: Finance, request: Request = NOTHING_ELSE) -> Outcome:
+    """One run: what differs from the last read is found by comparing."""
+    return run_source(
+        platform,
+        TABLE,
+        request.mode,
+        lambda cursor: Window(cursor.watermark),
+        lambda window, cursor: extract(platform, api, window, cursor, request.allow_deletions),
+    )
