@@ -118,8 +118,8 @@ LOADS = (
     Column("touched_from", "TIMESTAMP", "Rows of a partitioned table were touched from here,"),
     Column("touched_to", "TIMESTAMP", "to here, by the column that partitions it, UTC."),
     Column("observed_at", "TIMESTAMP", "The source server's clock at the first response, UTC."),
-    Column("extract_started_at", "TIMESTAMP", "UTC."),
-    Column("extract_ended_at", "TIMESTAMP", "UTC."),
+    Column("extract_started_at", "TIMESTAMP", "When it began, by the worker's clock, UTC."),
+    Column("extract_ended_at", "TIMESTAMP", "When it ended, by the worker's clock, UTC."),
     Column(
         "applied_at",
         "TIMESTAMP",
@@ -128,26 +128,26 @@ LOADS = (
 )
 REJECTED = (
     Column("batch_id", "STRING", "The batch that brought the row."),
-    Column("source", "STRING"),
+    Column("source", "STRING", "The source that sent the row."),
     Column("table_name", "STRING", "The raw table it was meant for."),
     Column("row_number", "INT64", "The row's place in its batch."),
     Column("reason", "STRING", "Why it cannot stand in its table."),
     Column("is_expected", "BOOL", "True for what the source is known to send."),
     Column("payload", "STRING", "The row as the source sent it, JSON."),
-    Column("rejected_at", "TIMESTAMP", "UTC."),
+    Column("rejected_at", "TIMESTAMP", "When its batch was applied, UTC."),
 )
 JOBS = (
     Column("job_id", "STRING", "BigQuery's job id."),
-    Column("source", "STRING"),
+    Column("source", "STRING", "The source; operations for the marts over the ledger."),
     Column("batch_id", "STRING", "Null for jobs that concern no single batch."),
     Column("purpose", "STRING", "stage, apply, undo, ledger, cleanup or build."),
     Column("job_type", "STRING", "load or query."),
     Column("state", "STRING", "succeeded or failed."),
-    Column("bytes_processed", "INT64"),
+    Column("bytes_processed", "INT64", "Bytes that the job read."),
     Column("bytes_billed", "INT64", "Load jobs are free and have none."),
     Column("slot_ms", "INT64", "Slot time, milliseconds."),
-    Column("started_at", "TIMESTAMP", "UTC."),
-    Column("ended_at", "TIMESTAMP", "UTC."),
+    Column("started_at", "TIMESTAMP", "When it began, UTC."),
+    Column("ended_at", "TIMESTAMP", "When it ended, UTC."),
 )
 BUILDS = (
     Column("build_id", "STRING", "dbt's invocation id."),
@@ -158,17 +158,14 @@ BUILDS = (
     Column("suite", "STRING", "whole when every test ran, keys when only those of keys did."),
     Column("covers_applied_at", "TIMESTAMP", "Ledger lines up to here were in before it began."),
     Column("asked_at", "TIMESTAMP", "When it was found due, by BigQuery's clock, UTC."),
-    Column("nodes_passed", "INT64"),
-    Column("nodes_failed", "INT64"),
-    Column("nodes_warned", "INT64"),
-    Column("nodes_skipped", "INT64"),
+    Column("nodes_passed", "INT64", "Models, seeds and tests that passed."),
+    Column("nodes_failed", "INT64", "Models, seeds and tests that failed."),
+    Column("nodes_warned", "INT64", "Tests that warned."),
+    Column("nodes_skipped", "INT64", "Nodes that a failure before them kept from running."),
     Column("bytes_billed", "INT64", "Of all jobs of the invocation, those of macros included."),
     Column("message", "STRING", "The failing nodes in one line."),
-    Column("started_at", "TIMESTAMP", "UTC."),
-    Column("ended_at", "TIMESTAMP", "UTC."),
-    Column(
-        "continues", "STRING", "The failed build whose rest this one ran; null for a whole one."
-    ),
+    Column("started_at", "TIMESTAMP", "When it began, UTC."),
+    Column("ended_at", "TIMESTAMP", "When it ended, UTC."),
 )
 REQUESTS = (
     Column("reservation_id", "STRING", "The reservation: one line reserved, then one settled."),
@@ -182,7 +179,7 @@ REQUESTS = (
     ),
 )
 FIELDS = (
-    Column("source", "STRING"),
+    Column("source", "STRING", "The source whose field it is."),
     Column("table_name", "STRING", "The raw table."),
     Column("field", "STRING", "The source's field."),
     Column("change", "STRING", "new, retyped or missing, against the declared columns."),

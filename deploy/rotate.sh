@@ -1,6 +1,7 @@
 #!/bin/bash
 # rotate.sh api: the API and the UI have a new password.
-# rotate.sh encryption: the blocks in the database are encrypted with a new key.
+# rotate.sh encryption: the blocks are encrypted with a new key, made again from /etc/data-pipelines/.env;
+# one that somebody made in the UI is gone.
 # rotate.sh certificate (FILE KEY | --self-signed): nginx serves that certificate.
 # rotate.sh blocks: what /etc/data-pipelines/.env and the key file say now is saved in the blocks, and
 # the sources that it configures are deployed.
@@ -19,18 +20,14 @@ api)
     say "the new password is PREFECT_API_AUTH_STRING in $ETC/worker.env"
     ;;
 encryption)
+    # Where they cannot be made again, this ends before one is gone.
+    grep -q '^GCP_PROJECT=.' "$ETC/.env" || die "$ETC/.env is not filled in: blocks are made from it"
+    systemctl start data-pipelines-server
+    register_blocks
     stop_worker
     systemctl stop data-pipelines-server
-    # Written down before it is used. One that is may be what the blocks are encrypted with by now.
-    [ -s "$ETC/rotation.env" ] || put_setting rotation.env NEW_ENCRYPTION_KEY "$(random_key)"
-    systemd-run --quiet --collect --wait --pipe --uid=prefect \
-        --property=EnvironmentFile="$CURRENT/deploy/env/server.env" \
-        --property=EnvironmentFile="$ETC/server.env" \
-        --property=EnvironmentFile="$ETC/rotation.env" \
-        --property=WorkingDirectory="$CURRENT" \
-        "$CURRENT/.venv/bin/python" -m deploy.reencrypt
-    put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(setting rotation.env NEW_ENCRYPTION_KEY)"
-    rm "$ETC/rotation.env"
+    as_postgres psql --quiet --no-psqlrc --dbname=prefect --command="DELETE FROM block_document"
+    put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(random_key)"
     run_release "$(current_release)"
     say "older dumps need the older key: make one now (systemctl start data-pipelines-backup)"
     ;;

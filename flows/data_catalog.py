@@ -14,6 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from blocks.platform import load_platform
+from sources import SOURCES
+from sources.tables import table_of
 from tasks.catalog import publish
 from tasks.platform import connect
 
@@ -29,7 +31,7 @@ def data_catalog(force: bool = False) -> State:
         force: Make it anew in any case.
     """
     blocks = load_platform()
-    catalog = publish(connect(blocks), blocks, force=force)
+    catalog = publish(connect(blocks), blocks, map(table_of, SOURCES), force=force)
     create_link_artifact(
         catalog.address.replace("gs://", CONSOLE),
         key="data-catalog",

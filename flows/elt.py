@@ -23,7 +23,8 @@ from flows.days import Day
 from sources import SOURCES
 from sources.tables import table_of
 from tasks.build import BuildFailed, describe
-from tasks.due import due_build, run_build
+from tasks.dbt_build import run_build
+from tasks.due import due_build
 from tasks.platform import connect
 from tasks.report import failed, is_on_schedule, run_name
 from tasks.serve import announce_build, serve_marts
@@ -93,9 +94,11 @@ def elt(
         with store_failures(name, "build"):
             # The run knows what was applied of late, which is not asked for twice.
             changes = loaded.result() if loaded.is_completed() else None
-            if due := due_build(platform, name, on_schedule=is_on_schedule(), changes=changes):
+            if due := due_build(
+                platform.warehouse, name, on_schedule=is_on_schedule(), changes=changes
+            ):
                 announce_build(blocks, name)
-                built = describe(run_build(platform, blocks, name, due))
+                built = describe(run_build(platform.warehouse, blocks.google, name, due))
         if shown := serve_marts(platform, blocks, name):
             built = f"{built}; {shown}"
     except (BuildFailed, StoreFailed) as failure:

@@ -14,7 +14,8 @@ from prefect.states import Completed
 
 from blocks.platform import load_platform
 from tasks.build import describe
-from tasks.due import operations_due, run_build
+from tasks.dbt_build import run_build
+from tasks.due import operations_due
 from tasks.platform import connect
 from tasks.serve import announce_build, serve_marts
 
@@ -29,7 +30,14 @@ def operations() -> State:
     platform.warehouse.ensure_ledger()
     try:
         announce_build(blocks, SOURCE)
-        built = describe(run_build(platform, blocks, SOURCE, operations_due(platform)))
+        built = describe(
+            run_build(
+                platform.warehouse,
+                blocks.google,
+                SOURCE,
+                operations_due(platform.warehouse),
+            )
+        )
         if shown := serve_marts(platform, blocks, SOURCE):
             built = f"{built}; {shown}"
     finally:

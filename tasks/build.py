@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -67,8 +68,6 @@ class BuildResult:
     nodes_skipped: int
     failures: tuple[NodeFailure, ...] = ()
     warnings: tuple[NodeFailure, ...] = ()
-    # The failed build whose failed and skipped nodes this one ran; None for a whole build.
-    continues: str | None = None
 
 
 class BuildFailed(Exception):
@@ -87,40 +86,30 @@ def build(
     *,
     suite: Suite = "whole",
     full_refresh: bool = False,
-    continues: str | None = None,
 ) -> BuildResult:
     """Builds and tests the selected nodes, for example `source:usgs_earthquake+`.
 
-    In a flow run each node is a task run, and dbt's lines are in the run's log; elsewhere they go
-    to stdout. `env` is set in os.environ for the duration, so one build at a time per process.
-    Artifacts and dbt's log are written to `target_path`; the same path again saves the parsing.
-    `query` runs one SELECT: it fetches the keys of the rows that failed a test or made it warn.
-    With `full_refresh` incremental models are made anew from all of their rows.
-
-    With `continues`, the id of a failed build whose artifacts stand in `target_path`, only what it
-    did not get done is run (`dbt retry`); where they do not stand, everything is.
+    In a flow run each node is a task run, and dbt's lines are in the run's log; elsewhere dbt runs
+    by its own runner, without Prefect, and they go to stdout. `env` is set in os.environ for the
+    duration, so one build at a time per process. Artifacts and dbt's log are written to
+    `target_path`; the same path again saves the parsing. `query` runs one SELECT: it fetches the
+    keys of the rows that failed a test or made it warn. With `full_refresh` incremental models are
+    made anew from all of their rows.
 
     Raises BuildFailed when a node failed, nothing was selected or dbt could not start.
     """
     started_at = datetime.now(UTC)
     target_path = target_path.resolve()
     file = target_path / "run_results.json"
-    if continues is None or _build_id(_read_json(file)) != continues:
-        continues = None
-        # So that what stands there afterwards was written by this build.
-        file.unlink(missing_ok=True)
+    # So that what stands there afterwards was written by this build.
+    file.unlink(missing_ok=True)
     begin_with_parsed(target_path)
     with environment(env):
         selected = [select] if isinstance(select, str) else select
-        whole = command(selected, suite, full_refresh)
-        cause = _invoke(["retry"] if continues else whole, target_path)
+        cause = _invoke(command(selected, suite, full_refresh), target_path)
     run_results = _read_json(file)
-    if continues and _build_id(run_results) == continues:
-        run_results = {}
     manifest = _read_json(target_path / "manifest.json")
-    result = replace(
-        summarise(run_results, manifest, started_at, datetime.now(UTC), cause), continues=continues
-    )
+    result = summarise(run_results, manifest, started_at, datetime.now(UTC), cause)
     compiled = compiled_tests(run_results, manifest)
     try:
         result = replace(
@@ -154,25 +143,34 @@ def command(select: Sequence[str], suite: Suite, full_refresh: bool) -> list[str
 
 
 def _invoke(arguments: Sequence[str], target_path: Path) -> str | None:
-    """Runs dbt. None when all went well, else what dbt says about it."""
+    """Runs dbt, in a flow run by Prefect's runner. None when all went well, else dbt's cause."""
     # dbt and its adapter take 2 s of CPU to import: runs that build nothing do not pay for it.
-    from tasks.dbt_runner import runner_of
-
-    runner = runner_of(target_path)
-    logs = ["--log-path", str(target_path / "logs"), "--no-use-colors"]
-    try:
-        with request_deadline(REQUEST_SECONDS), one_login():
-            succeeded = runner.invoke([*arguments, *logs]).success
-    except ValueError as error:
-        return cause_in(error)
-    return None if succeeded else "dbt did not succeed"
+    if is_in_flow():
+        from tasks.dbt_runner import invoke
+    else:
+        invoke = invoke_dbt
+    with request_deadline(REQUEST_SECONDS), one_login():
+        return invoke([*arguments, *paths(target_path), "--no-use-colors"])
 
 
-def cause_in(error: ValueError) -> str:
-    """dbt's own words in what prefect-dbt 0.7.25 raises, which keeps them in its message only:
-    "Failed to invoke dbt command '...': cause".
-    """
-    return str(error).partition("': ")[2] or str(error)
+def is_in_flow() -> bool:
+    """Whether a flow or a task of Prefect's runs here; in a process without Prefect none does."""
+    context = sys.modules.get("prefect.context")
+    return bool(context and (context.FlowRunContext.get() or context.TaskRunContext.get()))
+
+
+def invoke_dbt(arguments: list[str]) -> str | None:
+    """dbt by its own runner. None when all went well, else its cause."""
+    from dbt.cli.main import dbtRunner
+
+    result = dbtRunner().invoke([*arguments, "--log-level-file", "info"])
+    return None if result.success else str(result.exception or "dbt did not succeed")
+
+
+def paths(target_path: Path) -> list[str]:
+    """dbt's arguments for the project, and for what it writes."""
+    project = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
+    return [*project, "--target-path", str(target_path), "--log-path", str(target_path / "logs")]
 
 
 def begin_with_parsed(target_path: Path) -> None:
@@ -283,7 +281,7 @@ def summarise(
         message = _one_line(cause or "nothing is selected")
         failures = (NodeFailure(node="dbt", status="error", failing_rows=None, message=message),)
     return BuildResult(
-        build_id=_build_id(run_results) or str(uuid.uuid4()),
+        build_id=run_results.get("metadata", {}).get("invocation_id") or str(uuid.uuid4()),
         started_at=started_at,
         ended_at=ended_at,
         nodes_passed=sum(status in ("pass", "success", "no-op") for status in statuses),
@@ -293,11 +291,6 @@ def summarise(
         failures=failures,
         warnings=warnings,
     )
-
-
-def _build_id(run_results: Mapping[str, Any]) -> str | None:
-    found: str | None = run_results.get("metadata", {}).get("invocation_id")
-    return found
 
 
 def compiled_tests(run_results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -354,9 +347,8 @@ def describe(result: BuildResult) -> str:
         )
         if count
     ]
-    line = f"dbt{', from where it failed' if result.continues else ''}: {', '.join(counts)}"
     named = (_describe_nodes(nodes) for nodes in (result.failures, result.warnings) if nodes)
-    return ": ".join(filter(None, (line, "; warned: ".join(named))))
+    return ": ".join(filter(None, (f"dbt: {', '.join(counts)}", "; warned: ".join(named))))
 
 
 def _describe_nodes(nodes: Sequence[NodeFailure]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +17,21 @@ from typing import Any
 
 from google.api_core.exceptions import NotFound
 
+from core import ledger
 from core.batch import source_prefix
 from core.errors import first_line
 from core.ownership import is_own_table
+from core.schema import META, Table
 from core.steps import step
 from core.task import task
 from core.values import as_json
 from core.version import code_version
 from stores.datasets import dbt_datasets, dbt_relations
 from stores.google import storage_client
-from stores.settings import PlatformSettings
-from tasks.build import PROJECT_DIR, environment, request_deadline
+from stores.settings import GoogleAccount, PlatformSettings
+from tasks.build import environment, paths, request_deadline
 from tasks.catalog_page import one_page
-from tasks.due import dbt_environment, target_path
+from tasks.dbt_build import dbt_environment, target_path
 from tasks.landing import RETRY, TIMEOUT_SECONDS
 from tasks.platform import Platform
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, Warehouse
@@ -72,9 +74,12 @@ class Catalog:
 
 
 @task(name="publish-catalog", retries=2, retry_delay_seconds=[5, 30])
-def publish(platform: Platform, blocks: PlatformSettings, *, force: bool = False) -> Catalog:
+def publish(
+    platform: Platform, blocks: PlatformSettings, tables: Iterable[Table], *, force: bool = False
+) -> Catalog:
     """The catalog of what stands now is in the bucket and in the served folder.
 
+    `tables` are the raw ones: what their columns are is written there alone, not in dbt's files.
     Made anew when the code, the models or a table have changed since it was published, or with
     `force`. Raises CatalogFailed, and NotOurs where a dataset is somebody else's.
     """
@@ -95,7 +100,7 @@ def publish(platform: Platform, blocks: PlatformSettings, *, force: bool = False
         if page is not None:
             serve(blocks, page)
             return _catalog(address, json.loads(record), is_new=False)
-    page, described = generate(blocks)
+    page, described = generate(platform.warehouse, blocks.google, tables)
     record = json.dumps(
         {"fingerprint": wanted, "published_at": datetime.now(UTC).isoformat()} | described
     ).encode()
@@ -149,7 +154,9 @@ def _tables(warehouse: Warehouse) -> Iterator[tuple[str, str]]:
             continue
 
 
-def generate(blocks: PlatformSettings) -> tuple[bytes, dict[str, Any]]:
+def generate(
+    warehouse: Warehouse, google: GoogleAccount, tables: Iterable[Table]
+) -> tuple[bytes, dict[str, Any]]:
     """The page, and what is in it. Raises CatalogFailed and UnknownPage.
 
     Models are parsed and not compiled: incremental ones ask BigQuery for their window when they
@@ -157,12 +164,11 @@ def generate(blocks: PlatformSettings) -> tuple[bytes, dict[str, Any]]:
     """
     from dbt.cli.main import dbtRunner
 
-    target = target_path(blocks, "catalog").resolve()
-    arguments = ["--quiet", "--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-    arguments += ["--target-path", str(target), "--log-path", str(target / "logs")]
+    target = target_path(warehouse, "catalog").resolve()
+    arguments = ["--quiet", *paths(target)]
     with (
         step("catalog.dbt"),
-        dbt_environment(blocks) as env,
+        dbt_environment(warehouse, google) as env,
         environment(env),
         request_deadline(REQUEST_SECONDS),
     ):
@@ -174,12 +180,24 @@ def generate(blocks: PlatformSettings) -> tuple[bytes, dict[str, Any]]:
     if not result.success:
         errors = getattr(result.result, "errors", None) or ["dbt did not succeed"]
         raise CatalogFailed(f"dbt docs generate: {first_line(str(result.exception or errors[0]))}")
-    template, manifest, catalog = (
+    template, parsed, catalog = (
         (target / name).read_text(encoding="utf-8")
         for name in ("index.html", "manifest.json", "catalog.json")
     )
-    page = one_page(template, manifest, catalog)
-    return page, describe(page, json.loads(manifest), json.loads(catalog))
+    manifest = json.loads(parsed)
+    describe_columns(manifest, tables)
+    page = one_page(template, json.dumps(manifest), catalog)
+    return page, describe(page, manifest, json.loads(catalog))
+
+
+def describe_columns(manifest: Mapping[str, Any], tables: Iterable[Table]) -> None:
+    """The columns of dbt's sources have the texts of the tables' declarations."""
+    declared = {table.name: (*table.columns, *META) for table in tables}
+    declared |= {name: columns for name, (columns, _) in ledger.TABLES.items()}
+    for source in manifest["sources"].values():
+        for column in declared.get(source["identifier"], ()):
+            found = source["columns"].setdefault(column.name, {"name": column.name})
+            found["description"] = column.description
 
 
 def describe(

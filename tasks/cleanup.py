@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from google.api_core.exceptions import NotFound
 
@@ -15,7 +15,7 @@ from core.schema import Table
 from core.steps import step
 from core.task import task
 from tasks.landing import Landing, LandingError, StoredObject
-from tasks.ledger import Known, read_known
+from tasks.ledger import read_known
 from tasks.platform import Platform
 from tasks.warehouse import CALL_TIMEOUT_SECONDS, STAGING_LIFETIME
 
@@ -34,12 +34,12 @@ class Cleaned:
 
 
 @task(name="cleanup", run_name="cleanup {table.source}", retries=2, retry_delay_seconds=[5, 30])
-def cleanup(platform: Platform, table: Table, known: Known | None = None) -> Cleaned:
+def cleanup(platform: Platform, table: Table) -> Cleaned:
     """Remove the prefixes of batches applied longer than the retention ago, manifest first.
 
-    Ages are taken by BigQuery's clock, so a wrong local one removes nothing. A bucket that could
-    not be listed is left for another time, and so is a batch that `known` does not know, which is
-    what the run was told by the ledger; without it the ledger is asked.
+    The ledger is asked, and by BigQuery's clock, so a wrong local one removes nothing; but not
+    before a batch is older than the retention by a seventh of it, which is once a day for one of a
+    week, or a leftover may be one. A bucket that could not be listed is left for another time.
     """
     prefix = platform.prefix(table.source)
     found: dict[tuple[Landing, str], list[StoredObject]] = defaultdict(list)
@@ -47,21 +47,22 @@ def cleanup(platform: Platform, table: Table, known: Known | None = None) -> Cle
         for landing, stored in platform.stored(table.source)[0]:
             if batch_id := batch_of(stored.name, prefix):
                 found[landing, batch_id].append(stored)
-    if not found:
-        return Cleaned()
-    if known is None:
-        ids = {batch_id for _, batch_id in found}
-        with step("cleanup.read_ledger"):
-            known = read_known(platform.warehouse, table.source, ids)
     retention = timedelta(days=platform.retention_days)
+    newest = {key: max(one.created_at for one in objects) for key, objects in found.items()}
+    committed = {key for key, objects in found.items() if any(map(is_manifest, objects))}
+    now = max([datetime.now(UTC), *newest.values()])
+    limits = {True: retention * 8 / 7, False: UNCOMMITTED_LIFETIME}
+    if not any(now - at >= limits[key in committed] for key, at in newest.items()):
+        return Cleaned()
+    with step("cleanup.read_ledger"):
+        known = read_known(platform.warehouse, table.source, {batch_id for _, batch_id in found})
     removed = swept = 0
-    for (landing, batch_id), objects in found.items():
+    for key, objects in found.items():
+        landing, batch_id = key
         applied_at = known.applied.get(batch_id)
-        newest = max(stored.created_at for stored in objects)
-        committed = any(stored.name.endswith(f"/{MANIFEST}") for stored in objects)
         if applied_at is not None and known.now - applied_at >= retention:
             removed += 1
-        elif not committed and known.now - newest > UNCOMMITTED_LIFETIME:
+        elif key not in committed and known.now - newest[key] > UNCOMMITTED_LIFETIME:
             swept += 1
         else:
             continue
@@ -71,9 +72,13 @@ def cleanup(platform: Platform, table: Table, known: Known | None = None) -> Cle
     return Cleaned(removed, swept)
 
 
+def is_manifest(stored: StoredObject) -> bool:
+    return stored.name.endswith(f"/{MANIFEST}")
+
+
 def remove(landing: Landing, objects: list[StoredObject]) -> None:
     """Delete a batch's objects, the manifest first: what has none does not exist."""
-    for stored in sorted(objects, key=lambda stored: not stored.name.endswith(f"/{MANIFEST}")):
+    for stored in sorted(objects, key=is_manifest, reverse=True):
         with step("cleanup.delete"):
             landing.delete(stored.name)
 

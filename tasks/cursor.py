@@ -14,7 +14,6 @@ from core.ledger import CHANGES, Change, Changes, Cursor
 from core.schema import Table
 from core.sql import literal
 from core.stamps import later
-from core.steps import step
 from tasks.ledger import Known, known_of
 from tasks.warehouse import Warehouse
 
@@ -25,20 +24,13 @@ RECENT_DAYS = 40
 CHANGES_DAYS = 7
 
 
-def read_cursor(warehouse: Warehouse, table: Table) -> Cursor:
-    """Where the source's last incremental look left off; an empty Cursor before the first one.
-
-    A line that an undo took back does not count, nor one of a look that began before the undo and
-    was written after the moment that the table went back to, nor one whose watermark was in the
-    future when it was written.
-    """
-    with step("decide.read_ledger"):
-        return read_position(warehouse, table, ()).cursor or Cursor()
-
-
 def read_position(warehouse: Warehouse, table: Table, batch_ids: Iterable[str]) -> Known:
     """The cursor, what is known of these batches, and what was applied of late: one question, as
     each costs 10 MiB.
+
+    The cursor is empty before the first incremental look. A line that an undo took back does not
+    count, nor one of a look that began before the undo and was written after the moment that the
+    table went back to, nor one whose watermark was in the future when it was written.
 
     It is asked of recent lines; once more, of all, when these have no look, or lack a batch.
     """

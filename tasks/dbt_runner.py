@@ -1,4 +1,10 @@
-"""prefect-dbt's runner with repairs: importing this imports dbt, its adapter and prefect-dbt."""
+"""prefect-dbt's runner with repairs: importing this imports dbt, its adapter and prefect-dbt.
+
+Its PrefectDbtOrchestrator does not serve: by waves one test that fails skips what does not depend
+on it, by nodes it starts a process for each. What this is for fails without it in
+tests/dbt_project/test_daily_earthquake_activity.py,
+`test_a_duplicate_id_fails_the_run_by_name_count_and_key`.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +44,7 @@ class Entered(dict[str, Any]):
 
 
 class Runner(PrefectDbtRunner):
-    """Repairs to prefect-dbt 0.7.25; tests/dbt_project watches what they are for."""
+    """Repairs to prefect-dbt 0.7.25."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -101,19 +107,19 @@ class Runner(PrefectDbtRunner):
             time.sleep(0.02)
 
 
-def runner_of(target_path: Path) -> Runner:
-    return Runner(
-        settings=Settings(
-            project_dir=PROJECT_DIR,
-            profiles_dir=PROJECT_DIR,
-            target_path=target_path,
-            log_level=EventLevel.INFO,
-        ),
+def invoke(arguments: list[str]) -> str | None:
+    """dbt with a task run for each node. None when all went well, else its cause."""
+    runner = Runner(
+        settings=Settings(profiles_dir=PROJECT_DIR, log_level=EventLevel.INFO),
         raise_on_failure=False,
-        # The runner keeps a client and never calls it. Left to make one, it starts a whole server
-        # when it runs outside a flow and no API is configured.
+        # The runner keeps a client and never calls it.
         client=cast(PrefectClient, object()),
     )
+    try:
+        return None if runner.invoke(arguments).success else "dbt did not succeed"
+    except ValueError as error:
+        # prefect-dbt has dbt's own words in its message only: "Failed to invoke ... '...': cause".
+        return str(error).partition("': ")[2] or str(error)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,8 @@ day where they run up to today. The first one of a day runs every test, the othe
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,14 +13,9 @@ from core.ledger import Changes
 from core.sql import literal
 from core.steps import step
 from core.version import code_version
-from stores.datasets import dbt_relations
-from stores.federation import is_federation
-from stores.settings import PlatformSettings
-from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, Suite, build, describe
+from tasks.build import PROJECT_DIR, Suite
 from tasks.ledger import read_changes
-from tasks.platform import Platform
-
-logger = logging.getLogger("pipelines.build")
+from tasks.warehouse import Warehouse
 
 # The owner's day, which dbt/macros/manila_today.sql ends with.
 DAY_OF = "Asia/Manila"
@@ -93,7 +81,7 @@ class Built:
 
 
 def due_build(
-    platform: Platform,
+    warehouse: Warehouse,
     source: str,
     *,
     on_schedule: bool = False,
@@ -116,11 +104,11 @@ def due_build(
     `changes` is what the run knows of the source's batches; where it does not reach back to the
     last build, the ledger is asked.
     """
-    built = _builds_so_far(platform, source)
+    built = _builds_so_far(warehouse, source)
     since = built.known_until
     if changes is None or since is None or changes.since > since:
         with step("build.read_ledger"):
-            changes = read_changes(platform.warehouse, source, since)
+            changes = read_changes(warehouse, source, since)
     covered, proved = built.covered_at, built.whole_covered_at
     if covered is None and not changes.listed:
         return None
@@ -140,9 +128,9 @@ def due_build(
     return Due(last, built.asked_at, suite, full_refresh=is_other, window=window)
 
 
-def operations_due(platform: Platform) -> Due:
+def operations_due(warehouse: Warehouse) -> Due:
     """The build of the marts over the ledger: due whenever it is asked for, as every run writes."""
-    built = _builds_so_far(platform, "operations")
+    built = _builds_so_far(warehouse, "operations")
     suite: Suite = "keys" if built.is_whole_of_today else "whole"
     return Due(built.asked_at, built.asked_at, suite)
 
@@ -179,10 +167,10 @@ def _window(built: Built, changes: Changes) -> BuildWindow | None:
     return BuildWindow(covered, changes.last_at, min(starts), max(ends))
 
 
-def _builds_so_far(platform: Platform, source: str) -> Built:
+def _builds_so_far(warehouse: Warehouse, source: str) -> Built:
     """One question of `_builds`: a row for all of them, and one for each that is late."""
     with step("build.read_ledger"):
-        rows = platform.warehouse.query(
+        rows = warehouse.query(
             f"""
             WITH tried AS (
                 SELECT
@@ -193,11 +181,11 @@ def _builds_so_far(platform: Platform, source: str) -> Built:
                         INTERVAL IFNULL(TIMESTAMP_DIFF(ended_at, started_at, SECOND), 0)
                             + {int(BEFORE_BUILD.total_seconds())} SECOND
                     ) AS over_at
-                FROM {platform.warehouse.names.raw("_builds")}
+                FROM {warehouse.names.raw("_builds")}
                 WHERE
                     source = {literal(source)} AND code_version = {literal(code_version())}
                     AND IFNULL(dataset_prefix, '')
-                        = {literal(platform.warehouse.dataset_prefix)}
+                        = {literal(warehouse.dataset_prefix)}
             ),
             builds AS (
                 SELECT
@@ -261,152 +249,3 @@ def declared(source: str) -> dict[str, Any]:
         for one in yaml.safe_load(file.read_text())["sources"]:
             return dict(one.get("config", {}).get("meta", {}))
     return {}
-
-
-def build_to_continue(platform: Platform, source: str, due: Due) -> str | None:
-    """The id of the failed build that only has to be taken up where it failed, if there is one.
-
-    It must be the source's last, of this code, of the same day in Manila, and over the same rows:
-    then what passed would come out the same. One that was itself taken up is not taken up again,
-    so that somebody who mends a table by hand gets it built anew by the second run at the latest.
-    """
-    rows = platform.warehouse.query(
-        f"""
-        SELECT
-            build_id, state, code_version, covers_applied_at, continues,
-            IFNULL(dataset_prefix, '') AS dataset_prefix,
-            IFNULL(
-                DATE(asked_at, '{DAY_OF}') = CURRENT_DATE('{DAY_OF}'), FALSE
-            ) AS is_of_today
-        FROM {platform.warehouse.names.raw("_builds")}
-        WHERE source = {literal(source)}
-        ORDER BY asked_at DESC, started_at DESC
-        LIMIT 1
-        """,
-        source=source,
-        purpose="ledger",
-    )
-    if not rows:
-        return None
-    (last,) = rows
-    is_same = (
-        last["state"] == "failed"
-        and last["continues"] is None
-        and last["is_of_today"]
-        and last["code_version"] == code_version()
-        and last["dataset_prefix"] == platform.warehouse.dataset_prefix
-        and last["covers_applied_at"] == due.covers_applied_at
-    )
-    return str(last["build_id"]) if is_same else None
-
-
-def run_build(platform: Platform, blocks: PlatformSettings, source: str, due: Due) -> BuildResult:
-    """Build everything downstream of a source, test it, and write the line to `_builds`.
-
-    What those models need besides, a seed for one, is built with them. After a build that failed,
-    over the same rows, it goes on with the nodes that failed or were skipped.
-
-    Raises BuildFailed, naming the node, when a model or a test failed; its line is written too.
-    Raises NotOurs, before dbt is started, when a dataset or table of its is somebody else's.
-    """
-    with step("build.ensure_datasets"):
-        platform.warehouse.ensure_marts(dbt_relations(platform.warehouse.dataset_prefix))
-    with step("build.read_ledger"):
-        continues = build_to_continue(platform, source, due)
-    with dbt_environment(blocks) as env, step("build.dbt"):
-        try:
-            result = build(
-                f"@source:{source}",
-                target_path(blocks, source),
-                env | window_environment(due.window),
-                lambda sql: platform.warehouse.query(sql, source=source, purpose="build"),
-                suite=due.suite,
-                full_refresh=due.full_refresh,
-                continues=continues,
-            )
-        except BuildFailed as failed:
-            record_build(platform, source, due, failed.result)
-            raise
-    record_build(platform, source, due, result)
-    return result
-
-
-def record_build(platform: Platform, source: str, due: Due, result: BuildResult) -> None:
-    """Write the build's line. What it billed is asked of the list of jobs, which is free: dbt's own
-    results have neither temporary tables nor the queries of macros.
-    """
-    with step("build.record"):
-        billed = platform.warehouse.billed_by_dbt(result.build_id, due.asked_at)
-        platform.warehouse.insert_line(
-            "_builds",
-            {
-                "build_id": result.build_id,
-                "source": source,
-                "state": "failed" if result.failures else "succeeded",
-                "code_version": code_version(),
-                "dataset_prefix": platform.warehouse.dataset_prefix,
-                "suite": due.suite,
-                "covers_applied_at": due.covers_applied_at,
-                "asked_at": due.asked_at,
-                "nodes_passed": result.nodes_passed,
-                "nodes_failed": result.nodes_failed,
-                "nodes_warned": result.nodes_warned,
-                "nodes_skipped": result.nodes_skipped,
-                "bytes_billed": billed,
-                "continues": result.continues,
-                "message": describe(result)[:2000],
-                "started_at": result.started_at,
-                "ended_at": result.ended_at,
-            },
-            source,
-        )
-
-
-def window_environment(window: BuildWindow | None) -> dict[str, str]:
-    """The variables of `dbt/macros/build_window.sql`, empty without a window."""
-    names = ("AFTER", "UNTIL", "FROM", "TO")
-    bounds = astuple(window) if window else [None] * len(names)
-    return {
-        f"DBT_WINDOW_{name}": literal(bound) if bound else ""
-        for name, bound in zip(names, bounds, strict=True)
-    }
-
-
-@contextmanager
-def dbt_environment(blocks: PlatformSettings) -> Iterator[dict[str, str]]:
-    """The variables of `dbt/profiles.yml`. The key file has mode 0600 and is gone afterwards.
-
-    A federation's file is one that Google's own library finds, and dbt by its method `oauth`.
-    """
-    settings = blocks.warehouse
-    env = {
-        "GCP_PROJECT": settings.project,
-        "BIGQUERY_LOCATION": settings.location,
-        "RAW_DATASET": settings.raw_dataset,
-        "DBT_DATASET_PREFIX": settings.dataset_prefix,
-        "DBT_MAXIMUM_BYTES_BILLED": str(settings.maximum_bytes_billed),
-        "GCP_SERVICE_ACCOUNT_FILE": "",
-    }
-    info: dict[str, Any] | None = None
-    if blocks.google.info:
-        info = json.loads(blocks.google.info.get_secret_value())
-    with tempfile.TemporaryDirectory(prefix="dbt-") as directory:
-        if info:
-            key_file = Path(directory) / "key.json"
-            key_file.touch(mode=0o600)
-            key_file.write_text(json.dumps(info))
-            variable = (
-                "GOOGLE_APPLICATION_CREDENTIALS"
-                if is_federation(info)
-                else "GCP_SERVICE_ACCOUNT_FILE"
-            )
-            env[variable] = str(key_file)
-        yield env
-
-
-def target_path(blocks: PlatformSettings, source: str) -> Path:
-    """Where dbt keeps what it parsed: one directory per project, datasets and source."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    settings = blocks.warehouse
-    datasets = ".".join(filter(None, (settings.raw_dataset, settings.dataset_prefix)))
-    return cache / "data-pipelines" / "dbt" / f"{settings.project}.{datasets}" / source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,29 +44,13 @@ class Known:
     final: dict[str, datetime] = field(default_factory=dict)
     applied: dict[str, datetime] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
-    # Where the last look left off by then; None when nobody asked.
-    cursor: Cursor | None = None
-    # What was applied or undone of late; None when nobody asked, or another run may have done more.
+    # Where the last look left off, and what was applied or undone of late: by read_position.
+    cursor: Cursor = field(default_factory=Cursor)
     changes: Changes | None = None
 
     @property
     def batch_ids(self) -> set[str]:
         return {*self.final, *self.applied, *self.failures}
-
-    def and_these(self, lines: Iterable[Line]) -> Known:
-        """The same, and what these lines add to it."""
-        at, changes = dict[str, datetime](), self.changes
-        for line in lines:
-            changes = changes and changes.and_this(line)
-            if line.applied_at:
-                at[line.batch_id] = line.applied_at
-        return replace(
-            self,
-            now=max([self.now, *at.values()]),
-            final=self.final | at,
-            applied=self.applied | at,
-            changes=changes,
-        )
 
 
 def read_known(warehouse: Warehouse, source: str, batch_ids: Iterable[str]) -> Known:

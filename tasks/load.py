@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -51,40 +51,40 @@ class Loaded:
     """What a load did: a ledger line per batch, what failed by batch, which of these are parked,
     and by address why a bucket could not be listed.
 
-    `announced` are the changed fields that these batches were the first to show, `known` is what
-    the ledger knows by then; None when nothing had to be asked.
+    `announced` are the changed fields that these batches were the first to show. `position` is what
+    the ledger says of the source, where it was asked and nothing was left to load.
     """
 
     lines: list[Line] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     unlisted: dict[str, LandingError] = field(default_factory=dict)
     announced: tuple[str, ...] = ()
-    known: Known | None = None
+    position: Known | None = None
     parked: tuple[str, ...] = ()
 
 
 @task(name="load", run_name="load {table.name}", retries=2, retry_delay_seconds=[5, 30])
-def load(
-    platform: Platform, table: Table, skip: Collection[str] = (), known: Known | None = None
-) -> Loaded:
-    """Bring every committed batch that the ledger does not know into its table, oldest first.
+def load(platform: Platform, table: Table, batch: Manifest | None = None) -> Loaded:
+    """Bring every committed batch that the ledger does not know into its table, oldest first; with
+    `batch`, which this run has just committed, only that one, and nothing is asked before.
 
     Afterwards each is in the ledger, or in `failures` with its cause. A failure that is the batch's
     own by its reason is recorded, and the third parks the batch; any other error is raised. Where a
-    bucket could not be looked into, the others are loaded and `unlisted` says so. With `known`,
-    what this run was told before, the ledger is not asked once more: a batch that another run has
-    loaded since is found out by its script.
+    bucket could not be looked into, the others are loaded and `unlisted` says so.
     """
-    with step("load.list"):
-        committed, unlisted = find_committed(platform, table)
-    if not committed:
-        return Loaded(unlisted=unlisted, known=known)
-    if known is None:
+    unlisted, failed_before = dict[str, LandingError](), dict[str, int]()
+    if batch:
+        committed, waiting = {batch.batch_id: platform.landing}, [batch.batch_id]
+    else:
+        with step("load.list"):
+            committed, unlisted = find_committed(platform, table)
+        if not committed:
+            return Loaded(unlisted=unlisted)
         with step("load.read_ledger"):
-            known = read_position(platform.warehouse, table, committed)
-    waiting = sorted(set(committed) - known.final.keys() - set(skip))
-    if not waiting:
-        return Loaded(unlisted=unlisted, known=known)
+            position = read_position(platform.warehouse, table, committed)
+        waiting, failed_before = sorted(committed.keys() - position.final), position.failures
+        if not waiting:
+            return Loaded(unlisted=unlisted, position=position)
     platform.warehouse.ensure_source(table)
     lines: dict[str, Line] = {}
     failures: dict[str, str] = {}
@@ -96,7 +96,7 @@ def load(
             if isinstance(error, GoogleAPIError) and not is_own_fault(error):
                 raise
             cause = first_line(str(error), 500)
-            is_parked = known.failures.get(batch_id, 0) + 1 >= FAILURES_BEFORE_PARKING
+            is_parked = failed_before.get(batch_id, 0) + 1 >= FAILURES_BEFORE_PARKING
             failures[batch_id] = f"{cause} (parked)" if is_parked else cause
             if is_parked:
                 parked.append(batch_id)
@@ -109,13 +109,11 @@ def load(
             changed.append(batch_id)
     by_others = [one for one in waiting if one not in failures and one not in lines]
     for line in read_lines(platform.warehouse, table.source, by_others):
-        lines[line.batch_id] = line
-    if by_others:
-        known = replace(known, changes=None)
+        # What else others did before it, nobody here knows.
+        lines[line.batch_id] = replace(line, previous_at=line.applied_at)
     done = [lines[batch_id] for batch_id in sorted(lines)]
     announced = read_announced(platform.warehouse, table.source, changed)
-    known = known.and_these(done)
-    return Loaded(done, failures, unlisted, announced, known, tuple(parked))
+    return Loaded(done, failures, unlisted, announced, parked=tuple(parked))
 
 
 def find_committed(

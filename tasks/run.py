@@ -9,11 +9,11 @@ from core.batch import Extracted, Manifest, NoChange, Window
 from core.errors import CountMismatch
 from core.ledger import Changes, Cursor, Line, State, line_of
 from core.schema import Mode, Table
-from core.steps import timings
+from core.steps import step, timings
 from runs.outcome import Outcome
 from tasks.cleanup import cleanup
-from tasks.cursor import read_cursor
-from tasks.ledger import record_mismatch, record_no_change
+from tasks.cursor import read_position
+from tasks.ledger import Known, record_mismatch, record_no_change
 from tasks.load import Loaded, load
 from tasks.platform import Platform
 from tasks.recommit import Recommitted, commit_kept
@@ -43,14 +43,15 @@ def run_source(
         try:
             platform.warehouse.ensure_ledger()
             recovered = Loaded() if platform.is_dry else load(platform, table)
-            cursor = (
-                where_to_go_on(platform, table, recovered) if mode == "incremental" else Cursor()
-            )
+            if (position := recovered.position) is None:
+                with step("decide.read_ledger"):
+                    position = read_position(platform.warehouse, table, ())
         except STORE_ERRORS as error:
             if table.is_replayable:
                 raise
             logger.error("%s: extracting although a load fails: %s", table.source, error)
-            recovered, cursor = Loaded(), Cursor()
+            recovered, position = Loaded(), None
+        cursor = position.cursor if position and mode == "incremental" else Cursor()
         asked.window = window = window_of(cursor)
         try:
             extracted = extract(window, cursor)
@@ -62,10 +63,11 @@ def run_source(
             return dry_outcome(table, mode, window, extracted)
         loaded, unchanged = Loaded(), list[Line]()
         if isinstance(extracted.batch, Manifest):
-            loaded = load(platform, table, recovered.failures, recovered.known)
+            # Where the load before did not come to an end, all of it again: it fails the run.
+            loaded = load(platform, table, extracted.batch if position else None)
         elif extracted.batch:
             unchanged = [record_no_change(platform.warehouse, extracted.batch)]
-        cleanup(platform, table, loaded.known or recovered.known)
+        cleanup(platform, table)
         platform.warehouse.flush_jobs(table.source)
     return Outcome(
         table=table,
@@ -78,21 +80,17 @@ def run_source(
         not_had=extracted.failures,
         note="; ".join(filter(None, (extracted.note, waited.note))) or None,
         announced=(*recovered.announced, *loaded.announced),
-        changes=changes_known(recovered, loaded),
+        changes=changes_of(position, loaded),
         seconds=dict(spent.seconds),
     )
 
 
-def changes_known(recovered: Loaded, loaded: Loaded) -> Changes | None:
+def changes_of(position: Known | None, loaded: Loaded) -> Changes | None:
     """What was applied of late, as far as this run knows it; None when it does not know all."""
-    known = loaded.known or recovered.known
-    return known.changes if known else None
-
-
-def where_to_go_on(platform: Platform, table: Table, recovered: Loaded) -> Cursor:
-    """The cursor: as it was read with what is known of the batches, unless one was recovered."""
-    told = recovered.known.cursor if recovered.known and not recovered.lines else None
-    return told or read_cursor(platform.warehouse, table)
+    changes = position.changes if position else None
+    for line in loaded.lines:
+        changes = changes and changes.and_this(line)
+    return changes
 
 
 def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) -> Outcome:

@@ -25,7 +25,7 @@ from serving.places import Places
 from serving.snapshot import publish
 from stores.settings import PlatformSettings
 from tasks.copies import keep_copies
-from tasks.due import target_path
+from tasks.dbt_build import target_path
 from tasks.export import export
 from tasks.platform import Platform
 
@@ -80,7 +80,7 @@ def serve_marts(platform: Platform, blocks: PlatformSettings, source: str) -> st
         return None
     places = serving.places
     is_pending = source in {one.source for one in places.pending()}
-    is_built = (target_path(blocks, source) / "manifest.json").exists()
+    is_built = (target_path(platform.warehouse, source) / "manifest.json").exists()
     if not is_pending and (places.was_exported(source) or not is_built):
         return None
     try:
@@ -99,7 +99,7 @@ def export_marts(
 ) -> str:
     """Both snapshots and both sites have the source's marts as they are. Raises ExportFailed and
     what BigQuery, the bucket or the disk raise."""
-    manifest = target_path(blocks, source) / "manifest.json"
+    manifest = target_path(platform.warehouse, source) / "manifest.json"
     exported = export(platform.warehouse, serving.places, manifest, source)
     with step("export.copy"):
         keep_copies(platform, serving.places)

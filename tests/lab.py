@@ -28,7 +28,8 @@ from sandbox.processes import end_with_parent
 from sources import SOURCES
 from sources.settings import settings_of
 from stores.settings import LANDING_S3, LandingName, PlatformSettings
-from tasks.due import due_build, run_build
+from tasks.dbt_build import run_build
+from tasks.due import due_build
 from tasks.load import Loaded
 from tasks.platform import Platform, connect
 from tasks.upload import BatchWriter, Facts
@@ -176,9 +177,14 @@ class Lab:
 
     def build(self) -> bool:
         """Build the marts if that is due, as the parent flow does; whether it was."""
-        due = due_build(self.platform, self.source.TABLE.source)
+        due = due_build(self.platform.warehouse, self.source.TABLE.source)
         if due:
-            run_build(self.platform, self.blocks, self.source.TABLE.source, due)
+            run_build(
+                self.platform.warehouse,
+                self.blocks.google,
+                self.source.TABLE.source,
+                due,
+            )
         self.platform.warehouse.flush_jobs(self.source.TABLE.source)
         return due is not None
 

@@ -20,15 +20,8 @@ from core import ledger
 from core.batch import new_batch_id
 from core.schema import META, REJECTS, STAGED, Column, Table
 from tasks.build import PROJECT_DIR, BuildResult, environment
-from tasks.due import (
-    BuildWindow,
-    Due,
-    build_to_continue,
-    dbt_environment,
-    due_build,
-    record_build,
-    window_environment,
-)
+from tasks.dbt_build import dbt_environment, record_build, window_environment
+from tasks.due import BuildWindow, Due, due_build
 from tasks.freshness import read_strokes
 from tasks.ledger import read_known, read_lines, read_states
 from tasks.ledger_conditions import ledger_findings, new_fields, requests_spent
@@ -185,7 +178,7 @@ def last_applied_at(lab: Lab) -> datetime:
 def note_build(lab: Lab, source: str, covers: datetime) -> None:
     """A whole build of the source that succeeded is in the ledger."""
     result = BuildResult("recorded", covers, covers, 1, 0, 0, 0)
-    record_build(lab.platform, source, Due(covers, covers), result)
+    record_build(lab.platform.warehouse, source, Due(covers, covers), result)
 
 
 class Listening:
@@ -218,7 +211,7 @@ def jobs_of(lab: Lab) -> list[Job]:
     """Run the source once and ask for its due build, as the parent flow does."""
     with listening(lab) as jobs:
         outcome = lab.run()
-        due_build(lab.platform, lab.source.TABLE.source, changes=outcome.changes)
+        due_build(lab.platform.warehouse, lab.source.TABLE.source, changes=outcome.changes)
         lab.platform.warehouse.flush_jobs(lab.source.TABLE.source)
     return jobs
 
@@ -239,7 +232,6 @@ def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
             read_known(platform.warehouse, source, ids)
             read_lines(platform.warehouse, source, ids)
             read_states(platform.warehouse, table, *ids)
-            build_to_continue(platform, source, Due(now, now))
 
     def report() -> None:
         read_counted(platform.warehouse)
@@ -288,7 +280,7 @@ class Dbt:
         common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
         common += ["--target-path", str(self.directory), "--log-path", str(self.directory / "logs")]
         with (
-            dbt_environment(self.lab.blocks) as profile,
+            dbt_environment(self.lab.platform.warehouse, self.lab.blocks.google) as profile,
             environment(profile | {"DBT_DATASET_PREFIX": PREFIX} | dict(env or {})),
         ):
             result = dbtRunner(callbacks=[listen]).invoke([command, *common, "--quiet", *options])

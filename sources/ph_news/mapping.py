@@ -39,7 +39,7 @@ TABLE = Table(
         Column(
             "published_at",
             "TIMESTAMP",
-            "When the publisher says it was published, by its own clock, UTC.",
+            "By the publisher's clock, UTC, also back- or post-dated; null when unreadable.",
             iso_8601,
         ),
         Column("title_unescaped", "STRING", "title with HTML entities resolved once."),
@@ -48,7 +48,7 @@ TABLE = Table(
         Column(
             "_last_seen_at",
             "TIMESTAMP",
-            "Last read with news that listed it, UTC.",
+            "Last read with news that listed it, UTC; null when only an import knows it.",
             iso_8601,
             "max",
         ),

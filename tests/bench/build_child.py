@@ -21,7 +21,7 @@ from typing import Any
 from prefect import flow
 
 from tasks.build import build
-from tasks.due import dbt_environment, window_environment
+from tasks.dbt_build import dbt_environment, window_environment
 from tests.lab import Lab
 
 SELECT = "@source:usgs_earthquake"
@@ -88,7 +88,7 @@ def main() -> None:
         cpu, wall = time.process_time(), time.perf_counter()
         with parts.part("import"):
             import_dbt()
-        with dbt_environment(lab.blocks) as env:
+        with dbt_environment(lab.platform.warehouse, lab.blocks.google) as env:
             build(
                 SELECT,
                 Path(target_path),

@@ -12,7 +12,7 @@ from typing import Any
 
 from sandbox.stack import ROOT, Stack
 from tasks.build import PARSED, PROJECT_DIR, command, environment
-from tasks.due import dbt_environment, target_path
+from tasks.dbt_build import dbt_environment, target_path
 from tests.bench.build_child import SELECT
 from tests.bench.process import measured
 from tests.lab import Lab
@@ -33,7 +33,7 @@ def builds(stack: Stack, directory: Path, rounds: int, say: Callable[..., None])
         lab.source.start(lab, 120)
         lab.run()
         assert lab.build()
-        target = target_path(lab.blocks, "usgs_earthquake")
+        target = target_path(lab.platform.warehouse, "usgs_earthquake")
         for parsed in ("nothing", "all"):
             spent: list[dict[str, Any]] = []
             alone: list[float] = []
@@ -61,7 +61,7 @@ def dbt_alone(lab: Lab, target: Path) -> float:
         ("log-path", target / "logs"),
     ):
         arguments += [f"--{name}", str(path)]
-    with dbt_environment(lab.blocks) as env:
+    with dbt_environment(lab.platform.warehouse, lab.blocks.google) as env:
         process = subprocess.Popen(
             [sys.executable, "-m", "dbt.cli.main", *arguments],
             cwd=ROOT,

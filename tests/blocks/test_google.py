@@ -25,7 +25,8 @@ from stores.asking import name_of
 from stores.google import RedirectRefused, bigquery_client, storage_client
 from stores.settings import GoogleAccount, PlatformSettings
 from tasks.alerts import differing
-from tasks.due import dbt_environment
+from tasks.dbt_build import dbt_environment
+from tasks.platform import connect
 from tests.answering import Answering, Received, Reply, answering
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
@@ -232,7 +233,7 @@ def test_dbt_and_alerts_know_a_federation(
     shared = PlatformSettings(google_account(settings), "b", None, warehouse_settings(settings))
     # It would ask Google for the project's name.
     monkeypatch.setattr(external_account.Credentials, "get_project_id", lambda *_, **__: None)
-    with dbt_environment(shared) as env:
+    with dbt_environment(connect(shared).warehouse, shared.google) as env:
         assert env["GCP_SERVICE_ACCOUNT_FILE"] == ""  # dbt's method is oauth
         file = Path(env["GOOGLE_APPLICATION_CREDENTIALS"])
         assert file.stat().st_mode & 0o777 == 0o600

@@ -125,6 +125,13 @@ def test_a_run_imports_no_other_source() -> None:
     assert found == {"sources.nyc_fhv", "flows.nyc_fhv"}
 
 
+@pytest.mark.parametrize("module", ["build", "due"])
+def test_a_build_is_decided_and_made_without_an_orchestrator(module: str) -> None:
+    names = imported(ROOT / "tasks" / f"{module}.py")
+    assert "tasks" in names
+    assert names & {"prefect", "prefect_dbt", "blocks"} == set()
+
+
 def test_no_code_asks_whether_it_runs_against_an_emulator() -> None:
     for room in FORBIDDEN:
         for path in (ROOT / room).rglob("*.py"):

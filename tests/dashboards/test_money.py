@@ -26,7 +26,7 @@ from sandbox.sources.sheets_ledger import COLUMNS
 from serving.places import Places
 from serving.snapshot import Snapshot
 from serving.status import TABLES
-from tasks.due import target_path
+from tasks.dbt_build import target_path
 from tasks.serve import announce_build, publish_status, serve_marts, serving_findings
 from tests.dashboards.conftest import served
 from tests.dashboards.history import MAKERS
@@ -239,7 +239,7 @@ def test_a_copy_is_in_the_bucket_and_no_batch(lab: Lab, places: Places) -> None:
 
 def test_an_export_that_fails_is_told_and_done_by_the_next_run(lab: Lab, places: Places) -> None:
     version = Snapshot.open(places.snapshot("private")).manifest.version
-    manifest = target_path(lab.blocks, "finance") / "manifest.json"
+    manifest = target_path(lab.platform.warehouse, "finance") / "manifest.json"
     aside = manifest.rename(manifest.with_name("aside.json"))
     announce_build(lab.blocks, "finance")
     told = serve_marts(lab.platform, lab.blocks, "finance")

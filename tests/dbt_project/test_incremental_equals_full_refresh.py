@@ -19,7 +19,8 @@ import pytest
 from sources.openweather import mapping as openweather
 from sources.usgs_earthquake import mapping as usgs_earthquake
 from tasks.build import PROJECT_DIR
-from tasks.due import BuildWindow, window_environment
+from tasks.dbt_build import window_environment
+from tasks.due import BuildWindow
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 

@@ -43,14 +43,13 @@ if [ "$1" = --list ]; then exec grep -v nothing; fi
 cat >"$SITE/restored" && ! grep -q 'cut short' "$SITE/restored"
 """,
     "psql": """
+case "$*" in *--command=*) [ ! -e "$SITE/no-psql" ]; exit ;; esac
 sql=$(cat)
 aside=$(printf '%s\\n' "$@" | sed -n 's/^--set=aside=//p')
 [ ! -e "$SITE/database" ] || mv "$SITE/database" "$SITE/$aside"
 mv "$SITE/restored" "$SITE/database"
 """,
     "systemctl": 'case "$*" in *is-active*) exit 0 ;; esac',
-    # Blocks are encrypted anew, unless they cannot be.
-    "systemd-run": '[ ! -e "$SITE/no-key" ]',
     "nginx": "true",
 }
 
@@ -80,6 +79,7 @@ class Site:
                 root / "bin" / name, f'#!/bin/bash\necho "{name} $*" >>"$SITE/calls"\n{script}'
             )
         self.etc.joinpath("server.env").write_text("PREFECT_SERVER_ENCRYPTION_KEY=old\n")
+        self.etc.joinpath(".env").write_text("GCP_PROJECT=p\n")
 
     def put(self, file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -152,19 +152,45 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
-def test_a_rotation_that_was_interrupted_goes_on_with_its_key(site: Site) -> None:
-    (site.root / "no-key").touch()
+def key_of(site: Site) -> str:
+    text = site.etc.joinpath("server.env").read_text()
+    (key,) = re.findall("^PREFECT_SERVER_ENCRYPTION_KEY=(.*)$", text, re.MULTILINE)
+    return str(key)
+
+
+def test_a_rotation_that_was_interrupted_is_repeated(site: Site) -> None:
+    """What ran before runs again, and makes the blocks with the key that is there."""
+    (site.root / "no-psql").touch()
     site.run("rotate.sh", "encryption", fails=True)
     assert site.calls("activate") == ["one"]
-    written = site.etc.joinpath("rotation.env").read_text()
-    (site.root / "no-key").unlink()
+    assert key_of(site) == "old"
+    (site.root / "no-psql").unlink()
     site.run("rotate.sh", "encryption")
-    key = written.strip().split("=", 1)[1]
-    assert f"PREFECT_SERVER_ENCRYPTION_KEY={key}\n" in site.etc.joinpath("server.env").read_text()
-    assert not site.etc.joinpath("rotation.env").exists()
+    assert site.calls("activate") == ["one", "one"]
+    key = key_of(site)
+    assert len(key) == 44 and key != "old"
     # The next one has a key of its own.
     site.run("rotate.sh", "encryption")
-    assert key not in site.etc.joinpath("server.env").read_text()
+    assert key_of(site) not in ("old", key)
+
+
+def test_no_block_is_given_up_that_cannot_be_made_again(site: Site) -> None:
+    site.release("one", drain='case "$*" in *blocks.register*) exit 1 ;; esac')
+    site.run("rotate.sh", "encryption", fails=True)
+    site.etc.joinpath(".env").write_text("GCP_PROJECT=\n")
+    site.release("one")
+    assert "is not filled in" in site.run("rotate.sh", "encryption", fails=True)
+    assert site.calls("psql") == site.calls("activate") == []
+    assert key_of(site) == "old"
+
+
+def test_blocks_are_made_from_the_file_before_they_are_removed(site: Site) -> None:
+    site.run("rotate.sh", "encryption")
+    calls = (site.root / "calls").read_text()
+    steps = ["pipelines python -m blocks.register", "stop data-pipelines-worker"]
+    steps += ["stop data-pipelines-server", "DELETE FROM block_document", "activate one"]
+    assert all(step in calls for step in steps)
+    assert sorted(steps, key=calls.index) == steps
 
 
 def test_releases_that_were_not_well_push_out_none_that_was(site: Site) -> None:
@@ -207,7 +233,8 @@ def test_what_is_killed_after_the_drain_leaves_a_release_that_runs(
     site: Site, command: tuple[str, ...], signum: int
 ) -> None:
     """Also where nobody reads any more what it says, as after a lost connection."""
-    site.release("one", drain='touch "$SITE/drained"; sleep 1')
+    drain = 'case "$*" in *deploy.drain*) touch "$SITE/drained"; sleep 1 ;; esac'
+    site.release("one", drain=drain)
     site.release("two")
     (site.root / "dump").write_text("rows\n")
     script, *arguments = (word.replace("dump", f"{site.root}/dump") for word in command)

@@ -21,7 +21,8 @@ from stores.datasets import dbt_datasets
 from stores.settings import LANDING_S3
 from tasks import cleanup
 from tasks.catalog import publish
-from tasks.due import due_build, run_build
+from tasks.dbt_build import run_build
+from tasks.due import due_build
 from tests.deploy.test_scripts import dry_run, roles_given
 from tests.lab import Lab
 from tests.permissions import held, needs, refused_by_policy, row_of
@@ -121,7 +122,7 @@ def test_a_platform_at_work_stays_in_its_datasets_and_below_its_prefix(
     cleanup.take_stock(lab.platform, lab.source.TABLE)
     lab.control("advance")
     replace(lab, landing=LANDING_S3).run()
-    publish(lab.platform, lab.blocks)
+    publish(lab.platform, lab.blocks, [lab.source.TABLE])
     calls = {store: list(through[store].calls) for store in through.stores}
 
     assert stored(lab) == objects
@@ -247,14 +248,14 @@ def test_dbt_replaces_nothing_foreign(make_lab: Make, through: Proxies) -> None:
     lab = replace(make_lab(kit="ph_news", size=5), env=through.env)
     lab.run()
     own = datasets(lab)
-    due = due_build(lab.platform, "ph_news")
+    due = due_build(lab.platform.warehouse, "ph_news")
     assert due
     client = lab.platform.warehouse.client
 
     def refused() -> str:
         through.reset()
         with pytest.raises(NotOurs) as refusal:
-            run_build(lab.platform, lab.blocks, "ph_news", due)
+            run_build(lab.platform.warehouse, lab.blocks.google, "ph_news", due)
         assert {call.method for call in through["bigquery"].calls} <= {"GET", "POST"}
         assert not [call for call in through["bigquery"].calls if "insert" in call.call]
         return str(refusal.value)

@@ -23,7 +23,8 @@ from runs.extract.openweather import run as run_flow
 from sources.openweather.mapping import SOURCE
 from sources.openweather.settings import Location
 from tasks import http as http_module
-from tasks.due import due_build, run_build
+from tasks.dbt_build import run_build
+from tasks.due import due_build
 from tasks.repeat import Repeat
 from tasks.report import report
 from tests.kits.openweather import KEY, LOCATIONS, api, flat
@@ -414,9 +415,9 @@ def test_real_payloads_reach_the_staging_model(
         assert json.loads(row["weather"]) == conditions
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    due = due_build(lab.platform, SOURCE)
+    due = due_build(lab.platform.warehouse, SOURCE)
     assert due
-    run_build(lab.platform, lab.blocks, SOURCE, due)
+    run_build(lab.platform.warehouse, lab.blocks.google, SOURCE, due)
     staged = lab.query("SELECT * FROM {marts}staging.stg_openweather__observations")
     assert {
         (row["location"], row["main_condition"], row["pressure_hpa"], row["observed_at"])

@@ -20,7 +20,8 @@ from runs.extract.ph_news import get_page
 from sources.ph_news.listing import above_gap
 from sources.ph_news.mapping import SERVED, SOURCE, article_id, judge
 from sources.ph_news.settings import PhNews
-from tasks.due import due_build, run_build
+from tasks.dbt_build import run_build
+from tasks.due import due_build
 from tasks.http import Http
 from tasks.report import report
 from tests.kits.ph_news import KEY, PLENTY, block
@@ -316,9 +317,9 @@ def test_a_real_page_is_loaded_field_for_field_and_built(
         assert (row["_extra"], row["_is_deleted"]) == (None, False)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    due = due_build(lab.platform, SOURCE)
+    due = due_build(lab.platform.warehouse, SOURCE)
     assert due
-    run_build(lab.platform, lab.blocks, SOURCE, due)
+    run_build(lab.platform.warehouse, lab.blocks.google, SOURCE, due)
     built = lab.query("SELECT * FROM {marts}staging.stg_ph_news__articles")
     assert len(built) == 25
     assert all("&#8" not in row["title"] + row["description"] for row in built)

@@ -14,7 +14,8 @@ import pytest
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.usgs_earthquake.mapping import TABLE
-from tasks.due import due_build, run_build
+from tasks.dbt_build import run_build
+from tasks.due import due_build
 from tests.lab import Lab
 
 SECONDS = 1000.0
@@ -59,10 +60,10 @@ def test_the_mart_reconciles_with_the_file(
     week: Lab, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    due = due_build(week.platform, TABLE.source)
+    due = due_build(week.platform.warehouse, TABLE.source)
     assert due
-    run_build(week.platform, week.blocks, TABLE.source, due)
-    assert due_build(week.platform, TABLE.source) is None
+    run_build(week.platform.warehouse, week.blocks.google, TABLE.source, due)
+    assert due_build(week.platform.warehouse, TABLE.source) is None
     (path,) = (samples / "usgs").glob("*.geojson")
     expected: Counter[tuple[str, date]] = Counter()
     for feature in json.loads(path.read_text())["features"]:

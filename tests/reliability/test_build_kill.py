@@ -39,7 +39,7 @@ def assert_marts_are_good(lab: Lab) -> None:
     """All that is live is counted, a build covers it, and none is due."""
     live = sum(not row["_is_deleted"] for row in lab.rows().values())
     assert marts(lab) == {"UTC": live, "Asia/Manila": live}
-    assert due_build(lab.platform, lab.source.TABLE.source) is None
+    assert due_build(lab.platform.warehouse, lab.source.TABLE.source) is None
     lab.assert_equals_truth()
 
 
@@ -57,7 +57,7 @@ def test_a_run_that_dies_before_inside_and_after_dbt_is_made_good(loaded: Lab) -
     assert [line["state"] for line in loaded.ledger()] == ["applied", "looked"]
     # dbt has written everything, and nobody has noted it.
     killed(loaded, ("build.record", "before"))
-    assert due_build(loaded.platform, "usgs_earthquake")
+    assert due_build(loaded.platform.warehouse, "usgs_earthquake")
     events = loaded.run_in_child(do=run_and_build)
     assert ("build.record", "after") in events
     assert_marts_are_good(loaded)

@@ -25,7 +25,7 @@ ROOMS = ("core", "sources", "tasks", "flows")
 # (killed by test_spool.py), and those of an export (tests/dashboards/test_money.py).
 OF_NO_RUN = (
     *("build.", "undo.", "replay.", "catalog.", "freshness.", "spool.", "export.", "run_logs."),
-    *("cleanup.list_staging", "cleanup.drop_staging", "cleanup.read_ledger"),
+    *("cleanup.list_staging", "cleanup.drop_staging"),
 )
 SIZE = 60
 USGS = "usgs_earthquake"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 
 from sources.usgs_earthquake.mapping import TABLE
 from tasks import cleanup as module
-from tasks.cleanup import cleanup, sweep_staging, take_stock
+from tasks.cleanup import Cleaned, cleanup, sweep_staging, take_stock
 from tasks.load import load
 from tests.lab import Lab
+from tests.recording import listening
 from tests.tasks.test_load import commit_batch, quake
 
 
@@ -30,6 +32,28 @@ def test_a_loaded_batch_stays_for_its_retention(bare: Lab) -> None:
     assert len(bare.objects()) == 3
     assert cleanup(replace(bare.platform, retention_days=0), TABLE).removed == 1
     assert bare.objects() == []
+
+
+@pytest.mark.parametrize(
+    ("days", "statements"), [(0, 0), (7.9, 0), (8.1, 1)], ids=["young", "not yet", "once a day"]
+)
+def test_the_ledger_is_asked_about_old_batches_only_and_by_its_own_clock(
+    bare: Lab, monkeypatch: pytest.MonkeyPatch, days: float, statements: int
+) -> None:
+    """A clock of this machine that is ahead costs a statement, and removes nothing."""
+    commit_batch(bare, quake("a"))
+    load(bare.platform, TABLE)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=days)
+
+    monkeypatch.setattr(module, "datetime", Ahead)
+    with listening(bare) as jobs:
+        assert cleanup(bare.platform, TABLE) == Cleaned()
+    assert len(jobs) == statements
+    assert len(bare.objects()) == 2
 
 
 def test_a_committed_batch_that_is_not_loaded_is_never_removed(bare: Lab) -> None:

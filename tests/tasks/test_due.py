@@ -21,18 +21,8 @@ from sources.finance.mapping import TABLE
 from tasks import due
 from tasks.build import BuildResult, NodeFailure
 from tasks.cursor import read_position
-from tasks.due import (
-    BuildWindow,
-    Due,
-    build_to_continue,
-    declared,
-    due_build,
-    follows_calendar,
-    operations_due,
-    record_build,
-    run_build,
-    window_environment,
-)
+from tasks.dbt_build import record_build, run_build, window_environment
+from tasks.due import BuildWindow, Due, declared, due_build, follows_calendar, operations_due
 from tasks.report import is_on_schedule
 from tasks.warehouse import DBT_INVOCATION, billed_of
 from tests.lab import Lab
@@ -80,16 +70,16 @@ def midnight_in_manila(lab: Lab) -> datetime:
 
 
 def test_nothing_is_due_before_anything_is_applied(lab: Lab) -> None:
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
     apply_batch(lab, state="looked")
     apply_batch(lab, source="openweather")
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(lab: Lab) -> None:
     applied_at = apply_batch(lab)
     before = now(lab)
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.covers_applied_at == applied_at
     assert before <= wanted.asked_at <= now(lab)
     built(lab, applied_at, before, state="failed")
@@ -97,24 +87,24 @@ def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(lab: Lab) 
     built(lab, applied_at, before, dataset_prefix="other_")
     built(lab, applied_at, before, source="openweather")
     built(lab, applied_at - timedelta(seconds=1), before)
-    assert due_build(lab.platform, "finance")
+    assert due_build(lab.platform.warehouse, "finance")
     built(lab, applied_at, before)
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_increments_do_not_do_for_other_code_nor_after_an_undo(lab: Lab) -> None:
     applied_at = apply_batch(lab)
-    first = due_build(lab.platform, "finance")
+    first = due_build(lab.platform.warehouse, "finance")
     built(lab, applied_at, now(lab))
     applied_at = apply_batch(lab)
-    second = due_build(lab.platform, "finance")
+    second = due_build(lab.platform.warehouse, "finance")
     built(lab, applied_at, now(lab))
     undone_at = apply_batch(lab, state="undone")
-    third = due_build(lab.platform, "finance")
+    third = due_build(lab.platform.warehouse, "finance")
     assert first and second and third
     assert (first.full_refresh, second.full_refresh, third.full_refresh) == (True, False, True)
     built(lab, undone_at, now(lab))
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_a_batch_that_began_before_the_last_build_and_was_visible_only_after_it_is_due(
@@ -126,7 +116,7 @@ def test_a_batch_that_began_before_the_last_build_and_was_visible_only_after_it_
     covered = apply_batch(lab, applied_at=at - timedelta(seconds=60))
     built(lab, covered, at - timedelta(seconds=10))
     apply_batch(lab, applied_at=at - timedelta(seconds=20))
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.covers_applied_at == at - timedelta(seconds=20)
 
 
@@ -141,7 +131,7 @@ def touched(first_day: int, last_day: int) -> dict[str, Any]:
 def test_a_build_is_told_where_the_rows_of_all_waiting_batches_lie(lab: Lab) -> None:
     hour_ago = now(lab) - timedelta(hours=1)
     covered = apply_batch(lab, applied_at=hour_ago, **touched(1, 2))
-    first = due_build(lab.platform, "finance")
+    first = due_build(lab.platform.warehouse, "finance")
     assert first and first.full_refresh and first.window is None
     built(lab, covered, hour_ago)
     apply_batch(lab, **touched(20, 21))
@@ -149,17 +139,17 @@ def test_a_build_is_told_where_the_rows_of_all_waiting_batches_lie(lab: Lab) -> 
     # What is not of this source, or of no batch, tells nothing.
     apply_batch(lab, source="openweather", **touched(30, 31))
     apply_batch(lab, state="looked")
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.window == BuildWindow(
         covered, until, datetime(2026, 3, 11, tzinfo=UTC), datetime(2026, 3, 21, tzinfo=UTC)
     )
-    # A build that failed has covered nothing: the next one, or its continuation, is told the same.
+    # A build that failed has covered nothing: the next one is told the same.
     built(lab, until, now(lab), state="failed")
-    again = due_build(lab.platform, "finance")
+    again = due_build(lab.platform.warehouse, "finance")
     assert again and again.window == wanted.window
     # One batch that does not tell: the models ask their tables.
     apply_batch(lab)
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.window is None and not wanted.full_refresh
 
 
@@ -175,12 +165,12 @@ def test_a_batch_applied_while_a_build_ran_has_the_models_ask_their_tables(
     minutes: dict[str, Any] = {"started_at": start, "ended_at": start + timedelta(minutes=20)}
     built(lab, second, second, state=state, **minutes)
     apply_batch(lab, applied_at=second + timedelta(minutes=19), **touched(5, 6))
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.window is None and not wanted.full_refresh
     third = now(lab) - timedelta(hours=2)
     built(lab, third, third)
     fourth = apply_batch(lab, **touched(7, 8))
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.window
     assert (wanted.window.after, wanted.window.until) == (third, fourth)
 
@@ -223,7 +213,7 @@ def test_a_schedule_builds_for_a_new_batch_as_often_as_the_source_says(
     apply_batch(lab, state=batch)
     if then:
         built(lab, now(lab), now(lab), **then)
-    wanted = due_build(lab.platform, "finance", on_schedule=on_schedule)
+    wanted = due_build(lab.platform.warehouse, "finance", on_schedule=on_schedule)
     assert (wanted is not None) == is_due
 
 
@@ -241,7 +231,7 @@ def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
     lab.query(f"UPDATE {{raw}}._builds SET asked_at = TIMESTAMP_SUB(asked_at, {hour}) WHERE TRUE")
     lab.control("advance")
     lab.run()
-    wanted = due_build(lab.platform, "usgs_earthquake")
+    wanted = due_build(lab.platform.warehouse, "usgs_earthquake")
     assert wanted and wanted.window and wanted.window.earliest < wanted.window.latest
     assert lab.build()
     columns = "event_id, magnitude, place, is_deleted, occurred_at, inserted_at"
@@ -293,10 +283,10 @@ def test_what_follows_the_calendar_is_due_once_per_manila_day(lab: Lab) -> None:
     applied_at = apply_batch(lab)
     midnight = midnight_in_manila(lab)
     built(lab, applied_at, midnight - timedelta(microseconds=1))
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.covers_applied_at == applied_at
     built(lab, applied_at, midnight)
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_what_does_not_follow_the_calendar_stays_built(
@@ -305,7 +295,7 @@ def test_what_does_not_follow_the_calendar_stays_built(
     monkeypatch.setattr(due, "follows_calendar", lambda source: False)
     applied_at = apply_batch(lab)
     built(lab, applied_at, now(lab) - timedelta(days=40))
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_every_test_runs_in_the_first_build_of_a_day_that_succeeds(lab: Lab) -> None:
@@ -314,13 +304,13 @@ def test_every_test_runs_in_the_first_build_of_a_day_that_succeeds(lab: Lab) -> 
     built(lab, first, midnight - timedelta(seconds=1))
     second = apply_batch(lab)
     built(lab, second, midnight, state="failed")
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.suite == "whole"
     built(lab, second, midnight)
     apply_batch(lab)
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.suite == "keys"
-    assert operations_due(lab.platform).suite == "whole"
+    assert operations_due(lab.platform.warehouse).suite == "whole"
 
 
 def test_what_only_the_tests_of_keys_have_seen_meets_the_others_the_next_day(
@@ -331,10 +321,10 @@ def test_what_only_the_tests_of_keys_have_seen_meets_the_others_the_next_day(
     applied_at = apply_batch(lab)
     built(lab, applied_at - timedelta(seconds=1), yesterday)
     built(lab, applied_at, yesterday, suite="keys")
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and (wanted.covers_applied_at, wanted.suite) == (applied_at, "whole")
     built(lab, applied_at, now(lab))
-    assert due_build(lab.platform, "finance") is None
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_the_workers_clock_decides_nothing(lab: Lab) -> None:
@@ -342,10 +332,10 @@ def test_the_workers_clock_decides_nothing(lab: Lab) -> None:
     applied_at = apply_batch(lab)
     wrong = now(lab) + timedelta(days=2)
     built(lab, applied_at, midnight_in_manila(lab) - MANILA, started_at=wrong, ended_at=wrong)
-    wanted = due_build(lab.platform, "finance")
+    wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted
-    record_build(lab.platform, "finance", wanted, result_of(wrong - timedelta(days=4)))
-    assert due_build(lab.platform, "finance") is None
+    record_build(lab.platform.warehouse, "finance", wanted, result_of(wrong - timedelta(days=4)))
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def result_of(at: datetime, *failures: NodeFailure) -> BuildResult:
@@ -355,39 +345,22 @@ def result_of(at: datetime, *failures: NodeFailure) -> BuildResult:
 def test_a_build_that_failed_today_is_due_again(lab: Lab) -> None:
     wanted = Due(apply_batch(lab), now(lab))
     failure = NodeFailure("monthly_pnl", "error", None, "")
-    record_build(lab.platform, "finance", wanted, result_of(now(lab), failure))
-    assert due_build(lab.platform, "finance")
+    record_build(lab.platform.warehouse, "finance", wanted, result_of(now(lab), failure))
+    assert due_build(lab.platform.warehouse, "finance")
 
 
-@pytest.mark.parametrize(
-    ("line", "is_continued"),
-    [
-        ({}, True),
-        ({"state": "succeeded"}, False),
-        ({"code_version": "another"}, False),
-        ({"covers_applied_at": datetime(2026, 1, 1, tzinfo=UTC)}, False),
-        ({"continues": "an earlier one"}, False),
-        ({"source": "openweather"}, False),
-    ],
-    ids=["the same", "succeeded", "other code", "other rows", "continued once", "other source"],
-)
-def test_a_failed_build_over_the_same_rows_is_continued_once(
-    lab: Lab, line: dict[str, Any], is_continued: bool
-) -> None:
-    wanted = Due(apply_batch(lab), now(lab))
-    assert build_to_continue(lab.platform, "finance", wanted) is None
-    at = now(lab)
-    failed: dict[str, Any] = {"state": "failed", "build_id": "f1"}
-    built(lab, wanted.covers_applied_at, at, **(failed | line))
-    found = build_to_continue(lab.platform, "finance", wanted)
-    assert found == ("f1" if is_continued else None)
-
-
-def test_a_build_that_failed_yesterday_is_not_continued(lab: Lab) -> None:
-    wanted = Due(apply_batch(lab), now(lab))
-    before = midnight_in_manila(lab) - timedelta(microseconds=1)
-    built(lab, wanted.covers_applied_at, before, state="failed", build_id="f1")
-    assert build_to_continue(lab.platform, "finance", wanted) is None
+@pytest.mark.parametrize("age", [timedelta(), timedelta(days=1)], ids=["today", "yesterday"])
+def test_after_a_build_that_failed_the_same_one_is_due(lab: Lab, age: timedelta) -> None:
+    """Also by a ledger that a release filled which continued failed builds."""
+    lab.query("ALTER TABLE {raw}._builds ADD COLUMN continues STRING")
+    wanted = due_build(lab.platform.warehouse, "finance") if apply_batch(lab) else None
+    assert wanted
+    failed: dict[str, Any] = {"state": "failed", "build_id": "f1", "continues": "f0"}
+    built(lab, wanted.covers_applied_at, now(lab) - age, **failed)
+    again = due_build(lab.platform.warehouse, "finance")
+    assert again and replace(again, asked_at=wanted.asked_at) == wanted
+    record_build(lab.platform.warehouse, "finance", again, result_of(now(lab)))
+    assert due_build(lab.platform.warehouse, "finance") is None
 
 
 def test_what_a_run_knows_of_its_batches_is_not_asked_for_again(
@@ -400,16 +373,16 @@ def test_what_a_run_knows_of_its_batches_is_not_asked_for_again(
     lab.control("advance")
     outcome = lab.run()
     with listening(lab) as jobs:
-        told = due_build(lab.platform, "usgs_earthquake", changes=outcome.changes)
+        told = due_build(lab.platform.warehouse, "usgs_earthquake", changes=outcome.changes)
     assert ["_loads" in job.sql for job in jobs] == [False]
-    asked = due_build(lab.platform, "usgs_earthquake")
+    asked = due_build(lab.platform.warehouse, "usgs_earthquake")
     assert told and asked and told.window and told.window.until == lab.ledger()[-1]["applied_at"]
     assert replace(told, asked_at=asked.asked_at) == asked
     # A run that another one has overtaken knows less, and what it does not know is asked for.
     assert outcome.changes
     old = replace(outcome.changes, since=now(lab))
     with listening(lab) as jobs:
-        assert due_build(lab.platform, "usgs_earthquake", changes=old) is not None
+        assert due_build(lab.platform.warehouse, "usgs_earthquake", changes=old) is not None
     assert ["_loads" in job.sql for job in jobs] == [False, True]
 
 
@@ -439,11 +412,11 @@ def test_the_operations_marts_are_built_from_the_labs_own_ledger(
     lab.control("set", {"rows": [list(TABLE.column_names)]})
     lab.run()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    wanted = operations_due(lab.platform)
+    wanted = operations_due(lab.platform.warehouse)
     assert abs(wanted.asked_at - datetime.now(UTC)) < timedelta(minutes=5)
     # What each job is billed; the emulator bills nothing.
     monkeypatch.setattr(bigquery.QueryJob, "total_bytes_billed", 10)
-    result = run_build(lab.platform, lab.blocks, "operations", wanted)
+    result = run_build(lab.platform.warehouse, lab.blocks.google, "operations", wanted)
     rows = lab.query("SELECT * FROM {marts}gold.daily_source_operations ORDER BY source")
     assert [(row["source"], row["run_count"], row["build_count"]) for row in rows] == [
         ("finance", 1, 0)

@@ -15,7 +15,7 @@ from core.ledger import Line
 from sources.usgs_earthquake.mapping import TABLE
 from stores.settings import LANDING_GCS, LANDING_S3
 from tasks.cleanup import cleanup
-from tasks.cursor import read_cursor
+from tasks.cursor import read_position
 from tasks.load import load
 from tasks.platform import connect
 from tasks.replay import replay
@@ -58,7 +58,8 @@ def test_what_is_applied_and_the_last_changes_nothing(
 ) -> None:
     lab = make_lab(kit=kit, size=SIZE, retention_days=7)
     first = lab.only_line(lab.run())
-    rows, cursor = lab.rows(), read_cursor(lab.platform.warehouse, lab.source.TABLE)
+    rows = lab.rows()
+    cursor = read_position(lab.platform.warehouse, lab.source.TABLE, ()).cursor
     line = again(lab, first.batch_id)
     if kit == "nyc_fhv":
         assert (line.inserted, line.replaced) == (first.inserted, first.inserted)
@@ -68,7 +69,7 @@ def test_what_is_applied_and_the_last_changes_nothing(
         assert lab.rows() == rows
     assert (line.extracted, line.requests) == (first.extracted, 0)
     assert lab.ledger()[-1]["mode"] == "replay"
-    assert read_cursor(lab.platform.warehouse, lab.source.TABLE) == cursor
+    assert read_position(lab.platform.warehouse, lab.source.TABLE, ()).cursor == cursor
     # And once more, also of the copy: each sorts after the one before.
     copies = [line.batch_id, *(again(lab, first.batch_id).batch_id for _ in range(3))]
     copies.append(again(lab, line.batch_id).batch_id)

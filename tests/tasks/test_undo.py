@@ -20,7 +20,7 @@ from core.ledger import Cursor
 from core.version import code_version
 from runs.outcome import Outcome
 from sources.usgs_earthquake.mapping import TABLE
-from tasks.cursor import read_cursor
+from tasks.cursor import read_position
 from tasks.due import due_build
 from tasks.ledger import record_no_change
 from tasks.load import load
@@ -51,7 +51,7 @@ def take_back_last(lab: Lab) -> Outcome:
 
 
 def cursor(lab: Lab) -> Cursor:
-    return read_cursor(lab.platform.warehouse, lab.source.TABLE)
+    return read_position(lab.platform.warehouse, lab.source.TABLE, ()).cursor
 
 
 def live(lab: Lab, rows: dict[Any, Any]) -> list[list[Any]]:
@@ -208,9 +208,9 @@ def test_undoing_again_is_left_at_that(bare: Lab) -> None:
 def test_rejects_are_kept_and_marts_are_due(bare: Lab) -> None:
     commit_batch(bare, quake("a"), quake(""))
     load(bare.platform, TABLE)
-    before = due_build(bare.platform, TABLE.source)
+    before = due_build(bare.platform.warehouse, TABLE.source)
     take_back_last(bare)
-    after = due_build(bare.platform, TABLE.source)
+    after = due_build(bare.platform.warehouse, TABLE.source)
     assert before and after
     assert before.covers_applied_at < after.covers_applied_at
     assert len(bare.query("SELECT * FROM {raw}._rejects")) == 1

@@ -7,7 +7,6 @@ builds as (
 renamed as (
     select
         build_id,
-        continues as continued_build_id,
 
         source,
         state,

@@ -1,0 +1,63 @@
+"""A build where there is no Prefect: dbt runs by its own runner, and the build is noted alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from core.version import code_version
+from tests.lab import Lab
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = """
+import json, sys
+for name in ("prefect", "prefect_dbt", "prefect_gcp", "prefect_aws"):
+    sys.modules[name] = None  # as where it is not installed
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from pydantic import SecretStr
+from stores.settings import GoogleAccount
+from tasks.dbt_build import run_build
+from tasks.due import operations_due
+from tasks.warehouse import Warehouse
+account, project, location, *names = json.load(sys.stdin)
+client = bigquery.Client(project, AnonymousCredentials(), location=location)
+warehouse = Warehouse(client, project, location, *names)
+google = GoogleAccount(info=SecretStr(account))
+result = run_build(warehouse, google, "operations", operations_due(warehouse))
+print("passed", result.nodes_passed, result.nodes_failed)
+"""
+
+
+def test_a_build_without_prefect_is_made_and_noted(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(kit="finance", size=1)
+    lab.run()
+    warehouse = lab.platform.warehouse
+    names = (warehouse.raw_dataset, warehouse.dataset_prefix, warehouse.maximum_bytes_billed)
+    info = lab.blocks.google.info
+    assert info is not None
+    account = info.get_secret_value()
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD],
+        cwd=ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        input=json.dumps([account, warehouse.project, warehouse.location, *names]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed, failed = map(int, done.stdout.splitlines()[-1].split()[1:])
+    (line,) = lab.query("SELECT * FROM {raw}._builds")
+    assert (line["source"], line["state"], line["suite"]) == ("operations", "succeeded", "whole")
+    assert (line["nodes_passed"], line["nodes_failed"]) == (passed, failed) and passed > 10
+    assert line["code_version"] == code_version()
+    assert line["dataset_prefix"] == warehouse.dataset_prefix
+    rows = lab.query("SELECT source, run_count FROM {marts}gold.daily_source_operations")
+    assert rows == [{"source": "finance", "run_count": 1}]
