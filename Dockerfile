@@ -13,15 +13,22 @@ RUN useradd --system --create-home --home-dir /var/lib/data-pipelines --shell /u
 WORKDIR /opt/data-pipelines/current
 COPY --from=environment /opt/data-pipelines/current/.venv .venv
 COPY prefect.yaml requirements.lock ./
+COPY alerting alerting
 COPY blocks blocks
 COPY core core
+COPY dashboards dashboards
 COPY dbt dbt
 COPY deploy deploy
 COPY flows flows
+COPY migration migration
+COPY repair repair
+COPY runs runs
+COPY serving serving
 COPY sources sources
+COPY stores stores
 COPY tasks tasks
 # Not the user's: a flow run cannot change its own code.
-RUN .venv/bin/python -m compileall -q blocks core deploy flows sources tasks
+RUN .venv/bin/python -m compileall -q alerting blocks core dashboards deploy flows migration repair runs serving sources stores tasks
 ENV PATH=/opt/data-pipelines/current/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     PIPELINES_HOME=/opt/data-pipelines/current \
     PREFECT_HOME=/var/lib/data-pipelines/prefect \

@@ -30,7 +30,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from blocks.server import server_url
+from tasks.server import server_url
 
 PREFIX = "pipelines: "
 WATCH = "watch/alerts"

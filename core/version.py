@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("core", "sources", "tasks", "flows", "blocks", "dbt")
+CODE = (
+    *("core", "stores", "sources", "runs", "repair", "migration", "tasks", "blocks", "flows"),
+    "dbt",
+)
 SUFFIXES = {".py", ".sql", ".yml", ".csv"}
 MADE_BY_DBT = {"target", "logs", "dbt_packages"}
 

@@ -30,10 +30,10 @@ from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 
 from blocks.platform import WAREHOUSE, Warehouse, load_if_saved
-from blocks.server import every, server_url
 from blocks.sources import load_sources
 from core.names import flow_of, source_of
 from deploy.pool import PoolError, create
+from tasks.server import every, server_url
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "prefect.yaml"

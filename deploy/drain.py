@@ -17,8 +17,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 
-from blocks.server import server_url
 from deploy.reap import unfinished_runs
+from tasks.server import server_url
 
 POLL_SECONDS = 1.0
 

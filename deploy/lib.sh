@@ -114,7 +114,7 @@ make_release() {
     [ -e "$release/prefect.yaml" ] || die "$source does not hold this project"
     make_environment "$release"
     # The services may not write here, so what Python compiles it compiles now.
-    (cd "$release" && .venv/bin/python -m compileall -q blocks core dashboards deploy flows serving sources tasks)
+    (cd "$release" && .venv/bin/python -m compileall -q alerting blocks core dashboards deploy flows migration repair runs serving sources stores tasks)
     ln -s "$ETC/.env" "$release/.env"
     chmod -R u=rwX,go=rX "$release"
     touch "$release/.complete"

@@ -22,7 +22,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.workers.process import ProcessWorker
 
-from blocks.server import server_url
+from tasks.server import server_url
 
 PoolType = Literal["process", "cloud-run-v2"]
 # The heaviest run, a dbt build, takes about 400 MiB; Cloud Run gives half a core at least with it.

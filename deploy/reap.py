@@ -32,7 +32,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
-from blocks.server import every, server_url
+from tasks.server import every, server_url
 
 MESSAGE = "worker restarted; nobody executes this run"
 UNFINISHED = FlowRunFilterState(

@@ -26,7 +26,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
-from blocks.server import server_url
+from tasks.server import server_url
 
 POLL_SECONDS = 1.0
 SCHEDULED = FlowRunFilter(

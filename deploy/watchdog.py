@@ -27,9 +27,10 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
+from alerting.channels import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
+from alerting.conditions import ended_runs, read_names, silence, waiting_runs
+from alerting.incidents import Finding, Kind, Look, State
 from alerting.settings import AlertSettings, alert_settings
-from blocks.server import server_url
-from core.alerts import Finding, Kind, Look, State
 from core.batch import MANIFEST
 from core.errors import first_line
 from core.names import deployment_of, source_of
@@ -41,8 +42,7 @@ from runs.settings import (
     read,
 )
 from stores.state import spool_path
-from tasks.alerts import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
-from tasks.conditions import ended_runs, read_names, silence, waiting_runs
+from tasks.server import server_url
 
 HEALTH_SECONDS = 10.0
 # In which BigQuery has to say how old the ledger is; systemd ends the whole look after 300 s.
@@ -234,11 +234,11 @@ def ask_age_of_ledger(settings: Settings, alerts: AlertSettings, now: datetime) 
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
 
+    from alerting.ledger_conditions import ledger_age
+    from alerting.read_freshness import declared_thresholds
     from runs.settings import platform_settings
-    from tasks.freshness import declared_thresholds
-    from tasks.ledger_conditions import ledger_age
-    from tasks.platform import connect
-    from tasks.repeat import Repeat
+    from stores.platform import connect
+    from stores.retry import Repeat
 
     # Where no source runs every hour, a line may come as much later.
     limits = {

@@ -19,10 +19,10 @@ from prefect.states import Completed
 
 from blocks.platform import load_platform
 from blocks.sources import load_sources
+from runs.cleanup import Cleaned, Stock, sweep_staging, take_stock
+from runs.cleanup import cleanup as clean_source
 from sources.tables import table_of
-from tasks.cleanup import Cleaned, Stock, sweep_staging, take_stock
-from tasks.cleanup import cleanup as clean_source
-from tasks.platform import connect
+from stores.platform import connect
 
 # So full a disk stops PostgreSQL before the next sweep.
 FULLEST_DISK = 0.85

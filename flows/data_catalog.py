@@ -14,10 +14,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from blocks.platform import load_platform
+from runs.catalog import publish
 from sources import SOURCES
 from sources.tables import table_of
-from tasks.catalog import publish
-from tasks.platform import connect
+from stores.platform import connect
 
 # Where Google shows an object to those who may read it.
 CONSOLE = "https://storage.cloud.google.com/"

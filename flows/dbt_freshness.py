@@ -19,9 +19,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from blocks.platform import load_platform
-from blocks.sources import load_sources
-from core.freshness import (
+from alerting.freshness import (
     ARTIFACT,
     WORDS,
     ClockName,
@@ -31,12 +29,14 @@ from core.freshness import (
     in_words,
     summary,
 )
+from alerting.read_freshness import read_freshness
+from blocks.platform import load_platform
+from blocks.sources import load_sources
+from runs.serve import publish_status
 from serving.status import FRESHNESS
 from sources.settings import SourceSettings
-from tasks.freshness import read_freshness
-from tasks.platform import connect
+from stores.platform import connect
 from tasks.report import failed
-from tasks.serve import publish_status
 
 
 @flow(name="dbt-freshness", flow_run_name="dbt-freshness")

@@ -20,15 +20,15 @@ from core.errors import NamedFailure, StoreFailed, state_name_of
 from core.names import flow_of, source_of
 from core.schema import Table
 from flows.days import Day
+from runs.build import BuildFailed, describe
+from runs.dbt_build import run_build
+from runs.due import due_build
+from runs.serve import announce_build, serve_marts
 from sources import SOURCES
 from sources.tables import table_of
-from tasks.build import BuildFailed, describe
-from tasks.dbt_build import run_build
-from tasks.due import due_build
-from tasks.platform import connect
+from stores.errors import store_failures
+from stores.platform import connect
 from tasks.report import failed, is_on_schedule, run_name
-from tasks.serve import announce_build, serve_marts
-from tasks.stores import store_failures
 
 if TYPE_CHECKING:
     Source = str

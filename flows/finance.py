@@ -27,4 +27,4 @@ def finance(allow_deletions: bool = False) -> State:
 
 
 if __name__ == "__main__":
-    by_its_old_name("finance")
+    by_its_old_name("finance", "repair", "finance")

@@ -28,4 +28,4 @@ def nyc_fhv(allow_deletions: bool = False) -> State:
 
 
 if __name__ == "__main__":
-    by_its_old_name("nyc_fhv")
+    by_its_old_name("nyc_fhv", "repair", "nyc-fhv")

@@ -23,4 +23,4 @@ def openweather() -> State:
 
 
 if __name__ == "__main__":
-    by_its_old_name("openweather")
+    by_its_old_name("openweather", "repair", "openweather")

@@ -13,11 +13,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from blocks.platform import load_platform
-from tasks.build import describe
-from tasks.dbt_build import run_build
-from tasks.due import operations_due
-from tasks.platform import connect
-from tasks.serve import announce_build, serve_marts
+from runs.build import describe
+from runs.dbt_build import run_build
+from runs.due import operations_due
+from runs.serve import announce_build, serve_marts
+from stores.platform import connect
 
 SOURCE = "operations"
 

@@ -23,4 +23,4 @@ def ph_news() -> State:
 
 
 if __name__ == "__main__":
-    by_its_old_name("ph_news")
+    by_its_old_name("ph_news", "repair", "ph-news")

@@ -16,9 +16,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from alerting.run_logs import Copied, copy_logs, expire_logs, remove_runs
 from blocks.platform import load_platform
-from tasks.platform import connect
-from tasks.run_logs import Copied, copy_logs, expire_logs, remove_runs
+from stores.platform import connect
 
 
 class LogsNotCopied(Exception):

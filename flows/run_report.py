@@ -17,14 +17,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.utilities.urls import url_for
 
+from alerting.channels import read_state, send_text
+from alerting.daily import Report, count_runs, digest, headline, markdown
+from alerting.ledger_conditions import SOURCE
+from alerting.report import read_ages, read_counted, read_ended
 from blocks.alerts import ALERTS, Alerts
 from blocks.platform import load_block, load_platform
 from blocks.sources import load_sources
-from core.digest import Report, count_runs, digest, headline, markdown
-from tasks.alerts import read_state, send_text
-from tasks.ledger_conditions import SOURCE
-from tasks.platform import connect
-from tasks.run_report import read_ages, read_counted, read_ended
+from stores.platform import connect
 
 
 @flow(name="run-report", flow_run_name="run report")

@@ -9,11 +9,10 @@ from prefect.client.schemas.objects import State
 
 from blocks.platform import load_platform
 from blocks.sources import load_settings
-from core.names import flow_of
 from core.request import Request
 from runs.extract import run_of
 from sources.settings import settings_of
-from tasks.platform import connect
+from stores.platform import connect
 from tasks.report import final_state
 
 
@@ -24,9 +23,11 @@ def run_flow(source: str, request: Request) -> State:
     return final_state(run_of(source)(platform, api, request))
 
 
-def by_its_old_name(source: str) -> None:
-    """`python -m flows.<source>`, until 0.2.0."""
-    command = f"python -m repair {flow_of(source)}"
-    print(f"python -m flows.{source} is now: {command}", file=sys.stderr)
-    sys.argv[1:1] = [flow_of(source)]
-    runpy.run_module("repair", run_name="__main__")
+def by_its_old_name(flow: str, room: str, *arguments: str) -> None:
+    """What `python -m flows.<flow>` was, until 0.2.0."""
+    print(
+        f"python -m flows.{flow} is now: {' '.join(['python -m', room, *arguments])}",
+        file=sys.stderr,
+    )
+    sys.argv[1:1] = arguments
+    runpy.run_module(room, run_name="__main__", alter_sys=True)

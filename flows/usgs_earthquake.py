@@ -29,4 +29,4 @@ def usgs_earthquake(start: Day = None, end: Day = None) -> State:
 
 
 if __name__ == "__main__":
-    by_its_old_name("usgs_earthquake")
+    by_its_old_name("usgs_earthquake", "repair", "usgs-earthquake")

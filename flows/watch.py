@@ -23,26 +23,27 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from alerting.channels import incidents, read_state, saved_secrets, tell
+from alerting.conditions import ended_runs, last_runs, read_names, silence, waiting_runs
+from alerting.incidents import Look
+from alerting.ledger_conditions import SOURCE, ledger_findings, new_fields, requests_spent
+from alerting.pages import serving_findings
+from alerting.run_logs import logs_behind
 from alerting.settings import AlertSettings
 from blocks.alerts import ALERTS, Alerts
 from blocks.automations import WATCH_FLOW
 from blocks.platform import load_block, load_platform
 from blocks.sources import load_sources
-from core.alerts import Look
 from core.errors import first_line
+from runs.serve import publish_status
 from serving.status import BUDGETS, INCIDENTS, RUNS, SOURCES
 from sources import SOURCES as NAMES
 from sources.settings import SourceSettings
 from sources.tables import table_of
+from stores.landing import LandingError
+from stores.platform import connect
 from stores.settings import PlatformSettings
-from tasks.alerts import incidents, read_state, saved_secrets, tell
-from tasks.conditions import ended_runs, last_runs, read_names, silence, waiting_runs
-from tasks.landing import LandingError
-from tasks.ledger_conditions import SOURCE, ledger_findings, new_fields, requests_spent
-from tasks.platform import connect
 from tasks.report import is_on_schedule
-from tasks.run_logs import logs_behind
-from tasks.serve import publish_status, serving_findings
 
 # A look at the ledger bills 60 MiB, and what only it tells is no matter of minutes. A run that no
 # schedule started looks all the same.

@@ -26,7 +26,10 @@ from core.names import flow_of, source_of
 from core.ownership import NotOurs
 from core.request import Request, days
 from core.schema import Table
-from core.undo import TIME_TRAVEL
+from repair.replay import replay
+from repair.trace import who
+from repair.undo import preview, undo
+from repair.undo_script import TIME_TRAVEL
 from runs.extract import run_of
 from runs.outcome import log, raise_faults
 from runs.settings import (
@@ -38,11 +41,8 @@ from runs.settings import (
 )
 from sources import SOURCES
 from sources.tables import table_of
-from tasks.landing import Discard
-from tasks.platform import connect
-from tasks.replay import replay
-from tasks.undo import preview, undo
-from tasks.who import who
+from stores.landing import Discard
+from stores.platform import connect
 
 # Their messages say what happened and where; a traceback would say nothing more.
 SAID = (

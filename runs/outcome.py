@@ -19,8 +19,8 @@ from core.errors import (
 from core.ledger import COUNTS, Changes, Line
 from core.names import flow_of
 from core.schema import Mode, Table
-from tasks.landing import LandingError
-from tasks.stores import cause_of, reason_of
+from stores.errors import cause_of, reason_of
+from stores.landing import LandingError
 
 
 @dataclass

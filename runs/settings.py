@@ -204,7 +204,7 @@ class Settings(AllVariables, BaseSettings):
     s3_bucket: Annotated[str, BUCKET] | None = None
     maximum_bytes_billed: int = Field(default=10 * 2**30, ge=10 * 2**20)
     landing_retention_days: float = Field(default=7, ge=0, le=36_500)
-    # Not before their runs are removed from Prefect: tasks/run_logs.py.
+    # Not before their runs are removed from Prefect: alerting/run_logs.py.
     log_retention_days: float = Field(default=730, ge=91, le=36_500)
     # Served by a web server; empty: the catalog is in the bucket only.
     catalog_directory: str = ""

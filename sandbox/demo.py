@@ -256,7 +256,7 @@ def last_word(client: Any, run: Any) -> str:
 def warehouse() -> Any:
     """The one that the blocks of this environment describe."""
     from runs.settings import platform_settings, read_settings
-    from tasks.platform import connect
+    from stores.platform import connect
 
     return connect(platform_settings(read_settings())).warehouse
 

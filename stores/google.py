@@ -27,8 +27,8 @@ from google.auth.transport.requests import Request as GoogleRequest
 from google.cloud import bigquery, storage
 from google.oauth2 import service_account
 
-from core.origin import MOST_REDIRECTS, may_follow, not_followed, origin_of
 from stores.federation import is_federation
+from stores.origin import MOST_REDIRECTS, may_follow, not_followed, origin_of
 from stores.settings import GoogleAccount
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)

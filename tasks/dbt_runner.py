@@ -24,7 +24,7 @@ from prefect.context import hydrated_context
 from prefect.task_engine import run_task_sync
 from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
 
-from tasks.build import PROJECT_DIR
+from runs.build import PROJECT_DIR
 
 TASK_RUNS_SECONDS = 30.0
 

@@ -1,4 +1,4 @@
-"""The tasks of a run as tasks of Prefect's, inside a flow run. Importing this makes them so."""
+"""Tasks and the nodes of a build are Prefect's inside a flow run, once this is imported."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 
 from core.task import Task, call, run_tasks_by
+from runs.build import invoke_dbt, run_dbt_by
 
 
 def is_left(task: Any, task_run: Any, state: Any) -> bool:
     """Whether a task may repeat what failed it: what BigQuery answered was repeated already, where
-    repeating helps (tasks/repeat.py)."""
+    repeating helps (stores/retry.py)."""
     return not isinstance(state.data, GoogleAPIError)
 
 
@@ -34,10 +35,25 @@ def of_prefect(declared: Task) -> Any:
     )(declared.function)
 
 
+def is_in_flow() -> bool:
+    return bool(FlowRunContext.get() or TaskRunContext.get())
+
+
 def run(declared: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    if FlowRunContext.get() or TaskRunContext.get():
+    if is_in_flow():
         return of_prefect(declared)(*args, **kwargs)
     return call(declared, args, kwargs)
 
 
+def run_dbt(arguments: list[str]) -> str | None:
+    """dbt with a task run of Prefect's for each node."""
+    if not is_in_flow():
+        return invoke_dbt(arguments)
+    # dbt and its adapter take 2 s of CPU to import: runs that build nothing do not pay for it.
+    from tasks.dbt_runner import invoke
+
+    return invoke(arguments)
+
+
 run_tasks_by(run)
+run_dbt_by(run_dbt)

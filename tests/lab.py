@@ -22,17 +22,17 @@ from core import steps
 from core.batch import Manifest
 from core.ledger import Line
 from core.schema import Table
+from runs.dbt_build import run_build
+from runs.due import due_build
+from runs.load import Loaded
 from runs.outcome import Outcome
 from runs.settings import Settings, platform_settings
+from runs.upload import BatchWriter, Facts
 from sandbox.processes import end_with_parent
 from sources import SOURCES
 from sources.settings import settings_of
+from stores.platform import Platform, connect
 from stores.settings import LANDING_S3, LandingName, PlatformSettings
-from tasks.dbt_build import run_build
-from tasks.due import due_build
-from tasks.load import Loaded
-from tasks.platform import Platform, connect
-from tasks.upload import BatchWriter, Facts
 from tests.reliability.planted import PLANTS
 
 Event = tuple[str, steps.Phase]

@@ -15,17 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from alerting.ledger_conditions import ledger_findings, new_fields, requests_spent
+from alerting.read_freshness import read_strokes
+from alerting.report import read_ages, read_counted
 from alerting.settings import AlertSettings
 from core import ledger
 from core.batch import new_batch_id
 from core.schema import META, REJECTS, STAGED, Column, Table
-from tasks.build import PROJECT_DIR, BuildResult, environment
-from tasks.dbt_build import dbt_environment, record_build, window_environment
-from tasks.due import BuildWindow, Due, due_build
-from tasks.freshness import read_strokes
-from tasks.ledger import read_known, read_lines, read_states
-from tasks.ledger_conditions import ledger_findings, new_fields, requests_spent
-from tasks.run_report import read_ages, read_counted
+from runs.build import PROJECT_DIR, BuildResult, environment
+from runs.dbt_build import dbt_environment, record_build, window_environment
+from runs.due import BuildWindow, Due, due_build
+from stores.ledger import read_known, read_lines, read_states
 from tests.googlesql import Analyser, Refused, Statement, created_name, type_name
 from tests.lab import KITS, Lab
 

@@ -40,6 +40,7 @@ def found_of(source: str) -> dict[str, Any]:
     """What each part of the platform found of the source, by the part."""
     from prefect.client.orchestration import get_client
 
+    from alerting.channels import incidents
     from alerting.settings import alert_settings
     from blocks.platform import load_platform
     from blocks.register import register
@@ -54,8 +55,7 @@ def found_of(source: str) -> dict[str, Any]:
     from runs.settings import read_settings
     from serving.places import Places
     from sources.tables import table_of
-    from tasks.alerts import incidents
-    from tasks.platform import connect
+    from stores.platform import connect
 
     settings = read_settings()
     found: dict[str, Any] = {"saved": sorted(register(settings))}

@@ -1,4 +1,4 @@
-{#- The window of a build that the platform runs (tasks/due.py): what the ledger tells of the
+{#- The window of a build that the platform runs (runs/due.py): what the ledger tells of the
     batches that it has to take in, as SQL literals. None in a full refresh, when dbt is run by
     hand, and where the ledger does not know.
       after, until when they were applied, which is inserted_at of their rows; the first excluded

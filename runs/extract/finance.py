@@ -11,15 +11,15 @@ from core.batch import Extracted, Window
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.task import task
+from runs.course import run_source
 from runs.outcome import Outcome
+from runs.upload import new_batch
 from sources.finance.mapping import SOURCE, TABLE, digest, read_ledger
 from sources.finance.settings import Finance
+from stores.clock import moment_of
 from stores.google import credentials_for
-from tasks.clock import moment_of
-from tasks.platform import Platform
-from tasks.run import run_source
-from tasks.sheets import read_sheet
-from tasks.upload import new_batch
+from stores.platform import Platform
+from stores.sheets import read_sheet
 
 
 @task(name="extract", run_name="extract finance", retries=2, retry_delay_seconds=[10, 60])

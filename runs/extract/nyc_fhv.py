@@ -23,7 +23,9 @@ from core.rows import EncodedChunk, encode
 from core.schema import Table
 from core.stamps import in_utc, is_ahead
 from core.task import task
+from runs.course import run_source
 from runs.outcome import Outcome
+from runs.upload import new_batch
 from sources.nyc_fhv.mapping import (
     SOURCE,
     TABLE,
@@ -35,11 +37,9 @@ from sources.nyc_fhv.mapping import (
     updated_at_of,
 )
 from sources.nyc_fhv.settings import NycFhv
-from tasks.clock import Moment, moment_of
-from tasks.http import Http, open_http
-from tasks.platform import Platform
-from tasks.run import run_source
-from tasks.upload import new_batch
+from stores.clock import Moment, moment_of
+from stores.http import Http, open_http
+from stores.platform import Platform
 
 # The list may be written anew while it is read; so often it is read again from its beginning.
 TAKES = 3

@@ -17,7 +17,9 @@ from core.errors import Refused, SourceError, without_secrets
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.task import task
+from runs.course import run_source
 from runs.outcome import Outcome
+from runs.upload import Facts, new_batch
 from sources.openweather.mapping import (
     OF_THE_ACCOUNT,
     SOURCE,
@@ -31,11 +33,9 @@ from sources.openweather.mapping import (
     to_record,
 )
 from sources.openweather.settings import OpenWeather
-from tasks.clock import moment_of
-from tasks.http import Http, open_http
-from tasks.platform import Platform
-from tasks.run import run_source
-from tasks.upload import Facts, new_batch
+from stores.clock import moment_of
+from stores.http import Http, open_http
+from stores.platform import Platform
 
 # A poll that takes longer leaves the remaining locations to the next one, an hour later.
 POLL_SECONDS = 1800.0

@@ -22,7 +22,9 @@ from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.steps import step
 from core.task import task
+from runs.course import run_source
 from runs.outcome import Outcome
+from runs.upload import Facts, new_batch
 from sources.ph_news.listing import (
     DEEPER_SHARE,
     FIRST_RUN_PAGES,
@@ -43,13 +45,11 @@ from sources.ph_news.mapping import (
     to_record,
 )
 from sources.ph_news.settings import PhNews
-from tasks.budget import budget
-from tasks.clock import Moment, moment_of
-from tasks.http import Answer, Http, Params, open_http
-from tasks.platform import Platform
-from tasks.run import run_source
-from tasks.upload import Facts, new_batch
-from tasks.warehouse import Warehouse
+from stores.bigquery import Warehouse
+from stores.budget import budget
+from stores.clock import Moment, moment_of
+from stores.http import Answer, Http, Params, open_http
+from stores.platform import Platform
 
 logger = logging.getLogger("pipelines.ph_news")
 

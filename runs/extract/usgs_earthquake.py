@@ -15,7 +15,9 @@ from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.schema import Mode
 from core.task import task
+from runs.course import run_source
 from runs.outcome import Outcome
+from runs.upload import Facts, new_batch
 from sources.usgs_earthquake.mapping import (
     MOST_SEEN,
     OVERLAP,
@@ -34,11 +36,9 @@ from sources.usgs_earthquake.mapping import (
     whole_seconds,
 )
 from sources.usgs_earthquake.settings import UsgsEarthquake
-from tasks.clock import moment_of
-from tasks.http import Http, open_http
-from tasks.platform import Platform
-from tasks.run import run_source
-from tasks.upload import Facts, new_batch
+from stores.clock import moment_of
+from stores.http import Http, open_http
+from stores.platform import Platform
 
 # Asks for a page again when it does not have as many events as the service counts.
 PAGE_TRIES = 3

@@ -20,8 +20,8 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.build import build
-from tasks.dbt_build import dbt_environment, window_environment
+from runs.build import build
+from runs.dbt_build import dbt_environment, window_environment
 from tests.lab import Lab
 
 SELECT = "@source:usgs_earthquake"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runs.build import PARSED, PROJECT_DIR, command, environment
+from runs.dbt_build import dbt_environment, target_path
 from sandbox.stack import ROOT, Stack
-from tasks.build import PARSED, PROJECT_DIR, command, environment
-from tasks.dbt_build import dbt_environment, target_path
 from tests.bench.build_child import SELECT
 from tests.bench.process import measured
 from tests.lab import Lab

@@ -17,10 +17,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from runs.export import export
+from runs.serve import Serving
 from serving.places import Places
 from serving.snapshot import Snapshot
-from tasks.export import export
-from tasks.serve import Serving
 from tests.bench.memory import forget_peak, peak_rss_bytes
 from tests.dashboards.history import NOW, SOURCES
 from tests.lab import Lab

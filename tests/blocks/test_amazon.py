@@ -17,8 +17,8 @@ from pydantic import HttpUrl
 
 from runs.settings import Misconfigured, Settings, read_settings, s3_settings
 from stores.amazon import AUDIENCE, TOKEN_FILE, s3_client
-from tasks.landing import LandingError
-from tasks.landing_s3 import S3Landing
+from stores.landing import LandingError
+from stores.landing_s3 import S3Landing
 from tests.answering import Answering, Received, Reply, answering
 
 pytestmark = pytest.mark.usefixtures("bare_environment")

@@ -23,6 +23,7 @@ from blocks.register import findings as findings_of
 from runs.settings import ROOT, Settings
 from sandbox.identity import ensure_service_account
 from stores.asking import Fault
+from tests.rooms import PRODUCT
 
 SECRETS = ("OPENWEATHER_API_KEY", "MEDIASTACK_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
 
@@ -305,8 +306,7 @@ def test_a_bucket_apart_from_the_datasets_is_a_fault(bucket: str, datasets: str)
 
 
 def test_nothing_asks_for_the_bucket_itself_which_takes_a_right_of_its_own() -> None:
-    rooms = ("blocks", "core", "dashboards", "flows", "serving", "sources", "tasks")
-    files = [file for room in rooms for file in (ROOT / room).rglob("*.py")]
+    files = [file for room in PRODUCT for file in (ROOT / room).rglob("*.py")]
     assert len(files) > 60
     for file in files:
         found = re.findall(r"\.(?:get_bucket|lookup_bucket|reload|exists)\(.*", file.read_text())

@@ -18,15 +18,15 @@ from google.auth import external_account, identity_pool
 from google.oauth2.service_account import Credentials
 from pydantic import SecretStr
 
+from alerting.channels import differing
 from blocks.check import Finding, check, hosts_of, subjects
 from blocks.platform import account_of, gcp_from
+from runs.dbt_build import dbt_environment
 from runs.settings import Misconfigured, Settings, google_account, warehouse_settings
 from stores.asking import name_of
 from stores.google import RedirectRefused, bigquery_client, storage_client
+from stores.platform import connect
 from stores.settings import GoogleAccount, PlatformSettings
-from tasks.alerts import differing
-from tasks.dbt_build import dbt_environment
-from tasks.platform import connect
 from tests.answering import Answering, Received, Reply, answering
 
 pytestmark = pytest.mark.usefixtures("bare_environment")

@@ -7,17 +7,17 @@ from typing import Any, get_args
 
 from pydantic import create_model
 
+from alerting.read_freshness import declared_thresholds
 from blocks.sources import block_type
 from core.names import flow_of, source_of
 from dashboards.pages import start
 from deploy.apply import declared
 from flows import elt
+from runs.build import PROJECT_DIR
 from runs.settings import OF_SOURCES, SOURCES
 from sources import SOURCES as NAMES
 from sources.settings import settings_of
 from sources.tables import table_of
-from tasks.build import PROJECT_DIR
-from tasks.freshness import declared_thresholds
 
 
 def test_every_room_knows_the_same_sources() -> None:

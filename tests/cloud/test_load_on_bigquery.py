@@ -3,8 +3,8 @@
 With the caller's own Google login, in datasets and a bucket of their own, removed afterwards. What
 is left of a test that was killed: tables and objects remove themselves after a day, two empty
 datasets and an empty bucket stay, named pipelines-test. What the emulator cannot prove is proved
-here: that concurrent transactions conflict on the fence, and that time travel is what core/undo.py
-says of it.
+here: that concurrent transactions conflict on the fence, and that time travel is what
+repair/undo_script.py says of it.
 
 Not yet run on Google's own service. tests/reliability/test_cloud.py runs it on the stand-ins.
 """

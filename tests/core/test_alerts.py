@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from core.alerts import (
+from alerting.freshness import StaleSource
+from alerting.incidents import (
     Finding,
     Kind,
     Letter,
@@ -32,7 +33,6 @@ from core.errors import (
     TooManyRejects,
     state_name_of,
 )
-from core.freshness import StaleSource
 
 ROOT = Path(__file__).resolve().parents[2]
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)

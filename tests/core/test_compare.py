@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.compare import compare, is_same, written
-from core.plan import Expected
+from migration.compare import compare, is_same, written
+from migration.plan import Expected
 
 
 def test_every_sort_of_difference_is_listed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from core.digest import Age, Counted, EndedRun, Report, count_runs, digest, markdown
+from alerting.daily import Age, Counted, EndedRun, Report, count_runs, digest, markdown
 
 AT = datetime(2026, 3, 31, 0, 0, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.freshness import Reading, Status, Stroke, Threshold, in_words, read_clocks, summary
+from alerting.freshness import Reading, Status, Stroke, Threshold, in_words, read_clocks, summary
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BORN = NOW - timedelta(hours=5)

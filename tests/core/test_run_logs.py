@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from core.run_logs import Line, Log, Run, day_of, object_name, packed, unpacked
+from alerting.log_lines import Line, Log, Run, day_of, object_name, packed, unpacked
 
 PREFIX = "a-project.raw/_logs/"
 DAY = date(2026, 9, 30)

@@ -13,7 +13,7 @@ from core.batch import Manifest, Part, Window
 from core.schema import STAGED, Type
 from core.script import apply_script
 from core.sql import Names, literal
-from core.undo import undo_script
+from repair.undo_script import undo_script
 from sources.finance.mapping import TABLE as LEDGER
 from sources.nyc_fhv.mapping import TABLE as VEHICLES
 from sources.usgs_earthquake.mapping import TABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from tasks.due import declared
+from runs.due import declared
 from tests.cost.month import (
     BATCH_ROWS,
     BRANCHES,

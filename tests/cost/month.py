@@ -18,8 +18,8 @@ from prefect.server.schemas.schedules import CronSchedule
 
 from core import ledger
 from flows.watch import LEDGER_EVERY
-from tasks.build import EVERY_BUILD, ONCE_A_DAY
-from tasks.due import declared
+from runs.build import EVERY_BUILD, ONCE_A_DAY
+from runs.due import declared
 from tests.cost.pricing import Sized, Warehouse, width_of
 from tests.googlesql import created_name, read_script, type_name
 from tests.recording import FENCE, Analysis, Job, Recording

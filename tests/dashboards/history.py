@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from dashboards.formats import Formats
 from dashboards.publish import make_pages
+from runs.build import PROJECT_DIR, environment
 from serving.contract import AUDIENCES, Contract, contracts, write
 from serving.places import Places
 from serving.snapshot import publish
 from serving.status import TABLES
-from tasks.build import PROJECT_DIR, environment
 
 NOW = datetime(2026, 11, 30, 9, 0, tzinfo=UTC)
 YEARS = 5

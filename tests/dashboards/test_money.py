@@ -21,13 +21,14 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from alerting.pages import serving_findings
 from dashboards.formats import Formats
+from runs.dbt_build import target_path
+from runs.serve import announce_build, publish_status, serve_marts
 from sandbox.sources.sheets_ledger import COLUMNS
 from serving.places import Places
 from serving.snapshot import Snapshot
 from serving.status import TABLES
-from tasks.dbt_build import target_path
-from tasks.serve import announce_build, publish_status, serve_marts, serving_findings
 from tests.dashboards.conftest import served
 from tests.dashboards.history import MAKERS
 from tests.lab import Lab

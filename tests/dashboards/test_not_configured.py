@@ -10,11 +10,11 @@ import pyarrow as pa
 from dashboards.formats import Formats
 from dashboards.publish import make_pages
 from flows.watch import configured
+from runs.serve import STATUS_PAGES
 from serving.contract import AUDIENCES, write
 from serving.places import Places
 from serving.snapshot import publish
 from serving.status import SOURCES
-from tasks.serve import STATUS_PAGES
 
 WORDS = "This source is not configured here: nothing new is loaded."
 HINT = "python -m blocks.register --check"

@@ -22,7 +22,7 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from tasks.build import PROJECT_DIR, environment, one_login
+from runs.build import PROJECT_DIR, environment, one_login
 
 PROJECT = "dbt-tests"
 ROOT = PROJECT_DIR.parent

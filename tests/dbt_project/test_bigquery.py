@@ -13,7 +13,7 @@ import pytest
 from core import ledger
 from core.schema import META, REJECTS, STAGED, Column
 from core.sql import staging_table
-from core.undo import earlier_table
+from repair.undo_script import earlier_table
 from sources.finance.mapping import TABLE as LEDGER
 from sources.nyc_fhv.mapping import TABLE as VEHICLES
 from sources.usgs_earthquake.mapping import TABLE

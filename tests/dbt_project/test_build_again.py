@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from runs.build import BuildFailed, build
 from sources.ph_news.mapping import TABLE
-from tasks.build import BuildFailed, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query
 

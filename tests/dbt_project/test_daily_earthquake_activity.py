@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
+from runs.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
 from tests.dbt_project.conftest import Query, RunDbt, TokenEndpoint
 
 SELECT = "source:usgs_earthquake+"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from runs.build import BuildResult, build
 from sources.usgs_earthquake.mapping import TABLE
-from tasks.build import BuildResult, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from runs.build import BuildResult, build, describe
 from sources.nyc_fhv.mapping import TABLE
-from tasks.build import BuildResult, build, describe
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 

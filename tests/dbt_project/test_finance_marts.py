@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from runs.build import BuildFailed, BuildResult, build, describe
 from sources.finance.mapping import TABLE
-from tasks.build import BuildFailed, BuildResult, build, describe
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from runs.build import PROJECT_DIR
+from runs.dbt_build import window_environment
+from runs.due import BuildWindow
 from sources.openweather import mapping as openweather
 from sources.usgs_earthquake import mapping as usgs_earthquake
-from tasks.build import PROJECT_DIR
-from tasks.dbt_build import window_environment
-from tasks.due import BuildWindow
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query, RunDbt
 

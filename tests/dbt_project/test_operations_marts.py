@@ -10,7 +10,7 @@ import pytest
 
 from core.ledger import TABLES
 from core.sql import literal
-from tasks.build import BuildFailed, BuildResult, build, describe
+from runs.build import BuildFailed, BuildResult, build, describe
 from tests.dbt_project.conftest import Query, RunDbt
 
 DATASETS = {"RAW_DATASET": "raw_operations", "DBT_DATASET_PREFIX": "operations_"}

@@ -14,9 +14,9 @@ import pytest
 from core import ownership
 from core.ledger import TABLES
 from core.sql import fence_table
+from runs.build import ONCE_A_DAY, PROJECT_DIR, command
+from runs.due import follows_calendar
 from stores.datasets import dbt_datasets, dbt_relations, raw_tables
-from tasks.build import ONCE_A_DAY, PROJECT_DIR, command
-from tasks.due import follows_calendar
 from tests.cost.month import is_daily
 from tests.dbt_project.conftest import RunDbt
 from tests.recording import reach

@@ -13,11 +13,11 @@ import yaml
 
 from core.rows import Record, to_chunk
 from core.schema import Table
+from runs.build import BuildResult, build
 from sources.nyc_fhv import mapping as nyc_fhv
 from sources.openweather import mapping as openweather
 from sources.ph_news import mapping as ph_news
 from sources.usgs_earthquake import mapping as usgs_earthquake
-from tasks.build import BuildResult, build
 from tests.dbt_project import raw
 from tests.dbt_project.conftest import Query
 

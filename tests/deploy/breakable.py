@@ -36,11 +36,11 @@ from prefect.client.schemas.objects import (
 )
 from prefect.client.schemas.schedules import CronSchedule
 
-from core.alerts import Kind, Looker
+from alerting.channels import locked_state
+from alerting.incidents import Kind, Looker
 from sandbox.parts import POOL
 from sandbox.processes import marked
 from sandbox.stack import ROOT, Stack
-from tasks.alerts import locked_state
 from tests.deploy.messages import Told, both, incidents_in, is_recovery
 from tests.deploy.page import FILE
 from tests.lab import Lab

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from core.alerts import Kind
+from alerting.incidents import Kind
 from tests.deploy.debian import Debian
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from sources import SOURCES
+from tests.rooms import PRODUCT
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -902,7 +903,10 @@ def test_the_image_holds_the_code_and_does_not_run_as_root() -> None:
         if not name.startswith("/"):
             assert (ROOT / name).exists()
             assert f"!{name}\n" in ignored
-    assert {"blocks", "core", "dbt", "flows", "sources", "tasks", "requirements.lock"} <= copied
+    assert {*PRODUCT, "dbt", "prefect.yaml", "requirements.lock"} <= copied
+    (compiled,) = [line for line in lines if "compileall" in line]
+    (installed,) = re.findall(r"compileall -q ([a-z ]+)\)", (DEPLOY / "lib.sh").read_text())
+    assert {*compiled[compiled.index("-q") + 1 :]} == {*installed.split()} == {*PRODUCT}
     installs = [line for line in lines if "install" in line]
     assert [line[-4:] for line in installs] == [
         ["--no-deps", "--require-hashes", "-r", "requirements.lock"]

@@ -27,15 +27,15 @@ from prefect.states import (
     Running,
 )
 
+from alerting.channels import locked_state
+from alerting.conditions import read_names, silence, waiting_runs
+from alerting.incidents import Finding, Look, State, advance, write_letters
 from alerting.settings import AlertSettings
-from core.alerts import Finding, Look, State, advance, write_letters
 from deploy import watchdog
 from deploy.watchdog import full_disk, old_backup, old_certificate, waiting_spool
 from runs.settings import read_settings
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
-from tasks.alerts import locked_state
-from tasks.conditions import read_names, silence, waiting_runs
 from tests.deploy.certificates import pair
 from tests.lab import Lab
 from tests.reliability.proxy import Fault, Proxies
@@ -223,7 +223,7 @@ def test_the_ledger_may_be_older_where_no_source_runs_every_hour(
         asked.append(within)
         return []
 
-    monkeypatch.setattr("tasks.ledger_conditions.ledger_age", ledger_age)
+    monkeypatch.setattr("alerting.ledger_conditions.ledger_age", ledger_age)
     monkeypatch.setenv("SOURCES", sources)
     assert watchdog.ask_age_of_ledger(read_settings(), AlertSettings(), datetime.now(UTC)) == []
     assert asked == [timedelta(hours=hours)]

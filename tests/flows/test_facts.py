@@ -18,40 +18,41 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+import alerting.freshness
 import core.batch
 import core.errors
-import core.freshness
-import core.undo
+import repair.undo_script
+import runs.build
 import runs.outcome
-import tasks.build
 import tasks.report
+from alerting.conditions import ended_runs, read_names
+from alerting.freshness import Reading
+from alerting.incidents import Look, State, advance
+from alerting.ledger_conditions import parked
 from blocks.platform import GCP, WAREHOUSE, platform_blocks
 from blocks.sources import block_of
-from core.alerts import Look, State, advance
 from core.batch import Manifest, Window
-from core.freshness import Reading
 from core.ledger import Cursor
-from core.plan import Import
 from core.version import code_version
 from flows.dbt_freshness import dbt_freshness
 from flows.elt import elt
-from flows.moving_in import import_table
+from migration.course import import_table
+from migration.plan import Import
+from repair.replay import replay
+from repair.trace import who
+from repair.undo import undo
 from runs.outcome import Outcome
+from runs.upload import new_batch
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.finance.mapping import TABLE, read_ledger
+from stores.bigquery import Warehouse
+from stores.clock import Moment
 from stores.settings import LANDING_GCS
-from tasks.clock import Moment
-from tasks.conditions import ended_runs, read_names
-from tasks.ledger_conditions import parked
-from tasks.replay import replay
-from tasks.undo import undo
-from tasks.upload import new_batch
-from tasks.warehouse import Warehouse
-from tasks.who import who
 from tests.flows.test_finance import HEADER, entry
 from tests.flows.test_moving_in import LEDGER, LEDGER_COLUMNS, WANTED, make
 from tests.lab import Lab, committed
+from tests.rooms import PRODUCT
 
 NOTHING = "x"
 
@@ -91,8 +92,6 @@ def test_with_every_message_replaced_by_one_letter_all_comes_out_the_same(
     assert told["undone"] == ["undone"]
 
 
-# Whose messages are replaced.
-ROOMS = ("core", "stores", "sources", "runs", "alerting", "tasks", "flows", "blocks")
 ROWS = [HEADER, *(entry(id_) for id_ in "abcdefghij")]
 
 
@@ -200,9 +199,9 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (
         core.batch.asked_for,
         core.errors.first_line,
-        core.freshness.summary,
-        core.freshness.in_words,
-        tasks.build.describe,
+        alerting.freshness.summary,
+        alerting.freshness.in_words,
+        runs.build.describe,
         runs.outcome.held_because,
         tasks.report.run_name,
     ):
@@ -221,7 +220,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
         note, faults = manifest.note and NOTHING, len(manifest.faults) * (NOTHING,)
         return encode(replace(manifest, note=note, faults=faults))
 
-    monkeypatch.setattr("tasks.upload.encode_manifest", encode_manifest)
+    monkeypatch.setattr("runs.upload.encode_manifest", encode_manifest)
     insert_line = Warehouse.insert_line
 
     def insert(self: Warehouse, name: str, line: dict[str, Any], source: str) -> None:
@@ -229,7 +228,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
         insert_line(self, name, line | muted, source)
 
     monkeypatch.setattr(Warehouse, "insert_line", insert)
-    undo_script = core.undo.undo_script
+    undo_script = repair.undo_script.undo_script
 
     def script(*args: Any, **kwargs: Any) -> str:
         written = undo_script(*args, **kwargs)
@@ -237,7 +236,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
         assert says in written
         return written.replace(says, f"'{NOTHING}'")
 
-    monkeypatch.setattr(core.undo, "undo_script", script)
+    monkeypatch.setattr(repair.undo_script, "undo_script", script)
     set_state = SyncPrefectClient.set_flow_run_state
 
     def set_flow_run_state(self: Any, run_id: Any, state: PrefectState[Any], **kwargs: Any) -> Any:
@@ -249,6 +248,6 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ours(error: type[BaseException]) -> Iterator[type[BaseException]]:
     for one in error.__subclasses__():
-        if one.__module__.partition(".")[0] in ROOMS:
+        if one.__module__.partition(".")[0] in PRODUCT:
             yield one
         yield from ours(one)

@@ -12,14 +12,14 @@ import pytest
 from core.batch import Manifest, Window
 from core.errors import DeletionsHeld, SourceError, TooManyRejects
 from core.ledger import ROW_OUTCOMES, Cursor
+from repair.replay import replay
+from repair.undo import undo
+from runs.load import load
+from runs.upload import new_batch
 from sandbox.sources.sheets_ledger import COLUMNS
 from sources.finance.mapping import TABLE, read_ledger
-from tasks.clock import Moment
-from tasks.load import load
-from tasks.replay import replay
+from stores.clock import Moment
 from tasks.report import report
-from tasks.undo import undo
-from tasks.upload import new_batch
 from tests.lab import Lab, committed
 
 HEADER = list(COLUMNS)

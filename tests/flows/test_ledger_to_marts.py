@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tasks.build import PROJECT_DIR
+from runs.build import PROJECT_DIR
 from tasks.report import report
 from tests.lab import Lab
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from core.batch import MANIFEST, decode_manifest, encode_manifest
-from core.plan import Import, Mart
-from flows.moving_in import compare_marts, import_table
-from sources.history import read_plan
+from migration.course import compare_marts, import_table
+from migration.history import read_plan
+from migration.plan import Import, Mart
+from migration.tables import compare_mart, keep_name
+from repair.replay import replay
+from repair.undo import undo
 from sources.ph_news.mapping import article_id
-from tasks.moving_in import compare_mart, keep_name
-from tasks.replay import replay
-from tasks.undo import undo
 from tests.lab import Lab
 
 LEDGER_COLUMNS = (
@@ -188,7 +188,7 @@ def test_a_recovered_import_is_loaded_by_the_live_run(make_lab: Callable[..., La
     lab.run()
     old = make(lab, "ledger", LEDGER_COLUMNS, LEDGER)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.run.load", _dies_at_the_second_call())
+        patch.setattr("runs.course.load", _dies_at_the_second_call())
         with pytest.raises(KeyboardInterrupt):
             import_table(lab.platform, "ledger", Import(f"{old}.ledger", **WANTED))  # type: ignore[arg-type]
     assert ("old-1",) not in lab.rows()
@@ -197,7 +197,7 @@ def test_a_recovered_import_is_loaded_by_the_live_run(make_lab: Callable[..., La
 
 
 def _dies_at_the_second_call() -> Callable[..., Any]:
-    from tasks.load import load
+    from runs.load import load
 
     calls = []
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flows.moving_in import main
+from migration.course import main
 from tests import predecessor
 from tests.flows.test_nothing_foreign import described
 from tests.lab import Lab

@@ -16,13 +16,13 @@ from google.cloud import bigquery
 from blocks.check import Finding, check, subjects
 from core.errors import StoreFailed
 from core.ownership import LABELS, NotOurs
+from runs import cleanup
+from runs.catalog import publish
+from runs.dbt_build import run_build
+from runs.due import due_build
 from runs.settings import google_account
 from stores.datasets import dbt_datasets
 from stores.settings import LANDING_S3
-from tasks import cleanup
-from tasks.catalog import publish
-from tasks.dbt_build import run_build
-from tasks.due import due_build
 from tests.deploy.test_scripts import dry_run, roles_given
 from tests.lab import Lab
 from tests.permissions import held, needs, refused_by_policy, row_of

@@ -27,7 +27,7 @@ PAGES = 5
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries of a hundredth of a second."""
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from core.errors import PartlyExtracted, SourceError, StoreFailed, TooManyRejects
+from runs.dbt_build import run_build
+from runs.due import due_build
 from runs.extract import openweather as flow_module
 from runs.extract.openweather import run as run_flow
 from sources.openweather.mapping import SOURCE
 from sources.openweather.settings import Location
-from tasks import http as http_module
-from tasks.dbt_build import run_build
-from tasks.due import due_build
-from tasks.repeat import Repeat
+from stores import http as http_module
+from stores.retry import Repeat
 from tasks.report import report
 from tests.kits.openweather import KEY, LOCATIONS, api, flat
 from tests.lab import Lab
@@ -375,7 +375,7 @@ def test_a_batch_is_committed_while_another_that_waits_cannot_be_loaded(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.merge.TemporaryFile", full)
+        patch.setattr("stores.merge.TemporaryFile", full)
         with pytest.raises(
             StoreFailed, match=r"^openweather, first load: OSError: .*No space left on device"
         ):

@@ -16,13 +16,13 @@ import pytest
 
 from core.errors import PartlyExtracted, Refused, SourceError
 from core.ledger import ROW_OUTCOMES
+from runs.dbt_build import run_build
+from runs.due import due_build
 from runs.extract.ph_news import get_page
 from sources.ph_news.listing import above_gap
 from sources.ph_news.mapping import SERVED, SOURCE, article_id, judge
 from sources.ph_news.settings import PhNews
-from tasks.dbt_build import run_build
-from tasks.due import due_build
-from tasks.http import Http
+from stores.http import Http
 from tasks.report import report
 from tests.kits.ph_news import KEY, PLENTY, block
 from tests.lab import Lab
@@ -150,7 +150,7 @@ def test_a_refusal_that_stays_is_asked_once_and_named(
 def test_a_rate_limit_passes(
     lab: Lab, envelope: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
     lab.control("settings", {"envelope": envelope})
     lab.control("refuse", {"code": "rate_limit_reached", "times": 2})
     assert lab.only_line(lab.run()).requests == 2 + 3
@@ -163,7 +163,7 @@ def test_a_rate_limit_passes(
 def test_a_server_error_with_a_code_that_is_not_listed_passes(
     lab: Lab, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
     body = json.dumps({"error": {"code": "upstream_unavailable", "message": "try later"}})
     lab.control("faults", [{"kind": "status", "status": status, "body": body, "times": 2}])
     assert lab.only_line(lab.run()).requests == 2 + 3
@@ -228,7 +228,7 @@ def test_a_gap_is_closed_by_the_next_run_that_may(lab: Lab) -> None:
 def test_a_run_that_fails_without_a_request_left_says_both(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
     lab.control("faults", [{"kind": "status", "status": 500, "times": -1}])
     with pytest.raises(SourceError, match=r"gave up after 1 tries: HTTP 500.*; no request left"):
         lab.run(monthly_requests=1)

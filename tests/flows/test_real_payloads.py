@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from runs.dbt_build import run_build
+from runs.due import due_build
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.usgs_earthquake.mapping import TABLE
-from tasks.dbt_build import run_build
-from tasks.due import due_build
 from tests.lab import Lab
 
 SECONDS = 1000.0

@@ -22,14 +22,14 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running
 
+from alerting.log_lines import Line, unpacked
+from alerting.run_logs import logs_behind
 from alerting.settings import AlertSettings
 from blocks.platform import GCP, WAREHOUSE, platform_blocks
-from core.run_logs import Line, unpacked
 from flows.run_logs import LogsNotCopied, run_logs
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from stores.settings import LANDING_GCS, PlatformSettings
-from tasks.run_logs import logs_behind
 from tests.lab import Lab
 
 NOW = datetime.now(UTC)
@@ -270,7 +270,7 @@ def test_copies_have_a_retention_of_their_own(lab: Lab, server: Server) -> None:
 
 
 def test_the_look_at_the_ledger_sees_logs_that_are_not_copied(lab: Lab, server: Server) -> None:
-    from core.alerts import Look
+    from alerting.incidents import Look
     from flows.watch import look_at_ledger
 
     server.run("old", 80, ["a"])

@@ -14,8 +14,9 @@ from typing import Any
 from core import merging
 from core.batch import Manifest
 from core.steps import step
-from tasks import http, load, upload
-from tasks.upload import BatchWriter
+from runs import load, upload
+from runs.upload import BatchWriter
+from stores import http
 
 
 def manifest_first() -> None:

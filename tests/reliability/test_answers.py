@@ -36,11 +36,11 @@ from sources.ph_news.listing import listing_of
 from sources.ph_news.mapping import SOURCE, judge, to_record
 from sources.ph_news.settings import PhNews
 from sources.usgs_earthquake.settings import UsgsEarthquake
-from tasks.http import open_http
-from tasks.landing import Discard
-from tasks.platform import Platform
-from tasks.sheets import read_sheet
-from tasks.warehouse import Warehouse
+from stores.bigquery import Warehouse
+from stores.http import open_http
+from stores.landing import Discard
+from stores.platform import Platform
+from stores.sheets import read_sheet
 from tests.answering import Answering, Received, Reply, answering
 from tests.kits.finance import SHEET_URL
 from tests.kits.openweather import LOCATIONS
@@ -305,8 +305,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     certificates = httpx.create_ssl_context()
     monkeypatch.setattr("httpx.create_ssl_context", lambda: certificates)
     defaults = ((), 2, 180.0, lambda _: None)
-    monkeypatch.setattr("tasks.http.Http.__init__.__defaults__", defaults)
-    monkeypatch.setattr("tasks.http.logger.level", logging.ERROR)
+    monkeypatch.setattr("stores.http.Http.__init__.__defaults__", defaults)
+    monkeypatch.setattr("stores.http.logger.level", logging.ERROR)
     monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.due import due_build
+from runs.due import due_build
 from tests.lab import Event, Lab, run_and_build
 from tests.reliability.test_kill import PHASES, steps_in_code
 

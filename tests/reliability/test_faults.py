@@ -55,7 +55,7 @@ CASES = only(is_quick, crossed(RUNS, FAULTS, PLACES), is_slow)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries of a hundredth of a second."""
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +16,8 @@ from core.steps import Phase
 from stores.settings import LandingName
 from tests.lab import RUNS, Event, Lab
 from tests.reliability.matrix import only, or_slow
+from tests.rooms import PRODUCT, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("core", "sources", "tasks", "flows")
 # Steps that no source's run has: the parent flow's after it, those of other flows, and what is done
 # by hand, which tests/tasks/test_undo.py and test_replay.py kill, those of a bucket that fails
 # (killed by test_spool.py), and those of an export (tests/dashboards/test_money.py).
@@ -34,8 +32,8 @@ USGS = "usgs_earthquake"
 def steps_in_code() -> set[str]:
     """The names of all steps that the code marks."""
     names = set()
-    for room in ROOMS:
-        for path in (ROOT / room).glob("*.py"):
+    for room in PRODUCT:
+        for path in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "step":
                     assert isinstance(node.args[0], ast.Constant), f"{path}: {ast.dump(node)}"

@@ -17,7 +17,7 @@ from core.errors import PartlyExtracted
 from core.sql import literal
 from runs.outcome import Outcome
 from sources.ph_news.mapping import TABLE
-from tasks.budget import budget
+from stores.budget import budget
 from tasks.report import report
 from tests.lab import Lab
 
@@ -37,7 +37,7 @@ class Day:
 
     def at(self, hours: float) -> None:
         now = self.began + timedelta(hours=hours)
-        self.patch.setattr("tasks.budget.CLOCK", literal(now))
+        self.patch.setattr("stores.budget.CLOCK", literal(now))
         # A day is not over before now: no clock may be ahead.
         self.lab.control("clock", {"offset_ms": int((hours - 48) * HOUR_MS)})
 

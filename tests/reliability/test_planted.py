@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from core import merging
-from tasks import http
+from stores import http
 from tests.lab import Lab
 from tests.reliability.matrix import or_slow
 from tests.reliability.planted import PLANTS
@@ -65,7 +65,7 @@ def test_a_dropped_order_rule_is_found(kit: str, make_lab: Callable[..., Lab]) -
 def test_a_401_that_is_repeated_is_found(
     kit: str, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
     PLANTS["retry 401"]()
     try:
         with pytest.raises(AssertionError):

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from core import steps
+from runs.load import load
 from stores.settings import LandingName
-from tasks.load import load
 from tests.lab import RUNS, Lab
 from tests.reliability.matrix import only
 from tests.reliability.proxy import Proxies

@@ -23,13 +23,14 @@ import pytest
 from core import steps
 from core.errors import StoreFailed
 from core.sql import staging_table
+from runs.cleanup import cleanup
+from runs.load import load
 from stores.settings import LANDING_GCS, LANDING_S3
-from tasks.cleanup import cleanup
-from tasks.load import load
 from tests.lab import KITS, Event, Lab, lands_in
 from tests.reliability.matrix import crossed, only, or_slow
 from tests.reliability.paused import paused
 from tests.reliability.test_kill import NOT_OF, POINTS, USGS
+from tests.rooms import PRODUCT
 
 SIZE = 30
 # Where a run stands still: before each step, since nothing lasting happens between two. One with
@@ -177,7 +178,7 @@ def test_a_sweep_under_a_run_of_more_than_a_day_fails_its_commit(
     """It finds its parts gone before it writes the manifest, so that no half of a batch exists."""
     lab = make_lab(kit=USGS, size=SIZE)
     with paused(lab, ("commit.list", "before")) as run:
-        monkeypatch.setattr("tasks.cleanup.UNCOMMITTED_LIFETIME", timedelta(seconds=-60))
+        monkeypatch.setattr("runs.cleanup.UNCOMMITTED_LIFETIME", timedelta(seconds=-60))
         assert cleanup(lab.platform, lab.source.TABLE).swept == 1
         assert "part-0001.parquet is missing in the bucket" in run.go_on()
     monkeypatch.undo()
@@ -252,7 +253,7 @@ def run_at(lab: Lab, off: timedelta, sender: Any) -> None:
 
     moved = 0
     for name, module in list(sys.modules.items()):
-        ours = name.partition(".")[0] in ("core", "sources", "tasks", "flows")
+        ours = name.partition(".")[0] in PRODUCT
         if ours and "datetime.now(" in inspect.getsource(module):
             vars(module)["datetime"] = Off
             moved += 1
@@ -298,7 +299,7 @@ def test_a_local_clock_that_is_off_changes_nothing(
 def test_a_staging_table_that_expires_under_a_load_is_filled_again(
     kit: str, name: str, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.repeat.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.retry.random.uniform", lambda *_: 0.01)
     lab = make_lab(kit=kit, size=SIZE)
     lab.run_in_child(kill_at=("commit.manifest", "after"))
     warehouse, gone = lab.platform.warehouse, list[str]()

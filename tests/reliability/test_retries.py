@@ -30,7 +30,7 @@ SPENT: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeated request is repeated at once."""
-    monkeypatch.setattr("tasks.http.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 
 
 def asked_once(lab: Lab, status: int, body: Any, headers: dict[str, str] | None = None) -> None:

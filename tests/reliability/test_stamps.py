@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from alerting.read_freshness import read_freshness
 from core.stamps import in_utc
-from tasks.freshness import read_freshness
 from tests.lab import KITS, Lab
 from tests.reliability.matrix import crossed, only, or_slow
 from tests.reliability.test_kill import USGS

@@ -11,9 +11,10 @@ from google.cloud import bigquery
 
 from core.errors import StoreFailed
 from core.ownership import LABELS
+from stores import bigquery as warehouse
+from stores import landing, landing_s3
+from stores.retry import Repeat
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName
-from tasks import landing, landing_s3, warehouse
-from tasks.repeat import Repeat
 from tasks.report import report
 from tests.lab import KITS, Lab, lands_in
 from tests.reliability.matrix import crossed, or_slow

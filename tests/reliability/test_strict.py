@@ -13,11 +13,11 @@ from google.cloud import bigquery
 from core.batch import MANIFEST, Manifest, encode_manifest
 from core.ledger import LABELS, TABLES
 from core.ownership import LABELS as OWNER
+from runs.load import load
 from sources.usgs_earthquake.mapping import TABLE
+from stores import bigquery as warehouse
 from stores.google import bigquery_client
-from tasks import warehouse
-from tasks.load import load
-from tasks.repeat import PASSING, Repeat
+from stores.retry import PASSING, Repeat
 from tests.lab import Lab
 from tests.reliability.matrix import only, or_slow
 from tests.reliability.proxy import Fault, Proxies

@@ -29,7 +29,7 @@ from sandbox.identity import ensure_service_account
 from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack, read_env
 from sandbox.state_file import SandboxError
-from tasks.landing_s3 import S3Landing
+from stores.landing_s3 import S3Landing
 
 EMULATORS = ("token", "bigquery", "gcs")
 CLEAN = isolated(os.environ)

@@ -11,10 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.plan import Import, InvalidPlan
 from core.rows import Record, to_chunk
-from sources.finance import mapping as finance
-from sources.history import (
+from migration.history import (
     KINDS,
     Kind,
     epoch,
@@ -27,6 +25,8 @@ from sources.history import (
     to_records,
     typed,
 )
+from migration.plan import Import, InvalidPlan
+from sources.finance import mapping as finance
 from sources.openweather import mapping as openweather
 from sources.ph_news import mapping as ph_news
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.plan import Import
 from core.rows import Chunk, Record, to_chunk
 from core.values import as_json, parse_json
-from sources import history
+from migration import history
+from migration.plan import Import
 from sources.openweather import mapping as openweather
 from sources.ph_news import mapping as ph_news
 from sources.usgs_earthquake import mapping as usgs_earthquake

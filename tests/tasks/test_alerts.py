@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from alerting.settings import AlertSettings
-from core.alerts import Look, Run, State, advance, without_shapes
-from tasks.alerts import (
+from alerting.channels import (
     NotTold,
     Told,
     differing,
@@ -25,7 +23,9 @@ from tasks.alerts import (
     send_text,
     tell,
 )
-from tasks.conditions import silence
+from alerting.conditions import silence
+from alerting.incidents import Look, Run, State, advance, without_shapes
+from alerting.settings import AlertSettings
 from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 from core.errors import NoRequestLeft
 from core.sql import literal
 from sources.ph_news.mapping import TABLE
-from tasks.budget import Budget, budget
-from tasks.platform import connect
+from stores.budget import Budget, budget
+from stores.platform import connect
 from tests.lab import Lab
 
 PER_MONTH = 100

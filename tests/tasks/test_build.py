@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.build import (
+from runs.build import (
     BuildFailed,
     BuildResult,
     NodeFailure,

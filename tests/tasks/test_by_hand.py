@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from core.names import flow_of, source_of
 from runs.settings import OF_SOURCES
 from tests.lab import Lab
 from tests.reliability.matrix import only, or_slow
+from tests.without_prefect import PYTHON, without_prefect
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where each source answers.
@@ -24,7 +25,9 @@ VARIABLES = {
 }
 
 
-def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.CompletedProcess[str]:
+def by_hand(
+    source: str, lab: Lab | None, *options: str, python: Sequence[str] = (sys.executable,)
+) -> subprocess.CompletedProcess[str]:
     env = dict(os.environ)
     if lab:
         env |= lab.env | {
@@ -33,7 +36,7 @@ def by_hand(source: str, lab: Lab | None, *options: str) -> subprocess.Completed
             VARIABLES[source]: lab.sources_url,
         }
     return subprocess.run(
-        [sys.executable, "-m", "repair", flow_of(source), *options],
+        [*python, "-m", "repair", flow_of(source), *options],
         cwd=ROOT,
         env=env,
         capture_output=True,
@@ -107,6 +110,24 @@ def test_what_is_not_configured_is_said(lab: Lab) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "openweather is not configured: set OPENWEATHER_API_KEY\n"
+
+
+def test_a_source_runs_end_to_end_where_prefect_is_not_installed(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(kit="finance", size=60)
+    env = without_prefect(tmp_path)
+    absent = subprocess.run([*PYTHON, "-c", "import prefect"], env=env, check=False)
+    assert absent.returncode == 1
+    done = by_hand("finance", replace(lab, env=lab.env | env), python=PYTHON)
+    assert done.returncode == 0, done.stderr
+    lab.assert_equals_truth()
+    lab.assert_settled()
+    assert by_hand("finance", lab).returncode == 0
+    lab.control("advance")
+    assert by_hand("finance", replace(lab, env=lab.env | env), python=PYTHON).returncode == 0
+    lab.assert_equals_truth()
+    assert [line["state"] for line in lab.ledger()] == ["applied", "looked", "applied"]
 
 
 def test_the_old_command_says_the_new_one() -> None:

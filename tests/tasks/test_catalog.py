@@ -12,12 +12,12 @@ from dbt.cli.main import dbtRunner
 
 from core import ledger
 from core.schema import META
+from runs.build import PROJECT_DIR, environment
+from runs.catalog import publish
+from runs.dbt_build import dbt_environment, target_path
 from sources import SOURCES
 from sources.tables import table_of
 from stores.google import storage_client
-from tasks.build import PROJECT_DIR, environment
-from tasks.catalog import publish
-from tasks.dbt_build import dbt_environment, target_path
 from tests.browser import Page, browser
 from tests.lab import Lab
 

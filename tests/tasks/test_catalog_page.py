@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dbt.task.docs import DOCS_INDEX_FILE_PATH
 
-from tasks.catalog_page import CATALOG, MANIFEST, UnknownPage, one_page
+from runs.catalog_page import CATALOG, MANIFEST, UnknownPage, one_page
 
 TEMPLATE = Path(DOCS_INDEX_FILE_PATH).read_text(encoding="utf-8")
 

@@ -9,10 +9,10 @@ from typing import Self
 
 import pytest
 
+from runs import cleanup as module
+from runs.cleanup import Cleaned, cleanup, sweep_staging, take_stock
+from runs.load import load
 from sources.usgs_earthquake.mapping import TABLE
-from tasks import cleanup as module
-from tasks.cleanup import Cleaned, cleanup, sweep_staging, take_stock
-from tasks.load import load
 from tests.lab import Lab
 from tests.recording import listening
 from tests.tasks.test_load import commit_batch, quake

@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from core.version import code_version
 from tests.lab import Lab
+from tests.without_prefect import PYTHON, without_prefect
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = """
 import json, sys
-for name in ("prefect", "prefect_dbt", "prefect_gcp", "prefect_aws"):
-    sys.modules[name] = None  # as where it is not installed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from pydantic import SecretStr
 from stores.settings import GoogleAccount
-from tasks.dbt_build import run_build
-from tasks.due import operations_due
-from tasks.warehouse import Warehouse
+from runs.dbt_build import run_build
+from runs.due import operations_due
+from stores.bigquery import Warehouse
 account, project, location, *names = json.load(sys.stdin)
 client = bigquery.Client(project, AnonymousCredentials(), location=location)
 warehouse = Warehouse(client, project, location, *names)
@@ -44,9 +42,9 @@ def test_a_build_without_prefect_is_made_and_noted(
     assert info is not None
     account = info.get_secret_value()
     done = subprocess.run(
-        [sys.executable, "-c", BUILD],
+        [*PYTHON, "-c", BUILD],
         cwd=ROOT,
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        env=os.environ | without_prefect(tmp_path) | {"XDG_CACHE_HOME": str(tmp_path)},
         input=json.dumps([account, warehouse.project, warehouse.location, *names]),
         capture_output=True,
         text=True,

@@ -17,14 +17,14 @@ from prefect.context import FlowRunContext
 
 from core.sql import literal
 from core.version import code_version
+from runs import due
+from runs.build import BuildResult, NodeFailure
+from runs.dbt_build import record_build, run_build, window_environment
+from runs.due import BuildWindow, Due, declared, due_build, follows_calendar, operations_due
 from sources.finance.mapping import TABLE
-from tasks import due
-from tasks.build import BuildResult, NodeFailure
-from tasks.cursor import read_position
-from tasks.dbt_build import record_build, run_build, window_environment
-from tasks.due import BuildWindow, Due, declared, due_build, follows_calendar, operations_due
+from stores.bigquery import DBT_INVOCATION, billed_of
+from stores.cursor import read_position
 from tasks.report import is_on_schedule
-from tasks.warehouse import DBT_INVOCATION, billed_of
 from tests.lab import Lab
 from tests.recording import listening
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from google.api_core.exceptions import NotFound
 
+from runs.export import ExportFailed, export
 from serving.places import Places
 from serving.snapshot import Snapshot
-from tasks.export import ExportFailed, export
-from tasks.warehouse import Warehouse
+from stores.bigquery import Warehouse
 
 MARTS: dict[str, dict[str, Any]] = {
     "open": {"audience": "public"},

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.freshness import CLOCKS, Status
+from alerting.freshness import CLOCKS, Status
+from alerting.read_freshness import declared_thresholds, read_freshness
 from flows.dbt_freshness import as_rows, thresholds_of
+from runs.build import PROJECT_DIR
 from runs.settings import Settings
 from sources import SOURCES
 from sources.usgs_earthquake.settings import UsgsEarthquake
-from tasks.build import PROJECT_DIR
-from tasks.freshness import declared_thresholds, read_freshness
 from tests.lab import Lab
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from core.errors import NoRequestLeft, Refused, SourceError
-from tasks.http import Http, open_http, retry_after, served_at
+from stores.http import Http, open_http, retry_after, served_at
 from tests.answering import Received, Reply, answering
 from tests.lab import Lab
 

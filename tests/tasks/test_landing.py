@@ -17,10 +17,10 @@ from botocore.config import Config
 
 from core.batch import InvalidManifest
 from sources.usgs_earthquake.mapping import TABLE
+from stores.landing import GcsLanding, Landing, LandingError, MissingObject
+from stores.landing_s3 import S3Landing
+from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName, PlatformSettings, S3Settings
-from tasks.landing import GcsLanding, Landing, LandingError, MissingObject
-from tasks.landing_s3 import S3Landing
-from tasks.platform import connect
 from tests.lab import Lab
 from tests.tasks.test_load import commit_batch, quake
 

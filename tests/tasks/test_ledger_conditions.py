@@ -7,11 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerting.settings import AlertSettings
-from core.batch import MANIFEST, new_batch_id
-from core.digest import Age, Counted
-from sources.ph_news.mapping import TABLE
-from tasks.ledger_conditions import (
+from alerting.daily import Age, Counted
+from alerting.ledger_conditions import (
     ledger_age,
     ledger_findings,
     nearly_spent,
@@ -21,9 +18,12 @@ from tasks.ledger_conditions import (
     requests_spent,
     unloaded,
 )
-from tasks.load import load
-from tasks.replay import replay
-from tasks.run_report import read_ages, read_counted
+from alerting.report import read_ages, read_counted
+from alerting.settings import AlertSettings
+from core.batch import MANIFEST, new_batch_id
+from repair.replay import replay
+from runs.load import load
+from sources.ph_news.mapping import TABLE
 from tests.lab import Lab
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)

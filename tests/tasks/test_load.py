@@ -19,15 +19,15 @@ from core.errors import StoreFailed
 from core.ledger import Cursor
 from core.rows import to_chunk
 from core.schema import Mode
+from runs.cleanup import cleanup
+from runs.load import load
+from runs.upload import new_batch
 from sources.usgs_earthquake.mapping import TABLE, Listing, to_record
+from stores.clock import Moment
+from stores.landing import LandingError
+from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3
-from tasks.cleanup import cleanup
-from tasks.clock import Moment
-from tasks.landing import LandingError
-from tasks.load import load
-from tasks.platform import connect
 from tasks.report import report
-from tasks.upload import new_batch
 from tests.lab import Lab, committed
 from tests.reliability.matrix import crossed, or_slow
 

@@ -19,13 +19,13 @@ from core.batch import Manifest, Window
 from core.ledger import Cursor
 from core.rows import Chunk
 from core.schema import STAGED, Column, arrow_schema
+from runs.load import stage
+from runs.upload import new_batch
 from sources.usgs_earthquake.mapping import TABLE
+from stores.bigquery import UPLOAD_PIECE_BYTES
+from stores.clock import Moment
+from stores.merge import merged
 from stores.settings import LANDING_S3
-from tasks.clock import Moment
-from tasks.load import stage
-from tasks.merge import merged
-from tasks.upload import new_batch
-from tasks.warehouse import UPLOAD_PIECE_BYTES
 from tests.lab import Lab, committed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -9,8 +9,8 @@ import requests
 from google.api_core.exceptions import GoogleAPIError, RetryError, from_http_status
 from google.cloud.bigquery.job.base import _error_result_to_exception
 
+from stores.retry import Repeat, is_own_fault, may_pass
 from tasks import prefect_tasks
-from tasks.repeat import Repeat, is_own_fault, may_pass
 from tests.reliability.strict import MESSAGES, REASONS
 
 
@@ -70,9 +70,9 @@ def test_without_a_reason_the_status_or_the_kind_of_error_tells(
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits, which are not waited; a clock that they move; jitter at its most."""
     waited: list[float] = []
-    monkeypatch.setattr("tasks.repeat.time.sleep", waited.append)
-    monkeypatch.setattr("tasks.repeat.time.monotonic", lambda: sum(waited))
-    monkeypatch.setattr("tasks.repeat.random.uniform", lambda low, high: high)
+    monkeypatch.setattr("stores.retry.time.sleep", waited.append)
+    monkeypatch.setattr("stores.retry.time.monotonic", lambda: sum(waited))
+    monkeypatch.setattr("stores.retry.random.uniform", lambda low, high: high)
     return waited
 
 

@@ -12,13 +12,13 @@ import pytest
 from core.batch import InvalidManifest, batch_of, replay_id
 from core.errors import LoadFailed, NotPossible
 from core.ledger import Line
+from repair.replay import replay
+from runs.cleanup import cleanup
+from runs.load import load
 from sources.usgs_earthquake.mapping import TABLE
+from stores.cursor import read_position
+from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3
-from tasks.cleanup import cleanup
-from tasks.cursor import read_position
-from tasks.load import load
-from tasks.platform import connect
-from tasks.replay import replay
 from tasks.report import report
 from tests.lab import KITS, Event, Lab
 from tests.reliability.matrix import crossed, only, or_slow, some_kits

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.load import load
+from runs.load import load
 from tests.lab import Lab
 from tests.recording import listening
 
@@ -49,7 +49,7 @@ def test_a_batch_that_another_run_loads_first_is_not_loaded_twice(
             load(lab.platform, lab.source.TABLE)
         return load(platform, table, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tasks.run.load", after_another)
+    monkeypatch.setattr("runs.course.load", after_another)
     outcome = lab.run()
     assert [line.state for line in outcome.lines] == ["applied"]
     assert outcome.changes is None

@@ -15,7 +15,7 @@ from google.oauth2.service_account import Credentials
 
 from core.errors import Refused, SourceError
 from sandbox.sources.sheets_api import quota_error
-from tasks.sheets import Sheet, read_sheet
+from stores.sheets import Sheet, read_sheet
 from tests.kits.finance import SHEET_URL
 from tests.lab import Lab
 

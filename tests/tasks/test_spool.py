@@ -15,10 +15,11 @@ import pytest
 from core.batch import MANIFEST
 from core.errors import LoadFailed, StoreFailed
 from core.steps import Phase
-from tasks import landing, warehouse
-from tasks.repeat import Repeat
+from stores import bigquery as warehouse
+from stores import landing
+from stores.retry import Repeat
+from stores.spool import locked
 from tasks.report import report
-from tasks.spool import locked
 from tests.answering import Reply, answering
 from tests.kits.openweather import LOCATIONS
 from tests.lab import Event, Lab

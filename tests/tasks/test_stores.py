@@ -11,9 +11,9 @@ from google.api_core.exceptions import RetryError, from_http_status
 from google.auth.exceptions import RefreshError, TransportError
 
 from core.errors import StoreFailed
+from stores.errors import store_failures
 from stores.google import NoToken
-from tasks.landing import LandingError, MissingObject
-from tasks.stores import store_failures
+from stores.landing import LandingError, MissingObject
 
 
 def of_google(status: int, reason: str) -> Exception:

@@ -18,13 +18,13 @@ from core.batch import NoChange, Window, new_batch_id
 from core.errors import NotPossible
 from core.ledger import Cursor
 from core.version import code_version
+from repair.undo import preview, undo
+from runs.due import due_build
+from runs.load import load
 from runs.outcome import Outcome
 from sources.usgs_earthquake.mapping import TABLE
-from tasks.cursor import read_position
-from tasks.due import due_build
-from tasks.ledger import record_no_change
-from tasks.load import load
-from tasks.undo import preview, undo
+from stores.cursor import read_position
+from stores.ledger import record_no_change
 from tests.lab import KITS, Event, Lab
 from tests.reliability.matrix import crossed, only, or_slow, some_kits
 from tests.reliability.test_kill import PHASES, steps_in_code
@@ -352,7 +352,7 @@ def test_beyond_time_travel_it_is_told_and_nothing_changes(
     commit_batch(bare, quake("a"))
     load(bare.platform, TABLE)
     was = (bare.rows(), bare.ledger())
-    monkeypatch.setattr("tasks.undo.TIME_TRAVEL", timedelta(0))
+    monkeypatch.setattr("repair.undo.TIME_TRAVEL", timedelta(0))
     with pytest.raises(NotPossible, match=r"was applied at .* knows what a table was for 0 days"):
         take_back_last(bare)
     monkeypatch.undo()

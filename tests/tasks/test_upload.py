@@ -16,11 +16,11 @@ from core.batch import Manifest, NoChange, Window
 from core.errors import CountMismatch
 from core.ledger import Cursor
 from core.rows import Record
+from runs.load import load
+from runs.upload import BatchWriter, new_batch
 from sources.finance.mapping import TABLE, read_ledger
-from tasks.clock import Moment
-from tasks.ledger import record_no_change
-from tasks.load import load
-from tasks.upload import BatchWriter, new_batch
+from stores.clock import Moment
+from stores.ledger import record_no_change
 from tests.flows.test_finance import HEADER, entry
 from tests.lab import Lab, committed
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import NotPossible
-from tasks.who import who
+from repair.trace import who
 from tests.lab import Lab
 from tests.tasks.test_undo import applied, take_back
 

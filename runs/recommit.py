@@ -1,0 +1,92 @@
+"""Batches that wait on this machine's disk (stores/spool.py), into the bucket for new batches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.batch import BATCH_ID, MANIFEST, InvalidManifest, decode_manifest
+from core.schema import Table
+from core.steps import step
+from runs.upload import write_manifest
+from stores.errors import STORE_ERRORS, cause_of
+from stores.platform import Platform
+from stores.spool import locked, remove
+
+logger = logging.getLogger("pipelines.spool")
+
+# A folder without a manifest may be a run at work; when it is older, nobody is.
+UNFINISHED_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Recommitted:
+    """Batches that the bucket has taken by now, and by folder why others were not."""
+
+    committed: tuple[str, ...] = ()
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str | None:
+        if not self.committed:
+            return None
+        number = len(self.committed)
+        return f"{number} batch{'es' * (number > 1)} committed that waited on disk"
+
+
+def commit_kept(platform: Platform, table: Table) -> Recommitted:
+    """Every batch of the source that waits on disk is in the bucket for new batches, if that works.
+
+    Of two runs at once one does it. Killed anywhere and repeated, it happens once.
+    """
+    base = platform.spool / platform.prefix(table.source)
+    if not any(base.glob(f"*/{MANIFEST}")):
+        return Recommitted()
+    committed: list[str] = []
+    failures: dict[str, str] = {}
+    with locked(base) as is_ours:
+        for folder in sorted(base.iterdir()) if is_ours else ():
+            if not BATCH_ID.fullmatch(folder.name):
+                continue
+            try:
+                if commit_folder(platform, table, folder):
+                    committed.append(folder.name)
+            except InvalidManifest as error:
+                failures[str(folder)] = cause_of(error)
+            except STORE_ERRORS as error:
+                # The next one would fare no better, and take as long.
+                failures[str(folder)] = cause_of(error)
+                break
+    for where, cause in failures.items():
+        logger.error("%s: %s is not committed: %s", table.source, where, cause)
+    return Recommitted(tuple(committed), failures)
+
+
+def commit_folder(platform: Platform, table: Table, folder: Path) -> bool:
+    """Put one batch into the bucket and remove it here; whether it was a batch.
+
+    Raises InvalidManifest when its files are not what was kept.
+    """
+    if not (folder / MANIFEST).exists():
+        if time.time() - folder.stat().st_mtime > UNFINISHED_SECONDS:
+            remove(folder)
+        return False
+    manifest = decode_manifest((folder / MANIFEST).read_bytes(), str(folder))
+    prefix = f"{platform.prefix(table.source)}{manifest.batch_id}/"
+    standing = {stored.name for stored in platform.landing.list(prefix)}
+    for part in manifest.parts:
+        content = (folder / part.name).read_bytes()
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if md5 != part.md5:
+            raise InvalidManifest(f"{folder / part.name}: its MD5 is {md5}, not {part.md5}")
+        # What an earlier try put is compared by its size and MD5 before the manifest is written.
+        if f"{prefix}{part.name}" not in standing:
+            with step("spool.put"):
+                platform.landing.put(f"{prefix}{part.name}", content)
+    with step("spool.manifest"):
+        write_manifest(platform.landing, prefix, manifest)
+    remove(folder)
+    return True
