@@ -103,7 +103,7 @@ def test_the_manifest_is_written_again_when_something_was_parsed(
     parsed: Path, env: dict[str, str], query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the runner that flows have; dbt's own writes it twice per build."""
-    monkeypatch.setattr("runs.build.is_in_flow", lambda: True)
+    monkeypatch.setattr("tasks.prefect_tasks.is_in_flow", lambda: True)
     manifest = parsed / "manifest.json"
     build(SELECT, parsed, env, query, suite="keys")
     before = manifest.stat().st_mtime_ns
@@ -118,6 +118,6 @@ def test_why_dbt_did_not_start_is_in_its_own_words(
 ) -> None:
     """prefect-dbt has them in a sentence of its own alone."""
     for in_flow in (True, False):
-        monkeypatch.setattr("runs.build.is_in_flow", lambda in_flow=in_flow: in_flow)
+        monkeypatch.setattr("tasks.prefect_tasks.is_in_flow", lambda in_flow=in_flow: in_flow)
         cause = _invoke(["build", "--no-such-option"], tmp_path)
         assert cause is not None and cause.startswith("No such option")
