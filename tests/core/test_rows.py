@@ -1,4 +1,4 @@
-"""Records to pages: every record is a row or a reject, and what fits no column is kept."""
+"""Records to chunks: every record is a row or a reject, and what fits no column is kept."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def record(is_deleted: bool = False, **fields: object) -> Record:
 
 
 def test_an_odd_value_becomes_null_and_stays_in_extra() -> None:
-    page = to_chunk([record(size="big"), record(size=None)], TABLE, first_row=5)
-    assert page.unparsed == 1
-    odd, plain = page.rows.to_pylist()
+    chunk = to_chunk([record(size="big"), record(size=None)], TABLE, first_row=5)
+    assert chunk.unparsed == 1
+    odd, plain = chunk.rows.to_pylist()
     assert (odd["size"], json.loads(odd["_extra"])) == (None, {"size": "big"})
     assert (plain["size"], plain["_extra"]) == (None, None)
     assert [odd["_row"], plain["_row"]] == [5, 6]
 
 
 def test_fields_without_a_column_stay_in_extra() -> None:
-    page = to_chunk([Record(GOOD, {"new": [1, "ü"]}, False, GOOD)], TABLE, 0)
-    assert json.loads(page.rows.to_pylist()[0]["_extra"]) == {"new": [1, "ü"]}
-    assert page.unparsed == 0
+    chunk = to_chunk([Record(GOOD, {"new": [1, "ü"]}, False, GOOD)], TABLE, 0)
+    assert json.loads(chunk.rows.to_pylist()[0]["_extra"]) == {"new": [1, "ü"]}
+    assert chunk.unparsed == 0
 
 
 def test_a_row_without_what_its_table_needs_is_rejected_whole() -> None:
-    page = to_chunk(
+    chunk = to_chunk(
         [
             record(id=""),
             record(id=None),
@@ -59,7 +59,7 @@ def test_a_row_without_what_its_table_needs_is_rejected_whole() -> None:
         TABLE,
         0,
     )
-    assert [reject.reason for reject in page.rejects] == [
+    assert [reject.reason for reject in chunk.rejects] == [
         "row with blank id",
         "row with blank id",
         "row with unusable id",
@@ -67,23 +67,23 @@ def test_a_row_without_what_its_table_needs_is_rejected_whole() -> None:
         "row with an unusable stamp",
         "row with no at",
     ]
-    assert page.rows.num_rows == 1
-    assert page.extracted == 7
-    assert json.loads(page.rejects[2].payload) == {**GOOD, "id": 7}
+    assert chunk.rows.num_rows == 1
+    assert chunk.extracted == 7
+    assert json.loads(chunk.rejects[2].payload) == {**GOOD, "id": 7}
 
 
 def test_a_reject_that_the_source_is_known_for_is_expected() -> None:
-    page = to_chunk(
+    chunk = to_chunk(
         [record(is_deleted=True, id=""), record(id="")],
         replace(TABLE, expected_rejects=("deletion with blank id",)),
         0,
     )
-    assert page.rejects == [
-        Reject("deletion with blank id", page.rejects[0].payload, 0, True),
-        Reject("row with blank id", page.rejects[1].payload, 1, False),
+    assert chunk.rejects == [
+        Reject("deletion with blank id", chunk.rejects[0].payload, 0, True),
+        Reject("row with blank id", chunk.rejects[1].payload, 1, False),
     ]
 
 
 def test_text_that_is_no_unicode_is_kept_escaped() -> None:
-    page = to_chunk([record(id="\ud800")], TABLE, 0)
-    assert "\\ud800" in page.rejects[0].payload
+    chunk = to_chunk([record(id="\ud800")], TABLE, 0)
+    assert "\\ud800" in chunk.rejects[0].payload

@@ -30,9 +30,9 @@ EVERY = 10
 
 
 def load(query: Query, table: Table, records: Iterable[Record]) -> int:
-    page = to_chunk(records, table, 1)
-    assert not page.rejects
-    rows = [{**row, **STAMP} for row in page.rows.drop_columns("_row").to_pylist()]
+    chunk = to_chunk(records, table, 1)
+    assert not chunk.rejects
+    rows = [{**row, **STAMP} for row in chunk.rows.drop_columns("_row").to_pylist()]
     raw.create(query, table, RAW)
     raw.insert(query, table, rows, RAW)
     return len(rows)

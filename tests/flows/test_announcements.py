@@ -51,9 +51,9 @@ def test_the_weather_of_a_single_place_announces_nothing(
 
 
 def changes(records: list[Record], table: Table) -> tuple[tuple[str, str], ...]:
-    page = to_chunk(records, table, 0)
-    assert page.rows.num_rows == len(records) > 0
-    return page.fields.changes(table)
+    chunk = to_chunk(records, table, 0)
+    assert chunk.rows.num_rows == len(records) > 0
+    return chunk.fields.changes(table)
 
 
 def test_the_samples_announce_nothing(samples: Path) -> None:

@@ -20,16 +20,16 @@ OPTIONAL = ["posted_date", "receipt", "solo_part"]
 DAY = [2026, 1, 31]
 
 
-def page_of(*rows: list[Any], names: list[Any] | None = None) -> Chunk:
+def chunk_of(*rows: list[Any], names: list[Any] | None = None) -> Chunk:
     return to_chunk(read_ledger([names or HEADER, *rows], "w"), TABLE, 0)
 
 
 def rows_of(*rows: list[Any], names: list[Any] | None = None) -> list[dict[str, Any]]:
-    return list(page_of(*rows, names=names).rows.to_pylist())
+    return list(chunk_of(*rows, names=names).rows.to_pylist())
 
 
 def reasons(*rows: list[Any]) -> list[tuple[str, str | None]]:
-    return [(reject.reason, reject.key) for reject in page_of(*rows).rejects]
+    return [(reject.reason, reject.key) for reject in chunk_of(*rows).rejects]
 
 
 def with_cell(name: str, cell: Any) -> dict[str, Any]:
@@ -82,32 +82,32 @@ def test_columns_may_have_any_order_and_outer_blanks() -> None:
 
 def test_other_columns_and_those_without_a_name_are_kept_and_announced() -> None:
     names = ["mood ", "", *HEADER]
-    page = page_of(["fine", 7, "a", *DAY, *[""] * 8, "far", True], names=names)
-    (row,) = page.rows.to_pylist()
+    chunk = chunk_of(["fine", 7, "a", *DAY, *[""] * 8, "far", True], names=names)
+    (row,) = chunk.rows.to_pylist()
     assert json.loads(row["_extra"]) == {
         "mood": "fine",
         "column B": 7,
         "column O": "far",
         "column P": True,
     }
-    assert page.fields.changes(TABLE) == tuple(
+    assert chunk.fields.changes(TABLE) == tuple(
         (name, "new") for name in ("column B", "column O", "column P", "mood")
     )
 
 
 def test_columns_that_may_be_missing_are_null_and_announced_but_for_the_optional_ones() -> None:
     names = ["id", "year", "month", "day", "item", "type", "cost"]
-    page = page_of(["a", *DAY], names=names)
-    (row,) = page.rows.to_pylist()
+    chunk = chunk_of(["a", *DAY], names=names)
+    (row,) = chunk.rows.to_pylist()
     assert {row[name] for name in (*HEADER[7:], *OPTIONAL)} == {None}
     # An empty column is there.
-    assert page.fields.changes(TABLE) == tuple(
+    assert chunk.fields.changes(TABLE) == tuple(
         (name, "missing") for name in ("created_at", "source", "store", "to", "updated_at")
     )
-    page = page_of(["a", *DAY, *[""] * 8, 46024, "r/1.jpg", "1/2"], names=HEADER + OPTIONAL)
-    (row,) = page.rows.to_pylist()
+    chunk = chunk_of(["a", *DAY, *[""] * 8, 46024, "r/1.jpg", "1/2"], names=HEADER + OPTIONAL)
+    (row,) = chunk.rows.to_pylist()
     assert [row[name] for name in OPTIONAL] == ["46024", "r/1.jpg", "1/2"]
-    assert page.fields.changes(TABLE) == ()
+    assert chunk.fields.changes(TABLE) == ()
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_money_is_exact_to_nine_places(cost: Any, exact: str) -> None:
 def test_what_is_no_exact_amount_is_kept_as_it_came_and_counted(
     cost: Any, kept: str | None, extra: str
 ) -> None:
-    page = page_of(["a", *DAY, "", "", cost])
-    (row,) = page.rows.to_pylist()
+    chunk = chunk_of(["a", *DAY, "", "", cost])
+    (row,) = chunk.rows.to_pylist()
     assert row["cost"] == (None if kept is None else Decimal(kept))
-    assert (row["_extra"], page.unparsed) == (extra, 1)
+    assert (row["_extra"], chunk.unparsed) == (extra, 1)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +230,12 @@ def test_a_stamp_is_its_text_or_its_digits(column: str, cell: Any, text: str) ->
 
 
 def test_a_row_without_an_id_carries_what_else_it_has() -> None:
-    page = page_of(
+    chunk = chunk_of(
         ["", 2026, 2.5, 30, "FOOD", "", 100 / 3, "Niño"],
         ["a", *DAY],
         ["a", *DAY],
     )
-    blank, *copies = page.rejects
+    blank, *copies = chunk.rejects
     assert json.loads(blank.content or "") == {
         "year": "2026",
         "day": "30",

@@ -60,8 +60,8 @@ def test_an_article_has_the_key_of_the_live_one_and_keeps_what_has_no_column() -
             "empty": None,
         },
     )
-    page = to_chunk([record], ph_news.TABLE, 0)
-    (row,) = page.rows.to_pylist()
+    chunk = to_chunk([record], ph_news.TABLE, 0)
+    (row,) = chunk.rows.to_pylist()
     assert row["article_id"] == ph_news.article_id(served)
     assert (row["title"], row["title_unescaped"]) == ("Rain &amp; wind", "Rain & wind")
     assert (row["country"], row["category"], row["author"]) == ("ph", "general", None)
@@ -88,13 +88,13 @@ def test_a_reading_of_the_weather_is_converted_without_guessing() -> None:
         {"unix": "1700003600", "city": "Manila", "temp": "warm", "sky": None},
         {"unix": None, "city": "Manila", "temp": 30.0, "sky": None},
     ]
-    page = to_chunk(records("weather", wanted, *rows), openweather.TABLE, 0)
-    first, second = page.rows.to_pylist()
+    chunk = to_chunk(records("weather", wanted, *rows), openweather.TABLE, 0)
+    first, second = chunk.rows.to_pylist()
     assert first["dt"] == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert (first["main_temp"], first["weather"]) == (31.5, '[{"main":"Rain"}]')
     assert (second["main_temp"], second["_extra"]) == (None, '{"main_temp":"warm"}')
-    assert page.unparsed == 1
-    assert [reject.reason for reject in page.rejects] == ["row with blank dt"]
+    assert chunk.unparsed == 1
+    assert [reject.reason for reject in chunk.rejects] == ["row with blank dt"]
 
 
 def test_ledger_entries_become_rows_of_the_sheet() -> None:
@@ -121,8 +121,8 @@ def test_ledger_entries_become_rows_of_the_sheet() -> None:
         {**base, "id": 10},
         {**base, "id": None},
     )
-    page = to_chunk(made, finance.TABLE, 0)
-    first, second, third = page.rows.to_pylist()
+    chunk = to_chunk(made, finance.TABLE, 0)
+    first, second, third = chunk.rows.to_pylist()
     assert [first[name] for name in ("id", "year", "month", "day")] == ["7", 2026, 2, 30]
     assert (first["cost"], first["to"], first["store"]) == (Decimal("33.333333333"), "Shop", None)
     # Midnight in Manila.
@@ -136,7 +136,7 @@ def test_ledger_entries_become_rows_of_the_sheet() -> None:
     assert json.loads(second["_extra"]) == {"currency": "PHP", "year": 2026.5}
     assert (third["cost"], third["created_at"]) == (None, None)
     assert json.loads(third["_extra"]) == {"currency": "PHP", "cost": "1,250.50"}
-    assert [reject.reason for reject in page.rejects] == [
+    assert [reject.reason for reject in chunk.rejects] == [
         *("duplicate id", "duplicate id"),
         "blank id",
     ]

@@ -77,12 +77,12 @@ PATHS = [(name, None) for name in PLAIN] + [
 ]
 
 
-def page_of(body: dict[str, Any]) -> Any:
+def chunk_of(body: dict[str, Any]) -> Any:
     return to_chunk([to_record(body, MANILA)], TABLE, 0)
 
 
 def row_of(body: dict[str, Any]) -> dict[str, Any]:
-    return dict(page_of(body).rows.to_pylist()[0])
+    return dict(chunk_of(body).rows.to_pylist()[0])
 
 
 def changed(path: tuple[str, str | None], value: object) -> dict[str, Any]:
@@ -115,12 +115,12 @@ def test_every_field_is_converted(name: str) -> None:
 @pytest.mark.parametrize("value", [None, ...], ids=["null", "absent"])
 @pytest.mark.parametrize("path", PATHS, ids=column_of)
 def test_every_field_but_dt_may_be_missing(path: tuple[str, str | None], value: object) -> None:
-    page = page_of(changed(path, value))
+    chunk = chunk_of(changed(path, value))
     if column_of(path) == "dt":
-        assert [reject.reason for reject in page.rejects] == ["row with blank dt"]
+        assert [reject.reason for reject in chunk.rejects] == ["row with blank dt"]
         return
-    row = page.rows.to_pylist()[0]
-    assert (row[column_of(path)], row["_extra"], page.unparsed) == (None, None, 0)
+    row = chunk.rows.to_pylist()[0]
+    assert (row[column_of(path)], row["_extra"], chunk.unparsed) == (None, None, 0)
 
 
 @pytest.mark.parametrize("value", [None, ...], ids=["null", "absent"])
@@ -134,20 +134,20 @@ def test_every_object_may_be_missing(name: str, value: object) -> None:
 @pytest.mark.parametrize("path", PATHS, ids=column_of)
 def test_every_field_of_another_type_is_kept_or_rejected(path: tuple[str, str | None]) -> None:
     body = changed(path, {"?": 1})
-    page = page_of(body)
+    chunk = chunk_of(body)
     if column_of(path) == "dt":
-        assert [reject.reason for reject in page.rejects] == ["row with unusable dt"]
-        assert json.loads(page.rejects[0].payload) == body
+        assert [reject.reason for reject in chunk.rejects] == ["row with unusable dt"]
+        assert json.loads(chunk.rejects[0].payload) == body
         return
-    row, name = page.rows.to_pylist()[0], column_of(path)
-    assert (row[name], row["_extra"], page.unparsed) == (None, f'{{"{name}":{{"?":1}}}}', 1)
+    row, name = chunk.rows.to_pylist()[0], column_of(path)
+    assert (row[name], row["_extra"], chunk.unparsed) == (None, f'{{"{name}":{{"?":1}}}}', 1)
 
 
 @pytest.mark.parametrize("dt", ["1633046650", 10**12, -(10**12), True, 1.23456789, []])
 def test_a_row_without_a_usable_dt_is_rejected_whole(dt: object) -> None:
-    page = page_of({**BODY, "dt": dt})
-    assert [reject.reason for reject in page.rejects] == ["row with unusable dt"]
-    assert json.loads(page.rejects[0].payload) == {**BODY, "dt": dt}
+    chunk = chunk_of({**BODY, "dt": dt})
+    assert [reject.reason for reject in chunk.rejects] == ["row with unusable dt"]
+    assert json.loads(chunk.rejects[0].payload) == {**BODY, "dt": dt}
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ def test_the_real_payloads_map_without_a_loss(samples: Path) -> None:
     assert len(paths) == 2
     for path in paths:
         body = json.loads(path.read_text(encoding="utf-8"))
-        page = page_of(body)
-        assert (page.rejects, page.unparsed) == ([], 0)
-        row = page.rows.to_pylist()[0]
+        chunk = chunk_of(body)
+        assert (chunk.rejects, chunk.unparsed) == ([], 0)
+        row = chunk.rows.to_pylist()[0]
         assert row["_extra"] is None
         row["weather"] = json.loads(row["weather"])
         kept = {n: v for n, v in row.items() if v is not None and not n.startswith("_")}

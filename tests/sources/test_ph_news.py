@@ -75,8 +75,8 @@ def test_what_fits_no_column_is_kept(given: dict[str, object], extra: object) ->
 
 def test_a_field_that_no_article_has_is_missing_and_one_that_is_null_or_empty_is_not() -> None:
     def changes(*articles: object) -> tuple[tuple[str, str], ...]:
-        page = to_chunk([to_record(article, MOMENT) for article in articles], TABLE, 0)
-        return page.fields.changes(TABLE)
+        chunk = to_chunk([to_record(article, MOMENT) for article in articles], TABLE, 0)
+        return chunk.fields.changes(TABLE)
 
     nulls: dict[str, object] = dict.fromkeys(ARTICLE)
     assert changes(ARTICLE) == changes({**nulls, "url": "u"}) == ()
@@ -90,8 +90,8 @@ def test_a_field_that_no_article_has_is_missing_and_one_that_is_null_or_empty_is
 
 @pytest.mark.parametrize("url", [None, "", 7, ["https://a.example/1"]])
 def test_a_row_without_url_is_rejected_whole(url: object) -> None:
-    page = to_chunk([to_record({**ARTICLE, "url": url}, MOMENT)], TABLE, 0)
-    (reject,) = page.rejects
+    chunk = to_chunk([to_record({**ARTICLE, "url": url}, MOMENT)], TABLE, 0)
+    (reject,) = chunk.rejects
     assert reject.reason == "row without url"
     assert json.loads(reject.payload)["url"] == url
 
@@ -152,9 +152,9 @@ def test_the_real_page_becomes_rows(samples: Path) -> None:
     (path,) = (samples / "mediastack").glob("*.json")
     listing = listing_of(json.loads(path.read_text()), 0, "offset 0")
     assert (len(listing.articles), listing.total) == (25, 10_000)
-    page = to_chunk([to_record(article, MOMENT) for article in listing.articles], TABLE, 0)
-    assert (page.rejects, page.unparsed) == ([], 0)
-    rows = page.rows.to_pylist()
+    chunk = to_chunk([to_record(article, MOMENT) for article in listing.articles], TABLE, 0)
+    assert (chunk.rejects, chunk.unparsed) == ([], 0)
+    rows = chunk.rows.to_pylist()
     assert len({row["article_id"] for row in rows}) == 25
     for row, article in zip(rows, listing.articles, strict=True):
         assert isinstance(article, dict)

@@ -69,9 +69,9 @@ def bodies(rng: Random, names: tuple[str, ...], given: str) -> Iterator[Any]:
         yield parse_json(f"{{{','.join([*fields, given])}}}".encode())
 
 
-def texts(page: Chunk) -> list[str]:
-    extras = [text for text in page.rows["_extra"].to_pylist() if text is not None]
-    return extras + [reject.payload for reject in page.rejects]
+def texts(chunk: Chunk) -> list[str]:
+    extras = [text for text in chunk.rows["_extra"].to_pylist() if text is not None]
+    return extras + [reject.payload for reject in chunk.rejects]
 
 
 def no_constant(name: str) -> None:

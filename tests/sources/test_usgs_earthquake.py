@@ -95,21 +95,21 @@ def test_every_field_is_converted(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in TABLE.column_names if n in FEATURE["properties"]])
 def test_every_property_that_may_be_null_is_null(name: str) -> None:
-    page = to_chunk([to_record(with_property(name, None), "live")], TABLE, 0)
+    chunk = to_chunk([to_record(with_property(name, None), "live")], TABLE, 0)
     if name in ("time", "updated"):
-        assert [reject.reason for reject in page.rejects] == [f"row with no {name}"]
+        assert [reject.reason for reject in chunk.rejects] == [f"row with no {name}"]
     else:
-        assert page.rows.to_pylist()[0][name] is None
+        assert chunk.rows.to_pylist()[0][name] is None
 
 
 @pytest.mark.parametrize("name", [n for n in TABLE.column_names if n in FEATURE["properties"]])
 def test_every_property_of_another_type_is_kept_or_rejected(name: str) -> None:
-    page = to_chunk([to_record(with_property(name, ["?"]), "live")], TABLE, 0)
+    chunk = to_chunk([to_record(with_property(name, ["?"]), "live")], TABLE, 0)
     if name in ("time", "updated"):
-        assert [reject.reason for reject in page.rejects] == [f"row with an unusable {name}"]
+        assert [reject.reason for reject in chunk.rejects] == [f"row with an unusable {name}"]
         return
-    row = page.rows.to_pylist()[0]
-    assert (row[name], row["_extra"], page.unparsed) == (None, f'{{"{name}":["?"]}}', 1)
+    row = chunk.rows.to_pylist()[0]
+    assert (row[name], row["_extra"], chunk.unparsed) == (None, f'{{"{name}":["?"]}}', 1)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_coordinates_may_be_short(coordinates: list[float] | None) -> None:
 
 @pytest.mark.parametrize("thing", [None, 3, "x", [], {}, {"properties": 3}])
 def test_what_is_no_feature_is_rejected_whole(thing: object) -> None:
-    page = to_chunk([to_record(thing, "live")], TABLE, 0)
-    assert [reject.reason for reject in page.rejects] == ["row with blank id"]
+    chunk = to_chunk([to_record(thing, "live")], TABLE, 0)
+    assert [reject.reason for reject in chunk.rejects] == ["row with blank id"]
 
 
 def test_deletions() -> None:
