@@ -26,6 +26,7 @@ OF_NO_RUN = (
     *("cleanup.list_staging", "cleanup.drop_staging"),
 )
 SIZE = 60
+COMMITTED: Event = ("commit.manifest", "after")
 USGS = "usgs_earthquake"
 
 
@@ -70,7 +71,7 @@ def points_of(kit: str) -> list[Event]:
 def traces(
     kit: str, landing: LandingName | None, env: tuple[tuple[str, str], ...]
 ) -> dict[str, list[Event]]:
-    """What an undisturbed run passes: one with news, one without.
+    """What an undisturbed run passes: one with news, one without, one that finds a batch waiting.
 
     USGS is killed in a run that finds a loaded table, the others in their very first.
     """
@@ -80,7 +81,10 @@ def traces(
     if kit == USGS:
         lab.run_in_child()
         lab.control("advance")
-    return {"news": lab.run_in_child(), "nothing new": lab.run_in_child()}
+    found = {"news": lab.run_in_child(), "nothing new": lab.run_in_child()}
+    lab.control("advance")
+    lab.run_in_child(kill_at=COMMITTED)
+    return {**found, "a batch waits": lab.run_in_child()}
 
 
 def places(kit: str, events: list[Event], point: Event) -> list[int | Event]:
@@ -151,7 +155,7 @@ def test_a_run_killed_anywhere_is_made_good_by_the_next(
     make_lab: Callable[..., Lab],
 ) -> None:
     known = traces(kit, landing, tuple(stack_env.items()))
-    which = "news" if point in known["news"] else "nothing new"
+    which = next(name for name, events in known.items() if point in events)
     reached = places(kit, known[which], point)
     assert reached
     for number, place in enumerate(reached):
@@ -159,8 +163,8 @@ def test_a_run_killed_anywhere_is_made_good_by_the_next(
         if kit == USGS:
             lab.run_in_child()
             lab.control("advance")
-        if which == "nothing new":
-            lab.run_in_child()
+        if which != "news":
+            lab.run_in_child(kill_at=COMMITTED if which == "a batch waits" else None)
         kill_and_rerun(lab, place, point)
         lab.assert_equals_truth()
         lab.assert_settled()

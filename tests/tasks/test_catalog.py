@@ -111,7 +111,7 @@ def test_a_raw_column_is_described_as_its_table_declares_it(page: Path, opened: 
     """dbt's own files say nothing of it: one place has the text."""
     source = "source/source.data_pipelines.ph_news.articles"
     text = show(opened, page, source, "article_id")
-    for told in ("SHA-256 of url, source and category", "The batch that wrote this version"):
+    for told in ("SHA-256 in hex of url, source and category", "The batch that wrote this version"):
         assert told in text, text
     source = "source/source.data_pipelines.operations.loads"
     assert "Rows that were staged or rejected." in show(opened, page, source, "extracted")

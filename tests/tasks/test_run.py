@@ -18,7 +18,7 @@ def sent(lab: Lab) -> list[str]:
     with listening(lab) as jobs:
         lab.run()
     found = [
-        next((one for one in (QUESTION, LOOK, APPLY) if one in job.sql), job.sql)
+        next((one for one in (APPLY, QUESTION, LOOK) if one in job.sql), job.sql)
         for job in jobs
         if "`_jobs`" not in job.sql
     ]
