@@ -25,15 +25,15 @@ from prefect.client.orchestration import SyncPrefectClient
 from pydantic import BaseModel, SecretStr
 
 from alerting.incidents import (
-    Letter,
-    Look,
+    Inspection,
+    Message,
     State,
     advance,
     decode_state,
     encode_state,
     seconds_to_wait,
     without_shapes,
-    write_letters,
+    write_messages,
 )
 from alerting.settings import AlertSettings
 from core.errors import first_line, without_secrets
@@ -70,7 +70,7 @@ class Told:
     wait_seconds: float
 
 
-def tell(alerts: AlertSettings, look: Look, secrets: list[str]) -> Told:
+def notify(alerts: AlertSettings, look: Inspection, secrets: list[str]) -> Told:
     """The look's incidents are kept, and who has to know of them does.
 
     The letters of earlier looks that a channel did not take go first. A crash between sending and
@@ -80,7 +80,7 @@ def tell(alerts: AlertSettings, look: Look, secrets: list[str]) -> Told:
     secrets = longest_first(set(secrets))
     with locked_state(alerts.state_path) as (state, keep):
         advance(state, look, lambda text: without_shapes(without_secrets(text, secrets)))
-        write_letters(state, look.at, alerts.channels, alerts.docs_url)
+        write_messages(state, look.at, alerts.channels, alerts.docs_url)
         keep(state)
         failures = deliver(state, alerts, keep)
         wait_seconds = seconds_to_wait(state, look.at) if alerts.channels else 0
@@ -107,10 +107,10 @@ def incidents(alerts: AlertSettings) -> list[dict[str, Any]]:
 
 
 def send_text(alerts: AlertSettings, subject: str, text: str, now: datetime) -> None:
-    """Send a message through the outbox. Raises as `tell` does."""
+    """Send a message through the outbox. Raises as `notify` does."""
     with locked_state(alerts.state_path) as (state, keep):
         if alerts.channels:
-            state.outbox.append(Letter(subject, text, now, list(alerts.channels)))
+            state.outbox.append(Message(subject, text, now, list(alerts.channels)))
         keep(state)
         delivery = deliver(state, alerts, keep)
     if delivery.causes:
@@ -173,7 +173,7 @@ def cause_of(error: Exception) -> str:
     return f"{type(error).__name__}: {without_shapes(first_line(str(error)))}"
 
 
-def send_slack(alerts: AlertSettings, letter: Letter) -> None:
+def send_slack(alerts: AlertSettings, letter: Message) -> None:
     if alerts.slack_webhook_url is None:
         raise ValueError("slack is not configured")
     text = f"{letter.subject}\n\n{letter.text}"
@@ -184,7 +184,7 @@ def send_slack(alerts: AlertSettings, letter: Letter) -> None:
     ).raise_for_status()
 
 
-def send_email(alerts: AlertSettings, letter: Letter) -> None:
+def send_email(alerts: AlertSettings, letter: Message) -> None:
     if not alerts.email_host:
         raise ValueError("email is not configured")
     message = EmailMessage()
@@ -215,7 +215,7 @@ def locked_state(path: Path) -> Iterator[tuple[State, Callable[[State], None]]]:
     """The state, and how to keep it, while no other look has it. Mode 0600, replaced as a whole.
 
     The state of before stays, as the room that the next one is written into: a full disk, of which
-    there is something to tell, has none to give.
+    there is something to notify, has none to give.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("w") as lock:

@@ -41,7 +41,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Stroke:
+class LastSeen:
     """When a source was last looked at and had its newest event, UTC; None for never."""
 
     last_look: datetime | None = None
@@ -86,14 +86,14 @@ class Reading:
 
 def read_clocks(
     thresholds: Mapping[str, Mapping[ClockName, Threshold]],
-    strokes: Mapping[str, Stroke],
+    last_seen: Mapping[str, LastSeen],
     ledger_born_at: datetime,
     now: datetime,
 ) -> list[Reading]:
     """Both clocks of every source that has thresholds, by source."""
     readings = []
     for source in sorted(thresholds):
-        stroke = strokes.get(source, Stroke())
+        stroke = last_seen.get(source, LastSeen())
         for clock in CLOCKS:
             at = getattr(stroke, clock)
             age = now - (at or ledger_born_at)

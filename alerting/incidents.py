@@ -131,7 +131,7 @@ class Incident(msgspec.Struct):
     ended_at: datetime | None = None
 
 
-class Letter(msgspec.Struct):
+class Message(msgspec.Struct):
     """A message and the channels that have not got it yet."""
 
     subject: str
@@ -148,7 +148,7 @@ class State(msgspec.Struct):
 
     incidents: dict[str, Incident] = {}
     over: list[Incident] = []
-    outbox: list[Letter] = []
+    outbox: list[Message] = []
     runs_until: datetime | None = None
     runs_seen: dict[str, datetime] = {}
     fields_until: datetime | None = None
@@ -157,7 +157,7 @@ class State(msgspec.Struct):
     covered: dict[Scope, datetime] = {}
 
 
-class Look(msgspec.Struct):
+class Inspection(msgspec.Struct):
     """One look. `covered` are the scopes that were looked at whole, `names` what runs may be called
     by now, where it was asked for them, `absent` the sources that do not run here, as the ledger
     names them.
@@ -173,7 +173,7 @@ class Look(msgspec.Struct):
     absent: set[str] = set()
 
 
-def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
+def advance(state: State, look: Inspection, scrub: Callable[[str], str]) -> None:
     """Bring the incidents up to the look. Nothing that `scrub` cuts out is kept.
 
     Of a scope that another looker has looked at since this look began, it says nothing. Nothing of
@@ -202,7 +202,7 @@ def advance(state: State, look: Look, scrub: Callable[[str], str]) -> None:
     state.covered |= dict.fromkeys(covered, look.at)
 
 
-def end_of_removed(state: State, look: Look) -> None:
+def end_of_removed(state: State, look: Inspection) -> None:
     """A deployment that there is no more will not complete: what it began is over."""
     if not look.names:
         return
@@ -227,7 +227,7 @@ def begun_at(state: State, looker: Looker, now: datetime) -> datetime:
     return min(state.begun.get(looker, last), now)
 
 
-def remember(state: State, look: Look) -> None:
+def remember(state: State, look: Inspection) -> None:
     """The ends of runs that are counted by now, as far back as another look may yet read."""
     state.runs_seen |= {run.id: run.ended_at for run in look.runs}
     if state.runs_seen:
@@ -284,7 +284,9 @@ def begin(state: State, finding: Finding, scrub: Callable[[str], str]) -> None:
     incident.ended_at = None
 
 
-def write_letters(state: State, now: datetime, channels: Sequence[str], docs: str) -> list[Letter]:
+def write_messages(
+    state: State, now: datetime, channels: Sequence[str], docs: str
+) -> list[Message]:
     """Write what is to be told by now into the outbox, and return it.
 
     Nothing is told while nobody is there to hear it.
@@ -293,7 +295,7 @@ def write_letters(state: State, now: datetime, channels: Sequence[str], docs: st
         return []
     written = []
     if ripe := due(state, now):
-        written.append(Letter(*alert(ripe, docs), written_at=now, left=list(channels)))
+        written.append(Message(*alert(ripe, docs), written_at=now, left=list(channels)))
         for incident in ripe:
             incident.told_at = now
             if incident.ended_at:
@@ -301,7 +303,7 @@ def write_letters(state: State, now: datetime, channels: Sequence[str], docs: st
             if incident.ended_at or incident.finding.scope == "notice":
                 del state.incidents[incident.finding.key]
     if state.over:
-        written.append(Letter(*recovery(state.over), written_at=now, left=list(channels)))
+        written.append(Message(*recovery(state.over), written_at=now, left=list(channels)))
         state.over = []
     state.outbox += written
     return written

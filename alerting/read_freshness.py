@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import yaml
 
-from alerting.freshness import CLOCKS, ClockName, Reading, Stroke, Threshold, read_clocks
+from alerting.freshness import CLOCKS, ClockName, LastSeen, Reading, Threshold, read_clocks
 from core.steps import step
 from core.task import task
 from runs.build import PROJECT_DIR
@@ -69,15 +69,17 @@ def read_freshness(
     with step("freshness.read_ledger"):
         born_at = warehouse.table(warehouse.raw_id("_loads")).created
         for recent in (True, False):
-            now, strokes = read_strokes(warehouse, is_recent=recent)
-            if all(is_settled(strokes.get(source, Stroke()), now) for source in sources):
+            now, last_seen = read_last_seen(warehouse, is_recent=recent)
+            if all(is_settled(last_seen.get(source, LastSeen()), now) for source in sources):
                 break
     own = configured or {}
     wanted = {source: {**thresholds[source], **own.get(source, {})} for source in sources}
-    return read_clocks(wanted, strokes, born_at, now)
+    return read_clocks(wanted, last_seen, born_at, now)
 
 
-def read_strokes(warehouse: Warehouse, *, is_recent: bool) -> tuple[datetime, dict[str, Stroke]]:
+def read_last_seen(
+    warehouse: Warehouse, *, is_recent: bool
+) -> tuple[datetime, dict[str, LastSeen]]:
     """BigQuery's time, and the clocks of every source; `is_recent` leaves out older lines."""
     bound = (
         f"AND applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)"
@@ -116,11 +118,11 @@ def read_strokes(warehouse: Warehouse, *, is_recent: bool) -> tuple[datetime, di
         source="freshness",
         purpose="ledger",
     )
-    strokes = {row["source"]: Stroke(row["last_look"], row["newest_event"]) for row in rows}
-    return rows[0]["now"], strokes
+    last_seen = {row["source"]: LastSeen(row["last_look"], row["newest_event"]) for row in rows}
+    return rows[0]["now"], last_seen
 
 
-def is_settled(stroke: Stroke, now: datetime) -> bool:
+def is_settled(stroke: LastSeen, now: datetime) -> bool:
     """Whether no older line can say anything else."""
     oldest = now - timedelta(days=RECENT_DAYS)
     return all(at is not None and at > oldest for at in (stroke.last_look, stroke.newest_event))

@@ -15,7 +15,7 @@ class SourceError(Exception):
         self.source, self.window, self.cause = source, window, cause
 
 
-class Refused(SourceError):
+class SourceHttpError(SourceError):
     """The source declined: repeating would not help. `status` and `body` tell why."""
 
     def __init__(self, source: str, window: object, status: int, body: str) -> None:
@@ -65,7 +65,7 @@ class LoadFailed(NamedFailure):
     """A batch could not be loaded; the message names each and why. PARKED if one was given up."""
 
 
-class NotPossible(Exception):
+class OperationRejected(Exception):
     """What a person asked of a batch or a row cannot be done; the message says why."""
 
 

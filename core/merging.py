@@ -1,8 +1,8 @@
 """The statements that bring a batch's staged rows into a table that has a key.
 
-What becomes of the staged rows is one query, `judged`, which is asked twice: for the counts, and by
-the MERGE. BigQuery bills at least 10 MiB for each table that a statement names, temporary ones too,
-so few statements that name few tables are what a small batch costs.
+What becomes of the staged rows is one query, `ranked_rows`, which is asked twice: for the counts,
+and by the MERGE. BigQuery bills at least 10 MiB for each table that a statement names, temporary
+ones too, so few statements that name few tables are what a small batch costs.
 """
 
 from __future__ import annotations
@@ -108,11 +108,11 @@ def staged_order(table: Table, manifest: Manifest) -> str:
     return f"IF({stamp} > {known_by}, {observed_at}, {stamp})"
 
 
-def judged(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
+def ranked_rows(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
     """The query that says what becomes of each staged row, in `_verdict`, and holds what to write.
 
-    `placed` are the staged rows, typed as the table wants them and ranked within their key,
-    `standing` the target's rows under those keys. A deletion keeps the values that it does not
+    `ranked` are the staged rows, typed as the table wants them and ranked within their key,
+    `existing` the target's rows under those keys. A deletion keeps the values that it does not
     bring. A row that a backfill brought and a snapshot has, too, is the snapshot's from then on,
     also where nothing in it changes: the next one can lose it.
     """
@@ -162,7 +162,7 @@ def judged(table: Table, manifest: Manifest, target: str, staging: str, batch: s
     if table.write == "insert":
         verdicts = "    WHEN c._stands THEN 'unchanged'\n    ELSE 'inserted'"
     return f"""\
-WITH placed AS (
+WITH ranked AS (
     SELECT
         {own_columns(table, manifest)},
         s._is_deleted, {extra_column(table, manifest)}, s._row,
@@ -171,23 +171,23 @@ WITH placed AS (
             ORDER BY {rank}s._is_deleted DESC, s._row DESC
         ) AS _rank
     FROM {staging} AS s
-), standing AS (
+), existing AS (
     SELECT t.*
     FROM {target} AS t
-    JOIN (SELECT {_columns(key, "c")} FROM placed AS c WHERE c._rank = 1) AS p
+    JOIN (SELECT {_columns(key, "c")} FROM ranked AS c WHERE c._rank = 1) AS p
         ON {_same_key(table, "p", "t")}
     WHERE {_within(table, "t")}
 ), compared AS (
     SELECT
         s.*, t.{quoted(key[0])} IS NOT NULL AS _stands,
         t.{quoted(key[0])} IS NOT NULL AND {is_older} AS _is_older
-    FROM placed AS s
-    LEFT JOIN standing AS t ON {_same_key(table, "t", "s")}
+    FROM ranked AS s
+    LEFT JOIN existing AS t ON {_same_key(table, "t", "s")}
 ), merged AS (
     SELECT
         {_columns(key, "s")}, {", ".join(merged)}, s._rank, s._stands, s._is_older
     FROM compared AS s
-    LEFT JOIN standing AS t ON {_same_key(table, "t", "s")}
+    LEFT JOIN existing AS t ON {_same_key(table, "t", "s")}
 )
 SELECT
     c.*,
@@ -196,7 +196,7 @@ SELECT
 {verdicts}
     END AS _verdict
 FROM merged AS c
-LEFT JOIN standing AS t ON {_same_key(table, "t", "c")}"""
+LEFT JOIN existing AS t ON {_same_key(table, "t", "c")}"""
 
 
 # What is written; the other verdicts leave the table as it is.
@@ -213,10 +213,10 @@ def counts(table: Table, manifest: Manifest, rows: str) -> str:
     counted = [
         *(f"COUNTIF(_verdict = '{verdict}')" for verdict in ROW_OUTCOMES),
         "COUNT(*)",
-        f"(SELECT COUNT(*) FROM (SELECT {keys} FROM judged WHERE {WRITTEN} "
+        f"(SELECT COUNT(*) FROM (SELECT {keys} FROM ranked_rows WHERE {WRITTEN} "
         f"GROUP BY {keys} HAVING COUNT(*) > 1))",
     ]
-    names = [*(f"n_{verdict}" for verdict in ROW_OUTCOMES), "n_placed", "n_twice"]
+    names = [*(f"n_{verdict}" for verdict in ROW_OUTCOMES), "n_staged", "n_twice"]
     texts = ", ',', ".join(f"CAST({count} AS STRING)" for count in counted)
     taken = "\n".join(
         f"SET {name} = CAST(SPLIT(counted, ',')[OFFSET({place})] AS INT64);"
@@ -225,10 +225,10 @@ def counts(table: Table, manifest: Manifest, rows: str) -> str:
     total = " + ".join(f"n_{verdict}" for verdict in ROW_OUTCOMES)
     return f"""\
 SET counted = (
-    WITH judged AS (
+    WITH ranked_rows AS (
 {indent(rows, "        ")}
     )
-    SELECT CONCAT({texts}) FROM judged
+    SELECT CONCAT({texts}) FROM ranked_rows
 );
 {taken}
 SELECT IF(
@@ -237,7 +237,7 @@ SELECT IF(
     ERROR('{where}: the counts do not add up to the {manifest.extracted} rows extracted')
 );
 SELECT IF(
-    n_placed = {manifest.rows},
+    n_staged = {manifest.rows},
     1,
     ERROR('{where}: the staged rows are not the {manifest.rows} of the manifest')
 );
@@ -364,13 +364,13 @@ SET alike = (
         JOIN (SELECT DISTINCT cells, payload FROM keyless) AS k ON k.payload = j.payload
         WHERE j.source = {literal(manifest.source)} AND j.table_name = {literal(manifest.table)}
         GROUP BY k.cells, j.batch_id
-    ), standing AS (
+    ), existing AS (
         SELECT t.{quoted(*table.key)} AS name, t._batch_id, {of_row} AS cells
         FROM {names.raw(table.name)} AS t
         WHERE NOT t._is_deleted
     )
     SELECT COALESCE(TO_JSON_STRING(ARRAY_AGG(s.name)), '[]')
-    FROM standing AS s
+    FROM existing AS s
     JOIN now_there AS n ON n.cells = s.cells
     LEFT JOIN then_there AS b ON b.cells = s.cells AND b.batch_id = s._batch_id
     WHERE n.number > COALESCE(b.number, 0)

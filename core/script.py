@@ -58,7 +58,7 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     if table.write == "replace":
         steps = [_replace(table, manifest, target, staging, batch)]
     else:
-        rows = merging.judged(table, manifest, target, staging, batch)
+        rows = merging.ranked_rows(table, manifest, target, staging, batch)
         steps = [
             merging.bounds(table, target, staging),
             merging.find_backfills(manifest.source, loads) if is_snapshot else "",
@@ -95,7 +95,7 @@ END IF;"""
     # No table: what the script came to, so that nobody has to ask the ledger.
     counted = [f"CAST(n_{name} AS INT64) AS {name}" for name in COUNTED]
     return f"""\
-DECLARE known, newer, n_placed, n_twice INT64;
+DECLARE known, newer, n_staged, n_twice INT64;
 DECLARE applied_at, previous_at, bound_from, bound_to TIMESTAMP;
 DECLARE verdict_of_batch STRING DEFAULT 'applied';
 DECLARE bounds, backfills, counted STRING;

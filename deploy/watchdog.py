@@ -5,8 +5,8 @@
 A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full
 the disk is, what waits on it for a bucket, how old the last backup and the certificate are and,
 every ten minutes, how old the last line of the ledger is; while the server does answer, it looks at
-the runs as the flow `watch` does. It needs neither of them to tell: it reads environment and `.env`
-as `python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
+the runs as the flow `watch` does. It needs neither of them to tell: it reads environment and
+`.env` as `python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from alerting.channels import NotTold, pieces, read_state, saved_secrets, secrets_of, tell
+from alerting.channels import NotTold, notify, pieces, read_state, saved_secrets, secrets_of
 from alerting.conditions import ended_runs, read_names, silence, waiting_runs
-from alerting.incidents import Finding, Kind, Look, State
+from alerting.incidents import Finding, Inspection, Kind, State
 from alerting.settings import AlertSettings, alert_settings
 from core.batch import MANIFEST
 from core.errors import first_line
@@ -59,11 +59,11 @@ MOST_SPOOLED = 3
 
 def look(
     settings: Settings, alerts: AlertSettings, state: State, now: datetime
-) -> tuple[Look, list[str]]:
+) -> tuple[Inspection, list[str]]:
     """One look, and the secrets that no message may hold."""
     api = get_current_settings().api.url or ""
     absent = absent_sources(settings)
-    seen = Look(by="watchdog", at=now, covered={"health"})
+    seen = Inspection(by="watchdog", at=now, covered={"health"})
     secrets = known_secrets(settings)
     seen.findings += health("worker", "the worker", str(settings.worker_health_url), now)
     if not seen.findings:
@@ -177,14 +177,14 @@ def of_the_machine(kind: Kind, title: str, cause: str, now: datetime) -> Finding
     return Finding(key=kind, kind=kind, scope="health", title=title, cause=cause, at=now)
 
 
-def look_at_ledger(settings: Settings, alerts: AlertSettings, state: State) -> Look | None:
+def inspect_ledger(settings: Settings, alerts: AlertSettings, state: State) -> Inspection | None:
     """How old the ledger's last line is, now and then."""
     now = datetime.now(UTC)
     last = state.covered.get("ledger-age")
     if last and abs(now - last) < LEDGER_EVERY:
         return None
     findings = age_of_ledger(settings, alerts, now)
-    return Look(by="watchdog", at=now, findings=findings, covered={"ledger-age"})
+    return Inspection(by="watchdog", at=now, findings=findings, covered={"ledger-age"})
 
 
 def health(kind: Kind, what: str, url: str, now: datetime) -> list[Finding]:
@@ -294,17 +294,17 @@ def main() -> int:
     seen, secrets = look(settings, alerts, state, datetime.now(UTC))
     is_told = say(alerts, seen, secrets)
     # Told apart: BigQuery may keep it waiting.
-    if ledger := look_at_ledger(settings, alerts, state):
+    if ledger := inspect_ledger(settings, alerts, state):
         is_told &= say(alerts, ledger, secrets)
     for incident in read_state(alerts.state_path).incidents.values():
         print(f"stands: {incident.finding.title}")
     return 0 if is_told else 1
 
 
-def say(alerts: AlertSettings, seen: Look, secrets: list[str]) -> bool:
+def say(alerts: AlertSettings, seen: Inspection, secrets: list[str]) -> bool:
     """Tell, and print what was sent or why it was not."""
     try:
-        told = tell(alerts, seen, secrets)
+        told = notify(alerts, seen, secrets)
     except (NotTold, TimeoutError) as error:
         print(error, file=sys.stderr)
         return False

@@ -23,9 +23,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from alerting.channels import incidents, read_state, saved_secrets, tell
+from alerting.channels import incidents, notify, read_state, saved_secrets
 from alerting.conditions import ended_runs, last_runs, read_names, silence, waiting_runs
-from alerting.incidents import Look
+from alerting.incidents import Inspection
 from alerting.ledger_conditions import SOURCE, ledger_findings, new_fields, requests_spent
 from alerting.pages import serving_findings
 from alerting.run_logs import logs_behind
@@ -61,22 +61,22 @@ def watch() -> State:
     with get_client(sync_client=True) as client:
         secrets = saved_secrets(client)
         now, unread = datetime.now(UTC), None
-        ledger = Look(by="watch", at=now)
+        ledger = Inspection(by="watch", at=now)
         last = read_state(alerts.state_path).covered.get("ledger")
         if is_ledger_due(last, now, on_schedule=is_on_schedule()):
-            unread = look_at_ledger(client, ledger, alerts, blocks, running)
+            unread = inspect_ledger(client, ledger, alerts, blocks, running)
         # Last, since the ledger may take minutes, and runs are told as they are.
-        look = look_at_runs(client, alerts, running)
+        look = inspect_runs(client, alerts, running)
         look.findings += ledger.findings
         look.findings += serving_findings(blocks, look.at)
         look.covered |= {*ledger.covered, "serving"}
         look.fields_until = ledger.fields_until
-        told = tell(alerts, look, secrets)
+        told = notify(alerts, look, secrets)
         sent = told.sent
         # What fails together is told together.
         while told.wait_seconds:
             time.sleep(told.wait_seconds)
-            told = tell(alerts, look_at_runs(client, alerts, running), secrets)
+            told = notify(alerts, inspect_runs(client, alerts, running), secrets)
             sent += told.sent
         status = {
             RUNS: last_runs(client, secrets),
@@ -92,14 +92,14 @@ def watch() -> State:
     return Completed(message=f"{message}; {len(sent)} messages sent{nobody}")
 
 
-def look_at_runs(
+def inspect_runs(
     client: SyncPrefectClient, alerts: AlertSettings, running: Collection[str]
-) -> Look:
+) -> Inspection:
     """How runs ended and which do not begin, and whether the watchdog looks."""
     now = datetime.now(UTC)
     state = read_state(alerts.state_path)
     names = read_names(client)
-    return Look(
+    return Inspection(
         by="watch",
         at=now,
         names=names.all,
@@ -119,14 +119,14 @@ def is_ledger_due(last: datetime | None, now: datetime, *, on_schedule: bool) ->
     return is_old or not on_schedule
 
 
-def look_at_ledger(
+def inspect_ledger(
     client: SyncPrefectClient,
-    look: Look,
+    look: Inspection,
     alerts: AlertSettings,
     blocks: PlatformSettings,
     running: Mapping[str, SourceSettings],
 ) -> str | None:
-    """Add what the ledger and the buckets tell to the look; why not, when they cannot be read."""
+    """Add what the ledger and the buckets notify to the look; why not, when they cannot be read."""
     platform = connect(blocks)
     plans_of = {source: block.plan() for source, block in running.items()}
     budgets = {source: requests for source, requests in plans_of.items() if requests is not None}
@@ -145,7 +145,7 @@ def look_at_ledger(
     except (GoogleAPIError, GoogleAuthError, LandingError) as error:
         return f"{type(error).__name__}: {first_line(str(error), 400)}"
     publish_status(blocks, {BUDGETS: plans(budgets, spent)})
-    if unlisted:  # what it would tell is not over
+    if unlisted:  # what it would notify is not over
         return "; ".join(unlisted.values())
     look.covered.add("ledger")
     return None

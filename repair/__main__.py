@@ -16,7 +16,7 @@ from core.errors import (
     DeletionsHeld,
     LoadFailed,
     NoRequestLeft,
-    NotPossible,
+    OperationRejected,
     PartlyExtracted,
     SourceError,
     StoreFailed,
@@ -27,7 +27,7 @@ from core.ownership import NotOurs
 from core.request import Request, days
 from core.schema import Table
 from repair.replay import replay
-from repair.trace import who
+from repair.trace import trace
 from repair.undo import preview, undo
 from repair.undo_script import TIME_TRAVEL
 from runs.extract import run_of
@@ -46,7 +46,7 @@ from stores.platform import connect
 
 # Their messages say what happened and where; a traceback would say nothing more.
 SAID = (
-    *(SourceError, NoRequestLeft, StoreFailed, LoadFailed, NotPossible, NotOurs),
+    *(SourceError, NoRequestLeft, StoreFailed, LoadFailed, OperationRejected, NotOurs),
     *(PartlyExtracted, DeletionsHeld, TooManyRejects),
 )
 
@@ -84,7 +84,7 @@ def main() -> int:
         platform = replace(platform, landing=Discard(), is_dry=True)
     try:
         if options.who is not None:
-            print("\n".join(who(platform.warehouse, table, options.who)))
+            print("\n".join(trace(platform.warehouse, table, options.who)))
             return 0
         if options.undo is not None and options.dry_run:
             print(f"{preview(platform, table, options.undo)}\nnothing was undone: a dry run")

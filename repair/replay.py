@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.batch import MANIFEST, Extracted, Manifest, decode_manifest, replay_id
-from core.errors import NotPossible
+from core.errors import OperationRejected
 from core.schema import Table
 from core.sql import literal
 from core.steps import step
@@ -25,8 +25,9 @@ def replay(
     """Load a batch again under the rule of order, whatever the ledger says of it.
 
     Its copy is of the same observation, so it changes nothing that is newer; where to go on reading
-    stays as it is. Repeating it is safe. Raises NotPossible when there is no such batch, none of
-    this source, or a part of it is gone, InvalidManifest when its parts are not what was uploaded.
+    stays as it is. Repeating it is safe. Raises OperationRejected when there is no such batch, none
+    of this source, or a part of it is gone, InvalidManifest when its parts are not what was
+    uploaded.
     """
     platform.warehouse.ensure_ledger()
     with step("replay.find"):
@@ -41,7 +42,7 @@ def replay(
 
 
 def find(platform: Platform, table: Table, batch_id: str) -> tuple[Landing, Manifest]:
-    """The bucket that holds a batch, and its manifest. Raises NotPossible where none does."""
+    """The bucket that holds a batch, and its manifest. Raises OperationRejected where none does."""
     at = read_states(platform.warehouse, table, batch_id)
     name = f"{platform.prefix(table.source)}{batch_id}/{MANIFEST}"
     missed = []
@@ -53,7 +54,7 @@ def find(platform: Platform, table: Table, batch_id: str) -> tuple[Landing, Mani
         except LandingError as error:
             missed.append(str(error))
     known = f"{', '.join(sorted(at))} by the ledger" if at else "unknown to the ledger"
-    raise NotPossible(
+    raise OperationRejected(
         f"batch {batch_id} of {table.source}, {known}, cannot be replayed: {'; '.join(missed)} "
         f"(what was loaded is kept for {platform.retention_days:g} days)"
     )
@@ -89,7 +90,7 @@ def copy(
             ):
                 platform.landing.put(f"{base}{batch_id}/{part.name}", file.read())
         except MissingObject as error:
-            raise NotPossible(
+            raise OperationRejected(
                 f"batch {original.batch_id} of {original.source} cannot be replayed: "
                 f"{error} is gone"
             ) from error

@@ -8,24 +8,24 @@ from typing import Any
 from google.cloud import bigquery
 
 from core.batch import Window
-from core.errors import NotPossible
+from core.errors import OperationRejected
 from core.schema import Table
 from core.sql import literal, quoted
 from stores.bigquery import Warehouse
 
 
-def who(warehouse: Warehouse, table: Table, key: str) -> list[str]:
+def trace(warehouse: Warehouse, table: Table, key: str) -> list[str]:
     """What is known of the rows under a key, in lines to print.
 
-    The values of a key of several columns are joined by commas. Raises NotPossible when there is
-    no such row.
+    The values of a key of several columns are joined by commas. Raises OperationRejected when there
+    is no such row.
     """
     names = table.key or table.known_by
     values = key.rsplit(",", len(names) - 1)
     if len(values) != len(names):
-        raise NotPossible(f"a row of {table.name} is asked for by {','.join(names)}")
+        raise OperationRejected(f"a row of {table.name} is asked for by {','.join(names)}")
     if not warehouse.has_source(table):
-        raise NotPossible(f"nothing was ever loaded into {table.name}")
+        raise OperationRejected(f"nothing was ever loaded into {table.name}")
     types = {column.name: column.type for column in table.columns}
     wanted = " AND ".join(f"{quoted(name)} = @key{n}" for n, name in enumerate(names))
     rows = warehouse.query(
@@ -39,7 +39,7 @@ def who(warehouse: Warehouse, table: Table, key: str) -> list[str]:
         ],
     )
     if not rows:
-        raise NotPossible(f"{table.name} has no row with {','.join(names)} = {key}")
+        raise OperationRejected(f"{table.name} has no row with {','.join(names)} = {key}")
     told = []
     for row in rows:
         told.append(
@@ -80,13 +80,15 @@ def of_batch(warehouse: Warehouse, table: Table, batch_id: str) -> list[str]:
 
 
 def typed(value: str, type_: str, name: str) -> Any:
-    """A key's value as its column has it. Raises NotPossible when it is no such value."""
+    """A key's value as its column has it. Raises OperationRejected when it is no such value."""
     if type_ != "TIMESTAMP":
         return value
     try:
         at = datetime.fromisoformat(value)
     except ValueError as error:
-        raise NotPossible(f"{name} is a time, such as 2026-01-02T03:04:05Z: {value}") from error
+        raise OperationRejected(
+            f"{name} is a time, such as 2026-01-02T03:04:05Z: {value}"
+        ) from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 

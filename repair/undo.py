@@ -10,14 +10,14 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from core.batch import Window
-from core.errors import NotPossible, first_line
+from core.errors import OperationRejected, first_line
 from core.ledger import Line
 from core.schema import Table
 from core.sql import literal
 from core.steps import step, timings
 from repair import undo_script as sql
 from repair.undo_script import TIME_TRAVEL
-from runs.load import insist
+from runs.load import retry_until_recorded
 from runs.outcome import Outcome, in_words
 from stores.bigquery import STAGING_LIFETIME, Warehouse
 from stores.ledger import read_lines, read_states
@@ -76,12 +76,12 @@ class Going:
 def preview(platform: Platform, table: Table, batch_id: str) -> Going:
     """What an undo of this batch would take out; nothing is written.
 
-    Raises NotPossible as undo does, and when it was done already.
+    Raises OperationRejected as undo does, and when it was done already.
     """
     warehouse = platform.warehouse
     back_to, undone_at = moment_before(warehouse, table, batch_id)
     if undone_at:
-        raise NotPossible(f"batch {batch_id} was undone at {undone_at:%Y-%m-%d %H:%M:%S} UTC")
+        raise OperationRejected(f"batch {batch_id} was undone at {undone_at:%Y-%m-%d %H:%M:%S} UTC")
     check_moment(warehouse, table, batch_id, back_to)
     return what_goes(warehouse, table, back_to)
 
@@ -120,13 +120,13 @@ def what_goes(warehouse: Warehouse, table: Table, back_to: datetime) -> Going:
 def moment_before(
     warehouse: Warehouse, table: Table, batch_id: str
 ) -> tuple[datetime, datetime | None]:
-    """When a batch was applied, and when it was undone, if it was. Raises NotPossible."""
+    """When a batch was applied, and when it was undone, if it was. Raises OperationRejected."""
     warehouse.ensure_ledger()
     with step("undo.read_ledger"):
         at = read_states(warehouse, table, batch_id)
     if "applied" not in at:
         known = f"is {', '.join(sorted(at))}" if at else "is unknown to the ledger"
-        raise NotPossible(f"batch {batch_id} {known}: only what was applied can be undone")
+        raise OperationRejected(f"batch {batch_id} {known}: only what was applied can be undone")
     return at["applied"], at.get("undone")
 
 
@@ -136,8 +136,8 @@ def undo(
     """Take the raw table back to before a batch was applied, and say so of it and all later ones.
 
     `say` gets what goes, before it goes. The next run reads again from where the look before that
-    batch left off. Rejects stay. Done already, it is left at that. Raises NotPossible when the
-    batch is not one that was applied, or BigQuery does not know any more what the table was.
+    batch left off. Rejects stay. Done already, it is left at that. Raises OperationRejected when
+    the batch is not one that was applied, or BigQuery does not know any more what the table was.
     """
     warehouse = platform.warehouse
     with timings() as spent:
@@ -145,7 +145,7 @@ def undo(
         if undone_at is None:
             check_moment(warehouse, table, batch_id, back_to)
             say(str(what_goes(warehouse, table, back_to)))
-            insist(
+            retry_until_recorded(
                 warehouse,
                 batch_id,
                 lambda: go_back(warehouse, table, batch_id, back_to),
@@ -183,14 +183,14 @@ def read_undone(warehouse: Warehouse, table: Table, batch_id: str) -> list[Line]
 
 
 def check_moment(warehouse: Warehouse, table: Table, batch_id: str, back_to: datetime) -> None:
-    """Raise NotPossible unless the ledger of that moment had all earlier batches and not this."""
+    """Raise OperationRejected unless that moment's ledger had all earlier batches, not this."""
     source, names = table.source, warehouse.names
     with step("undo.check"):
         (wanted,) = warehouse.query(
             sql.lines_until(source, names, back_to), source=source, purpose="undo"
         )
         if wanted["now"] - back_to > TIME_TRAVEL:
-            raise NotPossible(
+            raise OperationRejected(
                 f"batch {batch_id} was applied at {back_to:%Y-%m-%d %H:%M} UTC, and BigQuery "
                 f"knows what a table was for {TIME_TRAVEL.days} days"
             )
@@ -201,9 +201,9 @@ def check_moment(warehouse: Warehouse, table: Table, batch_id: str, back_to: dat
         except GoogleAPICallError as error:
             if not is_own_fault(error):
                 raise
-            raise NotPossible(f"batch {batch_id}: {first_line(str(error))}") from error
+            raise OperationRejected(f"batch {batch_id}: {first_line(str(error))}") from error
     if found["lines"] != wanted["lines"]:
-        raise NotPossible(
+        raise OperationRejected(
             f"batch {batch_id}: at {back_to} the ledger had {found['lines']:,} lines of batches "
             f"applied or undone, and now {wanted['lines']:,} of before"
         )

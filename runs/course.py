@@ -77,7 +77,7 @@ def run_source(
         failures={**waited.failures, **recovered.failures, **loaded.failures},
         parked=(*recovered.parked, *loaded.parked),
         unlisted={**recovered.unlisted, **loaded.unlisted},
-        not_had=extracted.failures,
+        failed_parts=extracted.failures,
         note="; ".join(filter(None, (extracted.note, waited.note))) or None,
         announced=(*recovered.announced, *loaded.announced),
         changes=changes_of(position, loaded),
@@ -99,4 +99,4 @@ def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) 
     if extracted.batch:
         state: State = "looked" if isinstance(extracted.batch, NoChange) else "applied"
         lines.append(line_of(extracted.batch, state))
-    return Outcome(table, mode, window, lines, not_had=extracted.failures, note=extracted.note)
+    return Outcome(table, mode, window, lines, failed_parts=extracted.failures, note=extracted.note)

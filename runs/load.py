@@ -39,7 +39,7 @@ from stores.ledger import (
 )
 from stores.merge import merged
 from stores.platform import Platform
-from stores.retry import is_conflict, is_own_fault, is_staging_gone, may_pass
+from stores.retry import is_conflict, is_own_fault, is_staging_gone, is_transient
 
 logger = logging.getLogger("pipelines.load")
 
@@ -163,7 +163,7 @@ def load_batch(
             is_staged = False
             raise
 
-    line = insist(
+    line = retry_until_recorded(
         platform.warehouse,
         batch_id,
         stage_and_apply,
@@ -175,7 +175,7 @@ def load_batch(
     return manifest, line
 
 
-def insist(
+def retry_until_recorded(
     warehouse: Warehouse,
     batch_id: str,
     attempt: Callable[[], T],
@@ -198,7 +198,7 @@ def insist(
             raise
 
     def passes(error: Exception) -> bool:
-        return is_staging_gone(error, batch_id) or is_conflict(error) or may_pass(error)
+        return is_staging_gone(error, batch_id) or is_conflict(error) or is_transient(error)
 
     return warehouse.retry.run(attempt_or_done, passes, what)
 

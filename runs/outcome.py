@@ -36,7 +36,7 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
     parked: tuple[str, ...] = ()
     unlisted: dict[str, LandingError] = field(default_factory=dict)
-    not_had: tuple[str, ...] = ()
+    failed_parts: tuple[str, ...] = ()
     note: str | None = None
     announced: tuple[str, ...] = ()
     # What was applied of late by then; None when the ledger has to be asked.
@@ -125,9 +125,9 @@ def raise_faults(outcome: Outcome) -> None:
         cause = "; ".join(map(cause_of, outcome.unlisted.values()))
         cause = f"{cause}; what the other bucket has is loaded: {outcome.message}"
         raise StoreFailed(outcome.table.source, outcome.window, cause, reason_of(error)) from error
-    if outcome.not_had:
+    if outcome.failed_parts:
         raise PartlyExtracted(
-            f"{where}, {outcome.window}: {'; '.join(outcome.not_had)}; the rest is loaded: "
+            f"{where}, {outcome.window}: {'; '.join(outcome.failed_parts)}; the rest is loaded: "
             f"{outcome.message}"
         )
     # A later snapshot decides anew about what an earlier one held back.

@@ -27,8 +27,8 @@ from uuid import UUID
 
 import httpx
 
-from sandbox.private import write_private
 from sandbox.processes import end_with_parent
+from sandbox.secret_file import write_private
 from sandbox.stack import DEFAULT_STATE, ROOT, read_env
 from sources import SOURCES
 

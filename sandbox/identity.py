@@ -17,8 +17,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from sandbox.gate import serve_gate
-from sandbox.private import write_private
+from sandbox.egress_proxy import serve_egress_proxy
+from sandbox.secret_file import write_private
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 # What google-auth names as the audience whatever `token_uri` says (read in 2.62).
@@ -122,7 +122,7 @@ def main() -> None:
     key = serialization.load_pem_private_key(account["private_key"].encode(), password=None)
     assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - narrows the type of our own key
     TokenEndpoint.account, TokenEndpoint.public_key = account, key.public_key()
-    serve_gate(options.gate_port, options.certificate, options.egress_log)
+    serve_egress_proxy(options.gate_port, options.certificate, options.egress_log)
     ThreadingHTTPServer(("127.0.0.1", options.port), TokenEndpoint).serve_forever()
 
 

@@ -26,7 +26,7 @@ import psutil
 from dotenv import dotenv_values
 
 from sandbox import processes, state_file
-from sandbox.gate import ensure_certificate
+from sandbox.egress_proxy import ensure_certificate
 from sandbox.guard import Guard
 from sandbox.identity import ensure_service_account
 from sandbox.parts import (
@@ -38,8 +38,8 @@ from sandbox.parts import (
     choose_ports,
     variables_for,
 )
-from sandbox.private import write_private
 from sandbox.probe import prefect_api
+from sandbox.secret_file import write_private
 from sandbox.state_file import Record, SandboxError, State
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.private import write_private
+from sandbox.secret_file import write_private
 
 LOCK_SECONDS = 120.0
 POLL_SECONDS = 0.1

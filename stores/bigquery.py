@@ -19,7 +19,7 @@ from core.ownership import NotOurs
 from core.schema import META, Column, Table
 from core.sql import Names, fence_table, literal, staging_table
 from stores.datasets import foreign_tables, free_prefix, staging_of, standing
-from stores.retry import Repeat, is_conflict, may_pass
+from stores.retry import Repeat, is_conflict, is_transient
 
 # The one that repeats. Nothing that calls the warehouse repeats what it gave up.
 RETRY = Repeat()
@@ -81,7 +81,7 @@ class Warehouse:
             source=source,
             purpose=purpose,
             batch_id=batch_id,
-            passes=lambda error: may_pass(error) or is_conflict(error),
+            passes=lambda error: is_transient(error) or is_conflict(error),
         )
         return rows
 
@@ -92,7 +92,7 @@ class Warehouse:
         source: str,
         purpose: str,
         batch_id: str | None = None,
-        passes: Callable[[Exception], bool] = may_pass,
+        passes: Callable[[Exception], bool] = is_transient,
     ) -> tuple[Any, list[dict[str, Any]]]:
         """Start a job and wait for it: the job and its rows. One that failed is started again where
         its failure `passes`."""
@@ -130,7 +130,9 @@ class Warehouse:
 
         try:
             rows = self.retry.run(
-                wait, lambda error: may_pass(error) and not has_failed(job), f"{source} {purpose}"
+                wait,
+                lambda error: is_transient(error) and not has_failed(job),
+                f"{source} {purpose}",
             )
             state = "succeeded"
         finally:

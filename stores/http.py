@@ -2,10 +2,10 @@
 
 A request gets four tries within a total deadline. What is repeated: 408, 425, 429, 5xx, 202
 (Socrata is still working), timeouts, dropped connections, and bodies that are not what they say
-they are. A `Retry-After` is honoured. Anything else that is not a success raises Refused at once,
-and so does a redirect that leaves the configured origin (stores/origin.py): a key is sent nowhere
-else. A source that knows better what its answers mean says so with `judge`, and one whose requests
-are counted lets each be admitted first.
+they are. A `Retry-After` is honoured. Anything else that is not a success raises SourceHttpError at
+once, and so does a redirect that leaves the configured origin (stores/origin.py): a key is sent
+nowhere else. A source that knows better what its answers mean says so with `classify_response`, and
+one whose requests are counted lets each be admitted first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Generic, Literal, TypeVar
 
 import httpx
 
-from core.errors import NoRequestLeft, Refused, SourceError, first_line, without_secrets
+from core.errors import NoRequestLeft, SourceError, SourceHttpError, first_line, without_secrets
 from core.steps import step
 from core.values import parse_json
 from stores.origin import MOST_REDIRECTS, Origin, may_follow, not_followed
@@ -46,13 +46,13 @@ USER_AGENT = "data-pipelines/0.1 (personal data platform)"
 # What an answer's status and body come to: `final`, since repeating will not help, `repeat`, or
 # what its status says.
 Verdict = Literal["final", "repeat"] | None
-Judge = Callable[[int, str], Verdict]
+Classify = Callable[[int, str], Verdict]
 Params = Mapping[str, str | int | float]
 # What a body and its headers come to; ValueError, saying what the body is, when it is unusable.
 Read = Callable[[bytes, Mapping[str, str]], T]
 
 
-def freely() -> None:
+def no_limit() -> None:
     """Nobody counts the requests."""
 
 
@@ -114,9 +114,9 @@ class Answer(Generic[T]):
 class Http:
     """A source's client. `requests` counts every request sent, repeated and redirected ones too.
 
-    `admit` is called before each of them, and lets none be sent by raising NoRequestLeft. An answer
-    with one of the statuses in `waits_once_for` and a Retry-After is repeated once after that wait;
-    the second such answer, or a wait of more than LONGEST_WAIT_SECONDS, is a refusal.
+    `before_request` is called before each of them, and lets none be sent by raising NoRequestLeft.
+    An answer with one of the statuses in `waits_once_for` and a Retry-After is repeated once after
+    that wait; the second such answer, or a wait of more than LONGEST_WAIT_SECONDS, is a refusal.
     """
 
     source: str
@@ -125,8 +125,8 @@ class Http:
     tries: int = TRIES
     deadline_seconds: float = DEADLINE_SECONDS
     pause: Callable[[float], None] = time.sleep
-    judge: Judge | None = field(default=None, kw_only=True)
-    admit: Callable[[], None] = field(default=freely, kw_only=True)
+    classify_response: Classify | None = field(default=None, kw_only=True)
+    before_request: Callable[[], None] = field(default=no_limit, kw_only=True)
     waits_once_for: frozenset[int] = field(default=frozenset(), kw_only=True)
     requests: int = field(default=0, init=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -138,9 +138,9 @@ class Http:
     def get(self, url: str, params: Params, window: object, read: Read[T]) -> Answer[T]:
         """GET `url` and return what `read` makes of the body; its ValueError repeats the request.
 
-        May be called by several threads at once. Raises Refused when the source declines or
+        May be called by several threads at once. Raises SourceHttpError when the source declines or
         redirects elsewhere, SourceError when the tries or the time are used up, NoRequestLeft when
-        not even the first try is admitted; beside these only what `admit` raises.
+        not even the first try is admitted; beside these only what `before_request` raises.
         """
         deadline = time.monotonic() + self.deadline_seconds
         waited: list[float] = []
@@ -166,7 +166,7 @@ class Http:
         response, content = self._follow(url, params, window, deadline)
         status = response.status_code
         wait = retry_after(response.headers)
-        verdict = self.judge(status, _text(content)) if self.judge else None
+        verdict = self.classify_response(status, _text(content)) if self.classify_response else None
         if status in self.waits_once_for and wait is not None:
             verdict = "final" if waited or wait > LONGEST_WAIT_SECONDS else "repeat"
             waited.append(wait)
@@ -191,11 +191,12 @@ class Http:
     ) -> tuple[httpx.Response, bytes]:
         """The answer to a GET and its body, after at most MOST_REDIRECTS redirects.
 
-        Each request is admitted and counted. Raises Refused for a redirect that is not followed.
+        Each request is admitted and counted. Raises SourceHttpError for a redirect that is not
+        followed.
         """
         request = self.client.build_request("GET", url, params=dict(params))
         for left in range(MOST_REDIRECTS, -1, -1):
-            self.admit()
+            self.before_request()
             with self._counting:
                 self.requests += 1
             with step("extract.request"):
@@ -225,8 +226,8 @@ class Http:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise Repeat("a redirect to an address that cannot be read") from error
 
-    def _refused(self, window: object, status: int, said: str) -> Refused:
-        return Refused(self.source, window, status, without_secrets(said, self.secrets))
+    def _refused(self, window: object, status: int, said: str) -> SourceHttpError:
+        return SourceHttpError(self.source, window, status, without_secrets(said, self.secrets))
 
 
 def _origin(url: httpx.URL) -> Origin:
@@ -302,8 +303,8 @@ def open_http(
     secrets: Sequence[str] = (),
     read_timeout_seconds: float = 30.0,
     *,
-    judge: Judge | None = None,
-    admit: Callable[[], None] = freely,
+    classify_response: Classify | None = None,
+    before_request: Callable[[], None] = no_limit,
     waits_once_for: frozenset[int] = frozenset(),
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[Http]:
@@ -313,4 +314,11 @@ def open_http(
     # Once for the client and its proxies, each of which would read all certificates anew.
     tls = httpx.create_ssl_context()
     with httpx.Client(timeout=timeout, headers=own, verify=tls) as client:
-        yield Http(source, client, secrets, judge=judge, admit=admit, waits_once_for=waits_once_for)
+        yield Http(
+            source,
+            client,
+            secrets,
+            classify_response=classify_response,
+            before_request=before_request,
+            waits_once_for=waits_once_for,
+        )

@@ -10,7 +10,7 @@ from typing import Any
 from google.cloud import bigquery
 
 from core.batch import BATCH_ID, Manifest, NoChange, Window, new_batch_id
-from core.errors import CountMismatch, NotPossible
+from core.errors import CountMismatch, OperationRejected
 from core.ledger import (
     CHANGES,
     COUNTED,
@@ -133,11 +133,11 @@ def read_changes(warehouse: Warehouse, source: str, since: datetime | None) -> C
 def read_states(warehouse: Warehouse, table: Table, batch_id: str) -> dict[State, datetime]:
     """When a batch of the source came into each state; empty where the ledger does not know it.
 
-    Raises NotPossible for what is no batch id, and for a batch of another source.
+    Raises OperationRejected for what is no batch id, and for a batch of another source.
     """
     if not BATCH_ID.fullmatch(batch_id):
         example = "20260102T030405678901_0a1b2c3d"
-        raise NotPossible(f"{batch_id!r} is not a batch id; one looks like {example}")
+        raise OperationRejected(f"{batch_id!r} is not a batch id; one looks like {example}")
     rows = warehouse.query(
         f"""
         SELECT source, state, MAX(applied_at) AS applied_at
@@ -149,7 +149,9 @@ def read_states(warehouse: Warehouse, table: Table, batch_id: str) -> dict[State
         purpose="ledger",
     )
     if others := {row["source"] for row in rows} - {table.source}:
-        raise NotPossible(f"batch {batch_id} is of {', '.join(others)}, not of {table.source}")
+        raise OperationRejected(
+            f"batch {batch_id} is of {', '.join(others)}, not of {table.source}"
+        )
     return {row["state"]: row["applied_at"] for row in rows}
 
 

@@ -71,7 +71,7 @@ def is_staging_gone(error: BaseException, batch_id: str) -> bool:
     return isinstance(error, NotFound) and batch_id.lower() in str(error).lower()
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the service failed, and another try can succeed. A RetryError is after the last."""
     if isinstance(error, GoogleAPICallError):
         reason = own_word(error)
@@ -120,7 +120,7 @@ class Repeat:
     def run(
         self,
         attempt: Callable[[], T],
-        passes: Callable[[Exception], bool] = may_pass,
+        passes: Callable[[Exception], bool] = is_transient,
         what: str = "BigQuery",
     ) -> T:
         """What `attempt` returns. Raises RetryError after the last try, and at once what does not

@@ -25,7 +25,7 @@ from gspread.urls import SPREADSHEET_VALUES_URL
 from gspread.utils import absolute_range_name, extract_id_from_url, quote
 from requests import Response
 
-from core.errors import Refused, SourceError, first_line, without_secrets
+from core.errors import SourceError, SourceHttpError, first_line, without_secrets
 from core.steps import step
 from stores.google import GoogleSession, NoToken, RedirectRefused
 from stores.http import (
@@ -124,8 +124,9 @@ def read_sheet(
 ) -> Sheet:
     """Every cell of a tab as it is stored, in one read. `credentials` are google-auth's.
 
-    Raises Refused when Google declines (not shared, no such sheet, no such tab), SourceError when
-    the address or the credentials are no good, or when the tries or the time are used up.
+    Raises SourceHttpError when Google declines (not shared, no such sheet, no such tab),
+    SourceError when the address or the credentials are no good, or when the tries or the time are
+    used up.
     """
     window = f"worksheet {worksheet!r}"
     try:
@@ -171,7 +172,7 @@ def _try(client: _Values, source: str, window: str, key: str, worksheet: str) ->
         with step("extract.request"):
             response = client.request("get", url, params=dict(AS_STORED))
     except RedirectRefused as error:
-        raise Refused(source, window, error.status, str(error)) from error
+        raise SourceHttpError(source, window, error.status, str(error)) from error
     except RefreshError as error:
         cause = f"no token for the service account: {first_line(str(error.args[0]))}"
         if error.retryable:
@@ -192,7 +193,7 @@ def _try(client: _Values, source: str, window: str, key: str, worksheet: str) ->
         raise Repeat(f"HTTP {status}: {_said(response, client)}", retry_after(response.headers))
     if not 200 <= status < 300:
         said = _said(response, client)
-        raise Refused(source, window, status, f"{_advice(status, said, client)}{said}")
+        raise SourceHttpError(source, window, status, f"{_advice(status, said, client)}{said}")
     try:
         return read_json(response.content, response.headers)
     except ValueError as error:

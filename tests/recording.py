@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alerting.ledger_conditions import ledger_findings, new_fields, requests_spent
-from alerting.read_freshness import read_strokes
+from alerting.read_freshness import read_last_seen
 from alerting.report import read_ages, read_counted
 from alerting.settings import AlertSettings
 from core import ledger
@@ -226,7 +226,7 @@ def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
         new_fields(platform.warehouse, None, now)
 
     def recovery() -> None:
-        read_strokes(platform.warehouse, is_recent=False)
+        read_last_seen(platform.warehouse, is_recent=False)
         for source, table in tables.items():
             ids = [new_batch_id(now)]
             read_known(platform.warehouse, source, ids)
@@ -240,7 +240,7 @@ def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
     looks: dict[str, Callable[[], object]] = {
         "watch": watch,
         # What stand-ins tell is old, of real sources recent lines tell enough.
-        "dbt-freshness": lambda: read_strokes(platform.warehouse, is_recent=True),
+        "dbt-freshness": lambda: read_last_seen(platform.warehouse, is_recent=True),
         "run-report": report,
         "recovery": recovery,
     }

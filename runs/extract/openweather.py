@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from core.batch import Extracted, Window
-from core.errors import Refused, SourceError, without_secrets
+from core.errors import SourceError, SourceHttpError, without_secrets
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.task import task
@@ -26,8 +26,8 @@ from sources.openweather.mapping import (
     TABLE,
     WAITS_ONCE_FOR,
     Query,
+    classify_response,
     digest,
-    judge,
     reply_of,
     spacing_seconds,
     to_record,
@@ -59,7 +59,10 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
     answers.
     """
     with open_http(
-        SOURCE, [api.api_key.get_secret_value()], judge=judge, waits_once_for=WAITS_ONCE_FOR
+        SOURCE,
+        [api.api_key.get_secret_value()],
+        classify_response=classify_response,
+        waits_once_for=WAITS_ONCE_FOR,
     ) as http:
         found = poll(http, api)
     failures = tuple(f"{query}: {cause}" for query, cause in found.failures.items())
@@ -103,7 +106,7 @@ def poll(http: Http, api: OpenWeather) -> Poll:
             body, served_at = ask(http, api, query)
         except SourceError as error:
             found.failures[query] = error.cause
-            if isinstance(error, Refused) and error.status in OF_THE_ACCOUNT:
+            if isinstance(error, SourceHttpError) and error.status in OF_THE_ACCOUNT:
                 ended = f"{query} was refused with {error.status}"
             continue
         found.bodies[query] = body
@@ -114,13 +117,13 @@ def poll(http: Http, api: OpenWeather) -> Poll:
 def ask(http: Http, api: OpenWeather, query: Query) -> tuple[Mapping[str, object], datetime | None]:
     """The weather at one location, and the service's clock.
 
-    Raises Refused also for an error inside an HTTP 200.
+    Raises SourceHttpError also for an error inside an HTTP 200.
     """
     key = api.api_key.get_secret_value()
     answer = http.get_json(api.url("weather"), query.parameters(key), query)
     status, message, body = reply_of(answer.body, query)
     if status != 200:
-        raise Refused(SOURCE, query, status, without_secrets(message, http.secrets))
+        raise SourceHttpError(SOURCE, query, status, without_secrets(message, http.secrets))
     return body, answer.served_at
 
 

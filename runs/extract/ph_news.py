@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from google.cloud import bigquery
 
 from core.batch import Extracted, Window
-from core.errors import NoRequestLeft, Refused, SourceError
+from core.errors import NoRequestLeft, SourceError, SourceHttpError
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.steps import step
@@ -40,8 +40,8 @@ from sources.ph_news.mapping import (
     HTTPS_RESTRICTED,
     SOURCE,
     TABLE,
+    classify_response,
     error_code,
-    judge,
     to_record,
 )
 from sources.ph_news.settings import PhNews
@@ -108,8 +108,8 @@ def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Rea
         open_http(
             SOURCE,
             [secret],
-            judge=judge,
-            admit=lambda: held.spend(DEEPER_SHARE if reading.is_deeper else 1.0),
+            classify_response=classify_response,
+            before_request=lambda: held.spend(DEEPER_SHARE if reading.is_deeper else 1.0),
         ) as http,
     ):
         while True:
@@ -162,14 +162,14 @@ def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Rea
 def get_page(http: Http, api: PhNews, urls: list[str], offset: int) -> Answer[object]:
     """One page of the listing. An address with TLS is dropped from `urls` if the plan has none.
 
-    Raises Refused naming the service's error code.
+    Raises SourceHttpError naming the service's error code.
     """
     window = f"offset {offset:,}"
     secret = api.access_key.get_secret_value()
     query: Params = {**api.filters, "limit": api.page_size, "offset": offset, "access_key": secret}
     try:
         return http.get_json(urls[0], query, window)
-    except Refused as refused:
+    except SourceHttpError as refused:
         if error_code(refused.body) != HTTPS_RESTRICTED or len(urls) == 1:
             raise
         urls.pop(0)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from core.batch import Extracted, Window
-from core.errors import CountMismatch, Refused
+from core.errors import CountMismatch, SourceHttpError
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.schema import Mode
@@ -123,7 +123,7 @@ def fetch(
                 features = features_of(
                     http.get_json(api.url("query"), asked.parameters(), asked).body, asked
                 )
-            except Refused as refused:
+            except SourceHttpError as refused:
                 if not is_past_cap(refused):
                     raise
                 # It grew since it was counted.

@@ -172,7 +172,7 @@ def spacing_seconds(locations: int) -> float:
     return 60 / CALLS_PER_MINUTE if locations > CALLS_PER_MINUTE else 0.0
 
 
-def judge(status: int, body: str) -> Literal["final"] | None:
+def classify_response(status: int, body: str) -> Literal["final"] | None:
     """A blocked account is not asked again unless the service says when (WAITS_ONCE_FOR): another
     try within seconds makes it worse.
     """

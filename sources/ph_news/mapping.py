@@ -88,7 +88,7 @@ def error_code(text: str) -> str | None:
     return next((name for name in named if isinstance(name, str) and name), "unknown")
 
 
-def judge(status: int, text: str) -> Literal["final", "repeat"] | None:
+def classify_response(status: int, text: str) -> Literal["final", "repeat"] | None:
     """The error in a body goes before the status: 429 is both too fast and a spent plan.
 
     A server error with a code that nobody documented is one like any other.

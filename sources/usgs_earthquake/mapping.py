@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
 
 from core.batch import Window
-from core.errors import Refused, SourceError
+from core.errors import SourceError, SourceHttpError
 from core.rows import Record
 from core.schema import Column, Table
 from core.values import as_json, epoch_milliseconds
@@ -203,7 +203,7 @@ def count_in(body: object, query: object) -> Count:
     return Count(body["count"], cap if _is_natural(cap) and cap else CAP)
 
 
-def is_past_cap(refused: Refused) -> bool:
+def is_past_cap(refused: SourceHttpError) -> bool:
     """Whether a query matches more events than one answer may have: the service says so in words
     alone, under a status of many causes (https://earthquake.usgs.gov/fdsnws/event/1/)."""
     return "exceeds search limit" in refused.body

@@ -12,9 +12,9 @@ import pytest
 from alerting.freshness import StaleSource
 from alerting.incidents import (
     Finding,
+    Inspection,
     Kind,
-    Letter,
-    Look,
+    Message,
     Run,
     State,
     advance,
@@ -23,7 +23,7 @@ from alerting.incidents import (
     kind_of,
     seconds_to_wait,
     without_shapes,
-    write_letters,
+    write_messages,
 )
 from core.errors import (
     PARKED,
@@ -58,13 +58,15 @@ def run(
 
 def look(
     state: State, second: float, *runs: Run, findings: tuple[Finding, ...] = (), **covered: bool
-) -> list[Letter]:
+) -> list[Message]:
     """A look of the watchdog, and what it has told."""
     at = T0 + timedelta(seconds=second)
-    scopes = {name.replace("_", "-") for name, is_covered in covered.items() if is_covered}
-    seen = Look(by="watchdog", at=at, runs=list(runs), findings=list(findings), covered=scopes)  # type: ignore[arg-type]
+    scopes: Any = {name.replace("_", "-") for name, is_covered in covered.items() if is_covered}
+    seen = Inspection(
+        by="watchdog", at=at, runs=list(runs), findings=list(findings), covered=scopes
+    )
     advance(state, seen, without_shapes)
-    return write_letters(state, at, CHANNELS, "docs/operations.md")
+    return write_messages(state, at, CHANNELS, "docs/operations.md")
 
 
 def condition(second: float = 0, kind: Kind = "parked-batch", **given: str) -> Finding:
@@ -116,12 +118,12 @@ def test_nothing_of_a_source_that_does_not_run_here_is_told_and_what_was_is_over
     both = (parked, condition(kind="bytes-billed", key="bytes-billed"))
     assert len(look(state, 70, findings=both)) == 1
 
-    def without(second: float) -> list[Letter]:
+    def without(second: float) -> list[Message]:
         at = T0 + timedelta(seconds=second)
         failed = run(2, name="elt/ph-news", source="ph-news", second=second - 40)
-        seen = Look("watch", at, absent={"ph_news"}, runs=[failed], findings=[*both])
+        seen = Inspection("watch", at, absent={"ph_news"}, runs=[failed], findings=[*both])
         advance(state, seen, without_shapes)
-        return write_letters(state, at, CHANNELS, "docs/operations.md")
+        return write_messages(state, at, CHANNELS, "docs/operations.md")
 
     (over,) = without(100)
     assert over.subject.startswith("[pipelines] recovered: 2 incidents: ")
@@ -236,12 +238,12 @@ def test_a_clock_that_was_ahead_delays_nothing_and_counts_nothing_twice() -> Non
 
 def test_what_a_deployment_began_that_is_removed_is_told_and_over() -> None:
     state = State()
-    advance(state, Look("watch", T0, {"elt/b"}, [run(1)]), without_shapes)
+    advance(state, Inspection("watch", T0, {"elt/b"}, [run(1)]), without_shapes)
     (letter,) = look(state, 40)
     assert letter.subject == "[pipelines] elt/a failed"
-    advance(state, Look("watch", T0, {"elt/a", "elt"}), without_shapes)
+    advance(state, Inspection("watch", T0, {"elt/a", "elt"}), without_shapes)
     assert state.incidents
-    advance(state, Look("watch", T0, {"elt", "elt/b"}), without_shapes)
+    advance(state, Inspection("watch", T0, {"elt", "elt/b"}), without_shapes)
     (letter,) = look(state, 80)
     assert letter.subject == "[pipelines] recovered: elt/a failed"
 
@@ -295,9 +297,9 @@ def test_a_notice_is_told_once_and_has_no_end() -> None:
 
 def test_nothing_is_forgotten_while_nobody_listens() -> None:
     state = State()
-    advance(state, Look("watchdog", T0, runs=[run(1)]), without_shapes)
-    assert write_letters(state, T0 + timedelta(hours=1), [], "docs") == []
-    assert len(write_letters(state, T0 + timedelta(hours=2), ["email"], "docs")) == 1
+    advance(state, Inspection("watchdog", T0, runs=[run(1)]), without_shapes)
+    assert write_messages(state, T0 + timedelta(hours=1), [], "docs") == []
+    assert len(write_messages(state, T0 + timedelta(hours=2), ["email"], "docs")) == 1
 
 
 def test_a_state_survives_a_restart() -> None:

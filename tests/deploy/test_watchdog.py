@@ -29,7 +29,7 @@ from prefect.states import (
 
 from alerting.channels import locked_state
 from alerting.conditions import read_names, silence, waiting_runs
-from alerting.incidents import Finding, Look, State, advance, write_letters
+from alerting.incidents import Finding, Inspection, State, advance, write_messages
 from alerting.settings import AlertSettings
 from deploy import watchdog
 from deploy.watchdog import full_disk, old_backup, old_certificate, waiting_spool
@@ -190,7 +190,9 @@ def test_a_disk_at_the_limit_is_told_once(tmp_path: Path) -> None:
 
     def stands(limit: float) -> bool:
         alerts = AlertSettings(disk_share=limit, state_file=str(tmp_path / "alerts.json"))
-        seen = Look("watchdog", now, findings=full_disk(alerts, state, now), covered={"health"})
+        seen = Inspection(
+            "watchdog", now, findings=full_disk(alerts, state, now), covered={"health"}
+        )
         advance(state, seen, str)
         return bool(state.incidents)
 
@@ -241,8 +243,8 @@ def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -
     )
     path = watched.stack.directory / "incidents" / "data-pipelines" / "alerts.json"
     with locked_state(path) as (state, keep):
-        advance(state, Look("watchdog", now, findings=silent, covered={"watch"}), str)
-        write_letters(state, now, ["email"], "docs")
+        advance(state, Inspection("watchdog", now, findings=silent, covered={"watch"}), str)
+        write_messages(state, now, ["email"], "docs")
         state.outbox.clear()
         keep(state)
     assert "stands: watch has stopped looking" in watched.look()

@@ -20,7 +20,7 @@ from tests.reliability.matrix import crossed, or_slow
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short deadlines, so that what is never answered ends soon."""
     monkeypatch.setattr(http_module.Http, "deadline_seconds", 3.0)
     monkeypatch.setattr(http_module.Http.__init__, "__defaults__", ((), 2, 3.0, lambda _: None))

@@ -27,7 +27,7 @@ import runs.outcome
 import tasks.report
 from alerting.conditions import ended_runs, read_names
 from alerting.freshness import Reading
-from alerting.incidents import Look, State, advance
+from alerting.incidents import Inspection, State, advance
 from alerting.ledger_conditions import parked
 from blocks.platform import GCP, WAREHOUSE, platform_blocks
 from blocks.sources import block_of
@@ -39,7 +39,7 @@ from flows.elt import elt
 from migration.course import import_table
 from migration.plan import Import
 from repair.replay import replay
-from repair.trace import who
+from repair.trace import trace as trace_of
 from repair.undo import undo
 from runs.outcome import Outcome
 from runs.upload import new_batch
@@ -132,7 +132,7 @@ def live(lab: Lab, client: SyncPrefectClient) -> dict[str, Any]:
     first, again = (import_table(lab.platform, "ledger", wanted) for _ in range(2))
     facts["imports"] = [lab.only_line(one).state for one in (first, again)]
     imported = lab.only_line(first).batch_id
-    trace = who(warehouse, TABLE, "old-1")
+    trace = trace_of(warehouse, TABLE, "old-1")
     assert all(imported in line for line in trace[:1])
     facts["trace"] = [line.split()[0] for line in trace]
     facts["undone"] = [line.state for line in undo(lab.platform, TABLE, imported).lines]
@@ -146,7 +146,7 @@ def live(lab: Lab, client: SyncPrefectClient) -> dict[str, Any]:
 
     state, at = State(), datetime.now(UTC)
     runs = ended_runs(client, state, read_names(client), at)
-    advance(state, Look("watch", at, runs=runs), str)
+    advance(state, Inspection("watch", at, runs=runs), str)
     facts["incidents"] = [
         (key, one.finding.kind, one.finding.source, one.count, one.ended_at is None)
         for key, one in sorted(state.incidents.items())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import CountMismatch, DeletionsHeld, Refused, SourceError, TooManyRejects
+from core.errors import CountMismatch, DeletionsHeld, SourceError, SourceHttpError, TooManyRejects
 from core.request import Request
 from core.schema import Table
 from runs.extract.nyc_fhv import TAKES, run
@@ -25,7 +25,7 @@ PAGES = 5
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries of a hundredth of a second."""
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 
@@ -363,7 +363,7 @@ def test_a_wrong_token_is_refused_once_and_never_shown(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(Refused, match="HTTP 403") as raised:
+    with pytest.raises(SourceHttpError, match="HTTP 403") as raised:
         lab.run(app_token="not-the-token")
     assert "not-the-token" not in f"{raised.value}{caplog.text}"
     assert len(asked(lab)) == 1

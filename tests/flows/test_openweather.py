@@ -36,7 +36,7 @@ WAITS: list[float] = []
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries and no waiting; the waits that were asked for are noted."""
     WAITS.clear()
     monkeypatch.setattr(http_module.Http.__init__, "__defaults__", ((), 2, 5.0, WAITS.append))
@@ -279,7 +279,7 @@ def test_a_429_that_asks_for_more_than_a_minute_ends_the_poll(lab: Lab) -> None:
     fail_at(BAGUIO, lab, **fault)
     outcome = lab.run()
     assert (requests(lab), WAITS) == (2, [])
-    assert len(outcome.not_had) == 3
+    assert len(outcome.failed_parts) == 3
 
 
 def test_many_locations_are_asked_no_faster_than_the_plan_allows(
@@ -298,7 +298,7 @@ def test_a_poll_that_takes_too_long_leaves_the_rest_to_the_next(
     fail_at(BAGUIO, lab, "drip", seconds=1)
     outcome = lab.run()
     assert lab.only_line(outcome).inserted == 2
-    assert outcome.not_had == tuple(
+    assert outcome.failed_parts == tuple(
         f"{name}: not asked, because the poll took more than 0 s" for name in ("Tromsø", "At sea")
     )
     monkeypatch.undo()

@@ -14,13 +14,13 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from core.errors import PartlyExtracted, Refused, SourceError
+from core.errors import PartlyExtracted, SourceError, SourceHttpError
 from core.ledger import ROW_OUTCOMES
 from runs.dbt_build import run_build
 from runs.due import due_build
 from runs.extract.ph_news import get_page
 from sources.ph_news.listing import above_gap
-from sources.ph_news.mapping import SERVED, SOURCE, article_id, judge
+from sources.ph_news.mapping import SERVED, SOURCE, article_id, classify_response
 from sources.ph_news.settings import PhNews
 from stores.http import Http
 from tasks.report import report
@@ -133,7 +133,7 @@ def test_a_refusal_that_stays_is_asked_once_and_named(
     caplog.set_level(logging.DEBUG)
     lab.control("settings", {"envelope": envelope})
     lab.control("refuse", {"code": code, "times": -1})
-    with pytest.raises(Refused, match=code) as caught:
+    with pytest.raises(SourceHttpError, match=code) as caught:
         lab.run()
     assert len(statuses(lab)) == 1
     assert KEY not in "".join(traceback.format_exception(caught.value))
@@ -182,7 +182,7 @@ def test_a_key_that_is_not_the_account_s_stands_in_no_message(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(Refused, match="invalid_access_key") as caught:
+    with pytest.raises(SourceHttpError, match="invalid_access_key") as caught:
         lab.run(access_key=WRONG_KEY)
     assert statuses(lab) == [401]
     told = caplog.text + "".join(traceback.format_exception(caught.value))
@@ -259,9 +259,9 @@ def test_a_plan_without_tls_is_asked_without_it_and_only_then(lab: Lab) -> None:
     api = block(lab, base_url="https://api.mediastack.com")
     urls = api.urls
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        http = Http("ph_news", client, [KEY], judge=judge)
+        http = Http("ph_news", client, [KEY], classify_response=classify_response)
         code = "function_access_restricted"
-        with pytest.raises(Refused, match=code):
+        with pytest.raises(SourceHttpError, match=code):
             get_page(http, api, urls, 0)
         assert schemes == ["https"]
         code = "https_access_restricted"

@@ -77,12 +77,12 @@ def clean_before_the_ledger() -> None:
 
 def no_order() -> None:
     """Whatever batch comes last wins."""
-    judged = merging.judged
+    ranked_rows = merging.ranked_rows
 
     def always_newer(*args: Any) -> str:
-        return judged(*args).replace(" IS NOT NULL AND ", " IS NULL AND ", 1)
+        return ranked_rows(*args).replace(" IS NOT NULL AND ", " IS NULL AND ", 1)
 
-    vars(merging)["judged"] = always_newer
+    vars(merging)["ranked_rows"] = always_newer
 
 
 def retry_401() -> None:

@@ -33,7 +33,7 @@ from sources.finance.mapping import read_ledger
 from sources.nyc_fhv.settings import NycFhv
 from sources.openweather.settings import OpenWeather
 from sources.ph_news.listing import listing_of
-from sources.ph_news.mapping import SOURCE, judge, to_record
+from sources.ph_news.mapping import SOURCE, classify_response, to_record
 from sources.ph_news.settings import PhNews
 from sources.usgs_earthquake.settings import UsgsEarthquake
 from stores.bigquery import Warehouse
@@ -238,7 +238,7 @@ def ask_weather(url: str) -> None:
 
 def ask_news(url: str) -> None:
     api = PhNews.model_validate({"base_url": url, "access_key": SECRET})
-    with open_http(SOURCE, [SECRET], judge=judge) as http:
+    with open_http(SOURCE, [SECRET], classify_response=classify_response) as http:
         body = ph_news.get_page(http, api, [f"{url}/v1/news"], 0).body
         for article in listing_of(body, 0, "offset 0").articles:
             to_record(article, NOW)
@@ -300,7 +300,7 @@ SECRETS = {
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries, no waiting, and certificates, which nobody shows here, read once."""
     certificates = httpx.create_ssl_context()
     monkeypatch.setattr("httpx.create_ssl_context", lambda: certificates)

@@ -53,7 +53,7 @@ CASES = only(is_quick, crossed(RUNS, FAULTS, PLACES), is_slow)
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries of a hundredth of a second."""
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 

@@ -49,14 +49,14 @@ def test_a_cleanup_before_the_ledger_is_found(make_lab: Callable[..., Lab]) -> N
 )
 def test_a_dropped_order_rule_is_found(kit: str, make_lab: Callable[..., Lab]) -> None:
     lab = replace(make_lab(kit=kit, size=30), planted="no order")
-    judged = merging.judged
+    ranked_rows = merging.ranked_rows
     PLANTS["no order"]()
     try:
         with pytest.raises(AssertionError) as found:
             older_after_newer(lab)
         assert "assert_equals_truth" in [entry.name for entry in found.traceback]
     finally:
-        merging.judged = judged
+        merging.ranked_rows = ranked_rows
 
 
 @pytest.mark.parametrize(

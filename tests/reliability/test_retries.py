@@ -28,7 +28,7 @@ SPENT: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeated request is repeated at once."""
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 

@@ -52,7 +52,7 @@ UPLOADS = {"upload rows"}
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines of seconds instead of minutes, and hardly a wait between tries."""
     quick = {"initial": 0.02, "maximum": 0.2}
     monkeypatch.setattr(landing, "TIMEOUT_SECONDS", (1, 1))

@@ -30,7 +30,7 @@ JOBS = ("insert load job", "insert script", "insert line")
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hardly a wait between tries."""
     monkeypatch.setattr(warehouse, "RETRY", QUICK)
 

@@ -24,7 +24,7 @@ from blocks.register import register, tidy
 from blocks.sources import load_sources
 from core.names import source_of
 from deploy.apply import declared, of_running
-from flows.watch import look_at_runs
+from flows.watch import inspect_runs
 from runs.settings import SOURCES, Settings
 from sandbox.demo import crons_paused
 from sandbox.identity import ensure_service_account
@@ -150,7 +150,7 @@ def test_a_source_that_is_not_configured_has_neither_block_nor_deployment(
         wanted = {one.source for one in of_running(declared())}
         assert wanted == {"", "usgs-earthquake", "nyc-fhv"}
         with get_client(sync_client=True) as client:
-            look = look_at_runs(
+            look = inspect_runs(
                 client, AlertSettings(state_file=str(tmp_path / "alerts")), load_sources()
             )
         assert look.absent == {"openweather", "ph_news", "finance"}

@@ -18,8 +18,8 @@ from sources.openweather.mapping import (
     PLAIN,
     TABLE,
     Query,
+    classify_response,
     digest,
-    judge,
     reply_of,
     spacing_seconds,
     to_record,
@@ -212,9 +212,9 @@ def test_an_answer_that_is_no_object_is_an_error(body: object) -> None:
 
 def test_a_blocked_account_is_final_and_nothing_else_is() -> None:
     blocked = '{"cod":429,"message":"Your account is temporary blocked due to exceeding of"}'
-    assert judge(429, blocked) == "final"
-    assert judge(429, '{"cod":429,"message":"Too many"}') is None
-    assert judge(200, f'{{"name": {blocked}}}') is None
+    assert classify_response(429, blocked) == "final"
+    assert classify_response(429, '{"cod":429,"message":"Too many"}') is None
+    assert classify_response(200, f'{{"name": {blocked}}}') is None
 
 
 def test_units_are_always_asked_for_and_numbers_are_plain() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from core.rows import to_chunk
 from sources.ph_news.listing import listing_of, published_range
-from sources.ph_news.mapping import TABLE, article_id, error_code, judge, to_record
+from sources.ph_news.mapping import TABLE, article_id, classify_response, error_code, to_record
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ARTICLE = {
@@ -145,7 +145,7 @@ def test_an_error_is_told_by_its_body(
     status: int, body: str, code: str | None, verdict: str | None
 ) -> None:
     assert error_code(body) == code
-    assert judge(status, body) == verdict
+    assert classify_response(status, body) == verdict
 
 
 def test_the_real_page_becomes_rows(samples: Path) -> None:

@@ -17,14 +17,14 @@ from alerting.channels import (
     Told,
     differing,
     locked_state,
+    notify,
     pieces,
     read_state,
     secrets_of,
     send_text,
-    tell,
 )
 from alerting.conditions import silence
-from alerting.incidents import Look, Run, State, advance, without_shapes
+from alerting.incidents import Inspection, Run, State, advance, without_shapes
 from alerting.settings import AlertSettings
 from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
@@ -58,7 +58,9 @@ def failed(number: int, name: str = "elt/a", message: str = "boom <a & b>") -> R
 
 
 def look(alerts: AlertSettings, seconds: float, *runs: Run) -> Told:
-    return tell(alerts, Look("watch", T0 + timedelta(seconds=seconds), runs=list(runs)), [SECRET])
+    return notify(
+        alerts, Inspection("watch", T0 + timedelta(seconds=seconds), runs=list(runs)), [SECRET]
+    )
 
 
 def test_both_channels_get_the_same_message_once(alerts: AlertSettings, sinks: Sinks) -> None:
@@ -148,7 +150,7 @@ def test_two_lookers_at_once_tell_once(alerts: AlertSettings, sinks: Sinks) -> N
 def watch_looks(state: State, at: datetime) -> bool:
     """Whether the flow misses the watchdog."""
     found = silence(state, "watchdog", at)
-    seen = Look("watch", at, findings=found, covered={"prefect", "watchdog"})
+    seen = Inspection("watch", at, findings=found, covered={"prefect", "watchdog"})
     advance(state, seen, without_shapes)
     return bool(found)
 
@@ -156,7 +158,7 @@ def watch_looks(state: State, at: datetime) -> bool:
 def watchdog_looks(state: State, at: datetime) -> bool:
     """Whether the timer misses the flow."""
     found = silence(state, "watch", at)
-    seen = Look("watchdog", at, findings=found, covered={"health", "watch"})
+    seen = Inspection("watchdog", at, findings=found, covered={"health", "watch"})
     advance(state, seen, without_shapes)
     return bool(found)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from core.errors import NoRequestLeft, Refused, SourceError
+from core.errors import NoRequestLeft, SourceError, SourceHttpError
 from stores.http import Http, open_http, retry_after, served_at
 from tests.answering import Received, Reply, answering
 from tests.lab import Lab
@@ -68,7 +68,9 @@ def test_a_fault_that_stays_is_named(lab: Lab, http: Http, fault: dict[str, obje
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
 def test_a_refusal_is_not_repeated(lab: Lab, http: Http, status: int) -> None:
     lab.control("faults", [{"kind": "status", "status": status, "body": f"no {SECRET} here"}])
-    with pytest.raises(Refused, match=rf"a_source, a window: HTTP {status}: no \*\*\* here"):
+    with pytest.raises(
+        SourceHttpError, match=rf"a_source, a window: HTTP {status}: no \*\*\* here"
+    ):
         http.get_json(url(lab), PARAMETERS, "a window")
     assert http.requests == 1
 
@@ -189,7 +191,9 @@ def test_a_redirect_within_the_origin_is_followed(status: int) -> None:
     admitted: list[int] = []
     with (
         answering(answer) as server,
-        open_http("s", headers={"X-App-Token": SECRET}, admit=lambda: admitted.append(1)) as http,
+        open_http(
+            "s", headers={"X-App-Token": SECRET}, before_request=lambda: admitted.append(1)
+        ) as http,
     ):
         assert http.get_json(f"{server.url}/1", {"key": SECRET}, "w").body == []
     assert [request.path.partition("?")[0] for request in server.received] == ["/1", "/2", "/end"]
@@ -209,7 +213,7 @@ def test_a_redirect_to_another_origin_is_refused_and_gets_nothing() -> None:
         with (
             answering(lambda _: Reply(302, {"Location": target})) as server,
             open_http("s", [SECRET], headers={"X-App-Token": SECRET}) as http,
-            pytest.raises(Refused) as refused,
+            pytest.raises(SourceHttpError) as refused,
         ):
             http.get_json(server.url, {"key": SECRET}, "a window")
         assert elsewhere.received == []
@@ -235,7 +239,11 @@ def test_an_origin_is_scheme_host_and_port(location: str, named: str) -> None:
     def answer(request: Received) -> Reply:
         return Reply(307, {"Location": location.format(port=server.server_address[1])})
 
-    with answering(answer) as server, open_http("s") as http, pytest.raises(Refused) as refused:
+    with (
+        answering(answer) as server,
+        open_http("s") as http,
+        pytest.raises(SourceHttpError) as refused,
+    ):
         http.get_json(server.url, {}, "w")
     assert f" to {named.format(port=server.server_address[1])}, which" in str(refused.value)
     assert http.requests == 1
@@ -258,7 +266,11 @@ def test_a_redirect_in_a_circle_is_refused(location: str) -> None:
     def answer(request: Received) -> Reply:
         return Reply(302, {"Location": location.format(host=server.host)})
 
-    with answering(answer) as server, open_http("s") as http, pytest.raises(Refused) as refused:
+    with (
+        answering(answer) as server,
+        open_http("s") as http,
+        pytest.raises(SourceHttpError) as refused,
+    ):
         http.get_json(server.url, {}, "w")
     assert f"more than 3 redirects, the last from {server.url} to {server.url}" in str(
         refused.value
@@ -283,14 +295,14 @@ def test_a_redirect_that_may_not_be_counted_is_not_followed() -> None:
     until = datetime(2026, 2, 1, tzinfo=UTC)
     left = [until]
 
-    def admit() -> None:
+    def before_request() -> None:
         if not left:
             raise NoRequestLeft(until)
         left.pop()
 
     with (
         answering(lambda _: Reply(302, {"Location": "/x"})) as server,
-        open_http("s", admit=admit) as http,
+        open_http("s", before_request=before_request) as http,
         pytest.raises(NoRequestLeft),
     ):
         http.get_json(server.url, {}, "w")
@@ -311,7 +323,7 @@ def test_who_waits_once_asks_a_second_time_at_most(
     with (
         answering(lambda _: Reply(429, {"Retry-After": given}, b"blocked")) as server,
         httpx.Client() as client,
-        pytest.raises(Refused, match="HTTP 429: blocked"),
+        pytest.raises(SourceHttpError, match="HTTP 429: blocked"),
     ):
         Http("s", client, pause=waited.append, waits_once_for=WAITS_ONCE).get_json(
             server.url, {}, "w"

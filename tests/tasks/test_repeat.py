@@ -9,7 +9,7 @@ import requests
 from google.api_core.exceptions import GoogleAPIError, RetryError, from_http_status
 from google.cloud.bigquery.job.base import _error_result_to_exception
 
-from stores.retry import Repeat, is_own_fault, may_pass
+from stores.retry import Repeat, is_own_fault, is_transient
 from tasks import prefect_tasks
 from tests.reliability.strict import MESSAGES, REASONS
 
@@ -41,9 +41,9 @@ def test_every_reason_that_the_proxy_knows_is_judged() -> None:
 @pytest.mark.parametrize("reason", [*PASSING, *OWN, *NEITHER])
 def test_a_reason_tells_what_passes_and_what_is_the_batch_s_own(reason: str) -> None:
     error = as_job(reason)
-    assert (may_pass(error), is_own_fault(error)) == (reason in PASSING, reason in OWN)
+    assert (is_transient(error), is_own_fault(error)) == (reason in PASSING, reason in OWN)
     after = RetryError("gave up", error)
-    assert (may_pass(after), is_own_fault(after)) == (False, False)
+    assert (is_transient(after), is_own_fault(after)) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_reason_tells_what_passes_and_what_is_the_batch_s_own(reason: str) -> 
 def test_without_a_reason_the_status_or_the_kind_of_error_tells(
     error: Exception, passes: bool
 ) -> None:
-    assert may_pass(error) is passes
+    assert is_transient(error) is passes
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.batch import InvalidManifest, batch_of, replay_id
-from core.errors import LoadFailed, NotPossible
+from core.errors import LoadFailed, OperationRejected
 from core.ledger import Line
 from repair.replay import replay
 from runs.cleanup import cleanup
@@ -96,7 +96,9 @@ def test_a_parked_batch_comes_back_once_its_part_is_there(bare: Lab) -> None:
         load(bare.platform, TABLE)
     commit_batch(bare, quake("b"), hour=1)
     load(bare.platform, TABLE)
-    with pytest.raises(NotPossible, match=rf"cannot be replayed: .*{lost.parts[0].name} is gone"):
+    with pytest.raises(
+        OperationRejected, match=rf"cannot be replayed: .*{lost.parts[0].name} is gone"
+    ):
         replay(bare.platform, TABLE, lost.batch_id)
     bare.platform.landing.put(name, content[:-1] + b"x")
     with pytest.raises(InvalidManifest, match="its MD5 is"):
@@ -181,7 +183,9 @@ def test_what_was_undone_is_kept_as_long_as_what_was_applied_then(bare: Lab) -> 
     )
     assert cleanup(bare.platform, TABLE).removed == 0
     assert cleanup(replace(bare.platform, retention_days=0), TABLE).removed == 1
-    with pytest.raises(NotPossible, match=f"batch {batch_id} of .*, applied, undone by the ledger"):
+    with pytest.raises(
+        OperationRejected, match=f"batch {batch_id} of .*, applied, undone by the ledger"
+    ):
         replay(bare.platform, TABLE, batch_id)
 
 
@@ -211,7 +215,7 @@ def test_a_batch_is_copied_from_the_bucket_where_it_stands(make_lab: Callable[..
     ],
 )
 def test_what_is_not_a_batch_is_told(bare: Lab, batch_id: str, cause: str) -> None:
-    with pytest.raises(NotPossible, match=cause):
+    with pytest.raises(OperationRejected, match=cause):
         replay(bare.platform, TABLE, batch_id)
 
 
@@ -220,13 +224,17 @@ def test_a_batch_that_is_gone_or_another_sources_is_told(bare: Lab) -> None:
     load(bare.platform, TABLE)
     (batch_id,) = applied(bare)
     other = Lab("other", bare.env, "finance", raw_dataset=bare.settings.raw_dataset)
-    with pytest.raises(NotPossible, match="is of usgs_earthquake, not of finance"):
+    with pytest.raises(OperationRejected, match="is of usgs_earthquake, not of finance"):
         replay(other.platform, other.source.TABLE, batch_id)
     cleanup(replace(bare.platform, retention_days=0), TABLE)
-    with pytest.raises(NotPossible, match=r"applied by the ledger, cannot be replayed: it is not"):
+    with pytest.raises(
+        OperationRejected, match=r"applied by the ledger, cannot be replayed: it is not"
+    ):
         replay(bare.platform, TABLE, batch_id)
     bare.platform = bare.without_s3()
-    with pytest.raises(NotPossible, match=r"not in gs://landing; s3://landing/\S+: Could not"):
+    with pytest.raises(
+        OperationRejected, match=r"not in gs://landing; s3://landing/\S+: Could not"
+    ):
         replay(bare.platform, TABLE, batch_id)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from google.oauth2.service_account import Credentials
 
-from core.errors import Refused, SourceError
+from core.errors import SourceError, SourceHttpError
 from sandbox.sources.sheets_api import quota_error
 from stores.sheets import Sheet, read_sheet
 from tests.kits.finance import SHEET_URL
@@ -126,7 +126,9 @@ def test_a_slow_drip_ends_at_the_deadline(lab: Lab, read: Read) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
 def test_a_refusal_is_not_repeated(lab: Lab, read: Read, status: int) -> None:
     lab.control("faults", [{"times": -1, "kind": "status", "status": status, "body": "no\nmore"}])
-    with pytest.raises(Refused, match=rf"worksheet 'data': HTTP {status}: .*no$") as refused:
+    with pytest.raises(
+        SourceHttpError, match=rf"worksheet 'data': HTTP {status}: .*no$"
+    ) as refused:
         read()
     assert refused.value.status == status
     # Left to itself google-auth would fetch another token after a 401, twice; a run's is new.
@@ -137,17 +139,21 @@ def test_a_sheet_that_is_not_shared_says_with_whom_to_share_it(
     lab: Lab, read: Read, account: dict[str, Any]
 ) -> None:
     lab.control("share", {"shared": False})
-    with pytest.raises(Refused, match=r"403: share the sheet with .* does not have") as refused:
+    with pytest.raises(
+        SourceHttpError, match=r"403: share the sheet with .* does not have"
+    ) as refused:
         read()
     assert account["client_email"] in str(refused.value)
 
 
 def test_a_sheet_a_tab_or_an_address_that_does_not_exist_is_named(read: Read) -> None:
-    with pytest.raises(Refused, match="404: no sheet has the id in this address"):
+    with pytest.raises(SourceHttpError, match="404: no sheet has the id in this address"):
         read(sheet_url="https://docs.google.com/spreadsheets/d/nothing/edit")
-    with pytest.raises(Refused, match=r"'Ledger 2': HTTP 400: the sheet has no tab of this title"):
+    with pytest.raises(
+        SourceHttpError, match=r"'Ledger 2': HTTP 400: the sheet has no tab of this title"
+    ):
         read(worksheet="Ledger 2")
-    with pytest.raises(Refused, match="no tab of this title"):
+    with pytest.raises(SourceHttpError, match="no tab of this title"):
         read(worksheet="Nena's!A1")
     with pytest.raises(SourceError, match="address has no id, it should look like https://docs"):
         read(sheet_url="https://example.com/my-sheet")

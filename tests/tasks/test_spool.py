@@ -30,7 +30,7 @@ PHASES: tuple[Phase, ...] = ("before", "after")
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines of a second instead of minutes."""
     quick = {"initial": 0.02, "maximum": 0.2}
     monkeypatch.setattr(landing, "TIMEOUT_SECONDS", (1, 1))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.batch import NoChange, Window, new_batch_id
-from core.errors import NotPossible
+from core.errors import OperationRejected
 from core.ledger import Cursor
 from core.version import code_version
 from repair.undo import preview, undo
@@ -127,7 +127,7 @@ def test_what_would_go_is_told_before_and_is_what_goes(
     assert lab.rows() == before
     undo(lab.platform, table, batches[1], say=told.append)
     assert len(told) == 1
-    with pytest.raises(NotPossible, match="was undone at 20"):
+    with pytest.raises(OperationRejected, match="was undone at 20"):
         preview(lab.platform, table, batches[1])
 
 
@@ -326,7 +326,7 @@ def test_an_undone_newer_whole_does_not_supersede_an_older_one(
     ],
 )
 def test_what_is_not_a_batch_is_told(bare: Lab, batch_id: str, cause: str) -> None:
-    with pytest.raises(NotPossible, match=cause):
+    with pytest.raises(OperationRejected, match=cause):
         take_back(bare, batch_id)
 
 
@@ -336,13 +336,13 @@ def test_what_changed_no_row_cannot_be_undone(bare: Lab) -> None:
         f"{bare.platform.prefix(TABLE.source)}{lost.batch_id}/part-0001.parquet"
     )
     load(bare.platform, TABLE)
-    with pytest.raises(NotPossible, match="is failed: only what was applied can be undone"):
+    with pytest.raises(OperationRejected, match="is failed: only what was applied can be undone"):
         take_back(bare, lost.batch_id)
     # Another source's.
     commit_batch(bare, quake("b"), hour=1)
     load(bare.platform, TABLE)
     other = Lab("other", bare.env, "finance", raw_dataset=bare.settings.raw_dataset)
-    with pytest.raises(NotPossible, match="is of usgs_earthquake, not of finance"):
+    with pytest.raises(OperationRejected, match="is of usgs_earthquake, not of finance"):
         take_back(other, applied(bare)[0])
 
 
@@ -353,14 +353,16 @@ def test_beyond_time_travel_it_is_told_and_nothing_changes(
     load(bare.platform, TABLE)
     was = (bare.rows(), bare.ledger())
     monkeypatch.setattr("repair.undo.TIME_TRAVEL", timedelta(0))
-    with pytest.raises(NotPossible, match=r"was applied at .* knows what a table was for 0 days"):
+    with pytest.raises(
+        OperationRejected, match=r"was applied at .* knows what a table was for 0 days"
+    ):
         take_back_last(bare)
     monkeypatch.undo()
     # And in BigQuery's own words, where a dataset keeps less.
     bare.query(
         "UPDATE {raw}._loads SET applied_at = TIMESTAMP_SUB(applied_at, INTERVAL 1 DAY) WHERE TRUE"
     )
-    with pytest.raises(NotPossible, match=r"SYSTEM_TIME|snapshot"):
+    with pytest.raises(OperationRejected, match=r"SYSTEM_TIME|snapshot"):
         take_back_last(bare)
     assert bare.rows() == was[0]
     assert undone(bare) == []
@@ -372,7 +374,7 @@ def test_a_ledger_that_does_not_agree_with_the_moment_stops_it(bare: Lab) -> Non
     commit_batch(bare, quake("b"), hour=1)
     load(bare.platform, TABLE)
     bare.query("UPDATE {raw}._loads SET state = 'looked' WHERE batch_id LIKE '20260131T12%'")
-    with pytest.raises(NotPossible, match=r"the ledger had 1 lines .*, and now 0 of before"):
+    with pytest.raises(OperationRejected, match=r"the ledger had 1 lines .*, and now 0 of before"):
         take_back_last(bare)
     assert len(bare.rows()) == 2
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from core.errors import NotPossible
-from repair.trace import who
+from core.errors import OperationRejected
+from repair.trace import trace
 from tests.lab import Lab
 from tests.tasks.test_undo import applied, take_back
 
 
 def ask(lab: Lab, key: str) -> list[str]:
-    return who(lab.platform.warehouse, lab.source.TABLE, key)
+    return trace(lab.platform.warehouse, lab.source.TABLE, key)
 
 
 def test_a_row_is_asked_for_by_all_columns_of_its_key(make_lab: Callable[..., Lab]) -> None:
@@ -30,7 +30,7 @@ def test_a_row_is_asked_for_by_all_columns_of_its_key(make_lab: Callable[..., La
         (f"{location},noon", "dt is a time, such as 2026-01-02T03:04:05Z: noon"),
         (f"{location},2001-01-01", "has no row with location,dt ="),
     ):
-        with pytest.raises(NotPossible, match=cause):
+        with pytest.raises(OperationRejected, match=cause):
             ask(lab, key)
 
 
@@ -38,7 +38,7 @@ def test_a_vehicle_is_asked_for_by_its_licence_and_later_undos_are_told(
     make_lab: Callable[..., Lab],
 ) -> None:
     lab = make_lab(kit="nyc_fhv", size=60)
-    with pytest.raises(NotPossible, match="nothing was ever loaded into nyc_fhv__vehicles"):
+    with pytest.raises(OperationRejected, match="nothing was ever loaded into nyc_fhv__vehicles"):
         ask(lab, "5608977")
     lab.run()
     lab.control("advance")

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sandbox.private import write_private
+from sandbox.secret_file import write_private
 
 BOUNDARY_HOST = "iamcredentials.googleapis.com"
 # What the service says of an account that may be used everywhere.
@@ -31,7 +31,7 @@ NO_BOUNDARY = {"locations": [], "encodedLocations": "0x0"}
 CERTIFICATE_DAYS = 3650
 
 
-class EgressGate(BaseHTTPRequestHandler):
+class EgressProxy(BaseHTTPRequestHandler):
     """403 at once and a line `host:port` in the log, the one known question aside."""
 
     log: Path
@@ -77,12 +77,12 @@ class EgressGate(BaseHTTPRequestHandler):
         self.send_error(HTTPStatus.FORBIDDEN, "The sandbox lets nothing leave this machine")
 
 
-def serve_gate(port: int, certificate: Path, log: Path) -> None:
+def serve_egress_proxy(port: int, certificate: Path, log: Path) -> None:
     """Serve the gate in a thread of this process."""
-    EgressGate.log = log
-    EgressGate.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    EgressGate.tls.load_cert_chain(certificate)
-    gate = ThreadingHTTPServer(("127.0.0.1", port), EgressGate)
+    EgressProxy.log = log
+    EgressProxy.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    EgressProxy.tls.load_cert_chain(certificate)
+    gate = ThreadingHTTPServer(("127.0.0.1", port), EgressProxy)
     threading.Thread(target=gate.serve_forever, daemon=True).start()
 
 
