@@ -42,7 +42,7 @@ from migration.tables import (
     table_id,
 )
 from runs.course import run_source
-from runs.outcome import Outcome, log, raise_faults
+from runs.outcome import Outcome, report
 from runs.settings import Misconfigured, platform_settings, read_settings
 from runs.upload import new_batch
 from stores.clock import Moment
@@ -143,8 +143,7 @@ def import_history(platform: Platform, plan: Plan, *, keep_missing: bool = False
         )
         print(f"{kind}: {outcome.message}\n  {counts}")
         try:
-            log(outcome, logger)
-            raise_faults(outcome)
+            report(outcome)
         except (LoadFailed, StoreFailed, TooManyRejects) as error:
             logger.error("%s into raw.%s: %s", wanted.table, TABLES[kind].name, error)
             code = 1

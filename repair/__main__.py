@@ -31,7 +31,7 @@ from repair.trace import trace
 from repair.undo import preview, undo
 from repair.undo_script import TIME_TRAVEL
 from runs.extract import run_of
-from runs.outcome import log, raise_faults
+from runs.outcome import report
 from runs.settings import (
     Misconfigured,
     not_configured,
@@ -106,8 +106,7 @@ def main() -> int:
         for name in ("requests", "extracted", "met_again", "rejected", "written"):
             print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
         print(f"{'would be: ' * options.dry_run}{outcome.message}")
-        log(outcome, logging.getLogger(f"pipelines.{source}"))
-        raise_faults(outcome)
+        report(outcome)
     except SAID as error:
         print(error, file=sys.stderr)
         return 1

@@ -101,11 +101,17 @@ def in_cell(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
-def log(outcome: Outcome, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+def report(outcome: Outcome, logger: Logger | None = None) -> None:
+    """Log the outcome, then raise as `raise_faults` does."""
     where = flow_of(outcome.table.source)
+    logger = logger or logging.getLogger(f"pipelines.{where}")
     logger.info("%s, %s: %s", where, outcome.window, outcome.message)
     for change in outcome.announced:
         logger.warning("%s: %s; it is kept in _extra or null, see raw._fields", where, change)
+    raise_faults(outcome)
 
 
 def raise_faults(outcome: Outcome) -> None:

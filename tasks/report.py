@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from core.batch import asked_for
 from core.errors import NamedFailure
 from core.names import flow_of
-from runs.outcome import Outcome, log, raise_faults
+from runs.outcome import Outcome, report
 
 
 def run_name() -> str:
@@ -36,8 +36,10 @@ def final_state(outcome: Outcome) -> State:
 
     Raises what has no name of its own.
     """
+    name = f"load-{flow_of(outcome.table.source)}"
+    create_markdown_artifact(outcome.markdown, key=name, description=outcome.message)
     try:
-        report(outcome)
+        report(outcome, get_run_logger())
     except NamedFailure as failure:
         return failed(failure)
     return Completed(message=outcome.message, data=outcome.changes)
@@ -51,11 +53,3 @@ def failed(failure: NamedFailure) -> State:
     said = f"{type(failure).__name__}: {failure}"
     get_run_logger().error(said, exc_info=failure)
     return Failed(name=failure.state_name, message=said, data=failure)
-
-
-def report(outcome: Outcome) -> None:
-    """Log the outcome and leave it as the flow run's artifact. Raises as `raise_faults` does."""
-    log(outcome, get_run_logger())
-    name = f"load-{flow_of(outcome.table.source)}"
-    create_markdown_artifact(outcome.markdown, key=name, description=outcome.message)
-    raise_faults(outcome)

@@ -12,9 +12,9 @@ import pytest
 from core.errors import CountMismatch, SourceError, TooManyRejects
 from core.ledger import ROW_OUTCOMES
 from repair.replay import replay
+from runs.outcome import report
 from sources.usgs_earthquake.mapping import TABLE
 from stores import http as http_module
-from tasks.report import report
 from tests.lab import Lab
 from tests.reliability.matrix import crossed, or_slow
 

@@ -15,11 +15,11 @@ from core.ledger import ROW_OUTCOMES, Cursor
 from repair.replay import replay
 from repair.undo import undo
 from runs.load import load
+from runs.outcome import report
 from runs.upload import new_batch
 from sandbox.sources.sheets_ledger import COLUMNS
 from sources.finance.mapping import TABLE, read_ledger
 from stores.clock import Moment
-from tasks.report import report
 from tests.lab import Lab, committed
 
 HEADER = list(COLUMNS)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from runs.build import PROJECT_DIR
-from tasks.report import report
+from runs.outcome import report
 from tests.lab import Lab
 
 # The ledger's columns, the three that came later, one of the owner's own and one without a name.

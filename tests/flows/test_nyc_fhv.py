@@ -14,9 +14,8 @@ from core.errors import CountMismatch, DeletionsHeld, SourceError, SourceHttpErr
 from core.request import Request
 from core.schema import Table
 from runs.extract.nyc_fhv import TAKES, run
-from runs.outcome import Outcome
+from runs.outcome import Outcome, report
 from sources.nyc_fhv.mapping import TABLE as DECLARED
-from tasks.report import report
 from tests.kits.nyc_fhv import TABLE, TOKEN, block
 from tests.lab import Lab
 

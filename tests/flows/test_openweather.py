@@ -22,11 +22,11 @@ from runs.dbt_build import run_build
 from runs.due import due_build
 from runs.extract import openweather as flow_module
 from runs.extract.openweather import run as run_flow
+from runs.outcome import report
 from sources.openweather.mapping import SOURCE
 from sources.openweather.settings import Location
 from stores import http as http_module
 from stores.retry import Repeat
-from tasks.report import report
 from tests.kits.openweather import KEY, LOCATIONS, api, flat
 from tests.lab import Lab
 from tests.reliability.matrix import crossed, or_slow

@@ -19,11 +19,11 @@ from core.ledger import ROW_OUTCOMES
 from runs.dbt_build import run_build
 from runs.due import due_build
 from runs.extract.ph_news import get_page
+from runs.outcome import report
 from sources.ph_news.listing import above_gap
 from sources.ph_news.mapping import SERVED, SOURCE, article_id, classify_response
 from sources.ph_news.settings import PhNews
 from stores.http import Http
-from tasks.report import report
 from tests.kits.ph_news import KEY, PLENTY, block
 from tests.lab import Lab
 

@@ -15,10 +15,9 @@ import pytest
 
 from core.errors import PartlyExtracted
 from core.sql import literal
-from runs.outcome import Outcome
+from runs.outcome import Outcome, report
 from sources.ph_news.mapping import TABLE
 from stores.budget import budget
-from tasks.report import report
 from tests.lab import Lab
 
 LISTED, WITHDRAWN, LATE = 40, 3, 4

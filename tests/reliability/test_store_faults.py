@@ -11,11 +11,11 @@ from google.cloud import bigquery
 
 from core.errors import StoreFailed
 from core.ownership import LABELS
+from runs.outcome import report
 from stores import bigquery as warehouse
 from stores import landing, landing_s3
 from stores.retry import Repeat
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName
-from tasks.report import report
 from tests.lab import KITS, Lab, lands_in
 from tests.reliability.matrix import crossed, or_slow
 from tests.reliability.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store

@@ -21,13 +21,13 @@ from core.rows import to_chunk
 from core.schema import Mode
 from runs.cleanup import cleanup
 from runs.load import load
+from runs.outcome import report
 from runs.upload import new_batch
 from sources.usgs_earthquake.mapping import TABLE, Listing, to_record
 from stores.clock import Moment
 from stores.landing import LandingError
 from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3
-from tasks.report import report
 from tests.lab import Lab, committed
 from tests.reliability.matrix import crossed, or_slow
 

@@ -15,11 +15,11 @@ from core.ledger import Line
 from repair.replay import replay
 from runs.cleanup import cleanup
 from runs.load import load
+from runs.outcome import report
 from sources.usgs_earthquake.mapping import TABLE
 from stores.cursor import read_position
 from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3
-from tasks.report import report
 from tests.lab import KITS, Event, Lab
 from tests.reliability.matrix import crossed, only, or_slow, some_kits
 from tests.reliability.test_kill import PHASES, steps_in_code

@@ -15,11 +15,11 @@ import pytest
 from core.batch import MANIFEST
 from core.errors import LoadFailed, StoreFailed
 from core.steps import Phase
+from runs.outcome import report
 from stores import bigquery as warehouse
 from stores import landing
 from stores.retry import Repeat
 from stores.spool import locked
-from tasks.report import report
 from tests.answering import Reply, answering
 from tests.kits.openweather import LOCATIONS
 from tests.lab import Event, Lab
