@@ -1,4 +1,4 @@
-"""A landing bucket behind six verbs. What is written is never overwritten."""
+"""A landing bucket behind six calls. What is written is never overwritten."""
 
 from __future__ import annotations
 

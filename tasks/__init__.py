@@ -1,1 +1,1 @@
-"""The verbs that every flow shares: extract, upload, load, cleanup, build, report."""
+"""What Prefect adds to a run: tasks, the nodes of a build, states and artifacts."""
