@@ -47,11 +47,12 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
     A source that is not configured has no block; its flow says so when it is run.
     Raises Misconfigured when there are no credentials of Google's to be had.
     """
+    shared = platform_blocks(platform_settings(settings))
     return {
-        **platform_blocks(platform_settings(settings)),
+        **shared,
         ALERTS: Alerts(**dict(alert_settings(settings))),
         **{
-            flow: block_of(source_of(flow), source)
+            flow: block_of(source_of(flow), source, shared[GCP])
             for flow, source in source_settings(settings).items()
         },
     }

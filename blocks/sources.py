@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
+from prefect_gcp import GcpCredentials
 
 from blocks.platform import load_block, load_if_saved
 from core.names import deployment_of, flow_of
@@ -26,20 +27,28 @@ S = TypeVar("S", bound=SourceSettings)
 
 @lru_cache(None)
 def block_type(settings: type[SourceSettings], source: str) -> type[Any]:
-    """The type of a source's block, with the fields of its settings."""
-    told = {
+    """The type of a source's block, with the fields of its settings.
+
+    One that is read with Google's credentials holds their block, too. Nothing here reads it;
+    releases before 0.2.0, to which one may go back, cannot read the block without it.
+    """
+    told: dict[str, Any] = {
         "__module__": __name__,
         "__doc__": settings.__doc__,
         "_block_type_name": settings.title,
         "_block_type_slug": flow_of(source),
         "_description": settings.about,
     }
+    if settings.needs_google:
+        told["gcp_credentials"] = None
+        told["__annotations__"] = {"gcp_credentials": GcpCredentials | None}
     return type(settings.__name__, (settings, Block), told)
 
 
-def block_of(source: str, settings: SourceSettings) -> Block:
-    """A source's settings as a block, not saved anywhere."""
-    block: Block = block_type(type(settings), source)(**dict(settings))
+def block_of(source: str, settings: SourceSettings, google: Block | None = None) -> Block:
+    """A source's settings as a block, not saved anywhere; `google` is the block of the account."""
+    fields = dict(settings) | ({"gcp_credentials": google} if settings.needs_google else {})
+    block: Block = block_type(type(settings), source)(**fields)
     return block
 
 

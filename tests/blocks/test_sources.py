@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 from pydantic import create_model
 
 from alerting.read_freshness import declared_thresholds
+from blocks.register import all_blocks
 from blocks.sources import block_type
 from core.names import flow_of, source_of
 from dashboards.pages import start
 from deploy.apply import declared
 from flows import elt
 from runs.build import PROJECT_DIR
-from runs.settings import OF_SOURCES, SOURCES
+from runs.settings import OF_SOURCES, SOURCES, Settings
+from sandbox.identity import ensure_service_account
 from sources import SOURCES as NAMES
 from sources.settings import settings_of
 from sources.tables import table_of
+
+SHEET = "https://docs.google.com/spreadsheets/d/ledger/edit"
 
 
 def test_every_room_knows_the_same_sources() -> None:
@@ -50,3 +56,15 @@ def test_what_belongs_to_a_source_is_found_by_its_name() -> None:
         create_model("Variables", **given).model_validate(
             {name.lower(): value for name, value in stand_in.variables("http://a.example").items()}
         )
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_a_release_before_this_one_can_read_every_block(tmp_path: Path) -> None:
+    """One may go back to it, and its own `register` begins with reading what is saved."""
+    ensure_service_account(tmp_path / "account.json", "p", "http://127.0.0.1:9/token")
+    given = {"GCP_PROJECT": "p", "GCS_BUCKET": "a-b", "FINANCE_SHEET_URL": SHEET}
+    given["GCP_SERVICE_ACCOUNT_FILE"] = str(tmp_path / "account.json")
+    blocks = all_blocks(Settings.model_validate({name.lower(): one for name, one in given.items()}))
+    # What the block of that release had without a default.
+    assert {"sheet_url", "gcp_credentials"} <= {*blocks["finance"].model_dump()}
+    assert dict(blocks["finance"])["gcp_credentials"] is blocks["gcp"]
