@@ -19,9 +19,6 @@ import pytest
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
-from prefect_aws.client_parameters import AwsClientParameters
-from prefect_aws.credentials import AwsCredentials
-from prefect_aws.s3 import S3Bucket
 from pydantic import SecretStr
 
 from sandbox import processes
@@ -30,6 +27,7 @@ from sandbox.parts import isolated
 from sandbox.stack import NAMES, ROOT, Stack, read_env
 from sandbox.state_file import SandboxError
 from stores.landing_s3 import S3Landing
+from stores.settings import S3Settings
 
 EMULATORS = ("token", "bigquery", "gcs")
 CLEAN = isolated(os.environ)
@@ -233,16 +231,14 @@ def test_s3_comes_with_its_bucket_and_keeps_what_is_in_it_after_a_death_and_a_do
     request.addfinalizer(stack.down)
     stack.up(["s3"])
     env = stack.env()
-    block = S3Bucket(
-        bucket_name=env["S3_BUCKET"],
-        credentials=AwsCredentials(
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=SecretStr(env["AWS_SECRET_ACCESS_KEY"]),
-            region_name=env["AWS_REGION"],
-            aws_client_parameters=AwsClientParameters(endpoint_url=env["AWS_ENDPOINT_URL"]),
-        ),
+    settings = S3Settings(
+        bucket=env["S3_BUCKET"],
+        access_key_id=env["AWS_ACCESS_KEY_ID"],
+        secret_access_key=SecretStr(env["AWS_SECRET_ACCESS_KEY"]),
+        region=env["AWS_REGION"],
+        options={"endpoint_url": env["AWS_ENDPOINT_URL"]},
     )
-    landing = S3Landing(block)
+    landing = S3Landing(settings)
     landing.put("a", b"a")
     landing.put("part/ü 1", b"1" * 100_000)
     stack.up(["s3"])
