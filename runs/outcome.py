@@ -88,7 +88,9 @@ class Outcome:
 
 def label(table: Table, name: str) -> str:
     """What people call a count."""
-    return (COUNTS[name].word or name.replace("_", " ")).format(key=", ".join(table.key))
+    return (COUNTS[name].word or name.removeprefix("size_").replace("_", " ")).format(
+        key=", ".join(table.key)
+    )
 
 
 def in_words(table: Table, count: Callable[[str], int]) -> str:

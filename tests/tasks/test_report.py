@@ -34,7 +34,9 @@ def test_the_artifact_has_every_count_of_every_line() -> None:
     heads, rule, first, second = table[:4]
     assert heads[:2] == ["batch", "state"]
     assert len(heads) == len(rule) == 2 + len(COUNTS)
-    assert {"extracted", "renamed away", "met again", "source count", "requests"} <= {*heads}
+    assert {"extracted", "renamed away", "met again", "source count", "requests", "bytes"} <= {
+        *heads
+    }
     assert first == ["b", "applied", *(f"{number:,}" for number in NUMBERS.values())]
     row = dict(zip(heads, second, strict=True))
     assert (row["inserted"], row["source count"]) == ("0", "")
