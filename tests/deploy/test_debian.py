@@ -825,7 +825,7 @@ def test_the_release_before_this_step_is_updated_from_and_gone_back_to(
     assert "release before runs" in page.follow(installed, f"{SCRIPTS}/rollback.sh")
     is_well(installed, WATCH)
     # By way of the newest, so that none later goes back to that which is older than this step.
-    installed.run(f"{SCRIPTS}/rollback.sh", "after")
+    installed.run(f"{RELEASE}/deploy/rollback.sh", "after")
     told = page.follow(installed, f"{SCRIPTS}/rollback.sh VERSION", {"VERSION": "two"})
     assert "release two runs" in told
     ask(installed, "UPDATE deployment_schedule SET active = true")
