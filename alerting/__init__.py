@@ -1,1 +1,1 @@
-"""What is wrong, and who is told."""
+"""Incidents: the checks that find them, and the channels that send them."""

@@ -215,7 +215,7 @@ def locked_state(path: Path) -> Iterator[tuple[State, Callable[[State], None]]]:
     """The state, and how to keep it, while no other look has it. Mode 0600, replaced as a whole.
 
     The state of before stays, as the room that the next one is written into: a full disk, of which
-    there is something to notify, has none to give.
+    there is something to tell, has none to give.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("w") as lock:

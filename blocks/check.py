@@ -44,9 +44,9 @@ from runs.settings import (
     source_settings,
     warehouse_settings,
 )
-from sources.settings import BASE_URL, Check
+from sources.settings import BASE_URL
 from stores.amazon import s3_client
-from stores.asking import SECONDS, Fault, name_of
+from stores.asking import SECONDS, Check, Fault, name_of
 from stores.datasets import (
     dbt_relations,
     foreign_tables,

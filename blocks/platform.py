@@ -52,25 +52,20 @@ class Warehouse(WarehouseSettings, Block):
 def platform_blocks(settings: PlatformSettings) -> dict[str, Block]:
     """The blocks that these settings fill, by name, none saved, those first that others hold."""
     gcp = gcp_from(settings.google, settings.warehouse.project)
-    return {
+    blocks: dict[str, Block] = {
         GCP: gcp,
         LANDING_GCS: GcsBucket(bucket=settings.gcs_bucket, gcp_credentials=gcp),
-        **blocks_without_google(settings.warehouse, settings.s3),
+        WAREHOUSE: Warehouse(**dict(settings.warehouse)),
     }
+    if settings.s3:
+        bucket = s3_from(settings.s3)
+        blocks |= {AWS: bucket.credentials, LANDING_S3: bucket}
+    return blocks
 
 
 def gcp_from(account: GoogleAccount, project: str) -> GcpCredentials:
     info = json.loads(account.info.get_secret_value()) if account.info else None
     return GcpCredentials(service_account_info=info, project=project)
-
-
-def blocks_without_google(warehouse: WarehouseSettings, s3: S3Settings | None) -> dict[str, Block]:
-    """Those that hold no credentials of Google's."""
-    blocks: dict[str, Block] = {WAREHOUSE: Warehouse(**dict(warehouse))}
-    if s3:
-        bucket = s3_from(s3)
-        blocks |= {AWS: bucket.credentials, LANDING_S3: bucket}
-    return blocks
 
 
 def s3_from(settings: S3Settings) -> S3Bucket:

@@ -1,1 +1,1 @@
-"""By hand: a run, and what was loaded looked at, taken back or loaded again."""
+"""Run a source by hand, trace a row to its batch, undo and replay batches."""

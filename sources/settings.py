@@ -8,16 +8,15 @@ which variable of `.env` fills in each field. A block of Prefect is one way to f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, Field, HttpUrl, SecretStr
 
+from stores.asking import Check
 from stores.settings import LANDING_GCS, GoogleAccount, LandingName
 
-# Raises Fault or what a client raises; a text is for a person to know, and no fault.
-Check = Callable[[], str | None]
 # The name of a field or variable, in lower case, and what is wrong with it.
 Wrong = tuple[str, str]
 BASE_URL, LANDING = "base_url", "landing"

@@ -10,8 +10,8 @@ from google.auth.exceptions import GoogleAuthError
 from pydantic import AfterValidator, HttpUrl
 from requests import RequestException
 
-from sources.settings import Check, SourceSettings, Wrong, base_url, landing, variable
-from stores.asking import SECONDS, Fault, name_of
+from sources.settings import SourceSettings, Wrong, base_url, landing, variable
+from stores.asking import SECONDS, Check, Fault, name_of
 from stores.google import GoogleSession, credentials_for
 from stores.settings import GoogleAccount, LandingName
 

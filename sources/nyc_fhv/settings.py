@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, HttpUrl, SecretStr
 
-from sources.settings import Check, SourceSettings, base_url, landing, matching, variable
-from stores.asking import ask
+from sources.settings import SourceSettings, base_url, landing, matching, variable
+from stores.asking import Check, ask
 from stores.settings import LANDING_S3, GoogleAccount, LandingName
 
 

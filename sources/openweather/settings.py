@@ -17,8 +17,8 @@ from pydantic import (
     field_validator,
 )
 
-from sources.settings import Check, SourceSettings, base_url, landing, variable
-from stores.asking import ask
+from sources.settings import SourceSettings, base_url, landing, variable
+from stores.asking import Check, ask
 from stores.settings import GoogleAccount, LandingName
 
 VARIABLE = "OPENWEATHER_LOCATIONS"

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
-from sources.settings import Check, SourceSettings, base_url, landing, variable
-from stores.asking import Fault, ask
+from sources.settings import SourceSettings, base_url, landing, variable
+from stores.asking import Check, Fault, ask
 from stores.settings import GoogleAccount, LandingName
 
 # The documented codes of `languages`; `se` is Swedish.

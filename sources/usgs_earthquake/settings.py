@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, HttpUrl
 
-from sources.settings import Check, SourceSettings, base_url, landing, variable
-from stores.asking import ask
+from sources.settings import SourceSettings, base_url, landing, variable
+from stores.asking import Check, ask
 from stores.settings import GoogleAccount, LandingName
 
 
