@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import smtplib
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +36,7 @@ from alerting.incidents import (
 from alerting.settings import AlertSettings
 from core.errors import first_line, without_secrets
 from stores.federation import is_federation
+from stores.state import locked_file
 
 logger = logging.getLogger("pipelines.alerts")
 
@@ -218,16 +217,8 @@ def locked_state(path: Path) -> Iterator[tuple[State, Callable[[State], None]]]:
     there is something to tell, has none to give.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.with_suffix(".lock").open("w") as lock:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{path}: another look has held it for a minute") from None
-                time.sleep(0.1)
+    held = TimeoutError(f"{path}: another look has held it for a minute")
+    with locked_file(path.with_suffix(".lock"), LOCK_SECONDS, held):
         yield _state_in(path), _keeper(path)
 
 

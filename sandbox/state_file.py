@@ -1,8 +1,6 @@
 """What `up` leaves for the next `up`, `status` and `down`: state.json, and a lock beside it."""
 
-import fcntl
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.secret_file import write_private
+from stores.state import locked_file
 
 LOCK_SECONDS = 120.0
-POLL_SECONDS = 0.1
 
 
 class SandboxError(RuntimeError):
@@ -59,14 +57,6 @@ def save(directory: Path, state: State) -> None:
 def locked(directory: Path) -> Iterator[None]:
     """One `up` or `down` at a time. Raises SandboxError when another goes on for long."""
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("a") as lock:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SandboxError(f"another up or down holds {lock.name}") from None
-                time.sleep(POLL_SECONDS)
+    lock = directory / "lock"
+    with locked_file(lock, LOCK_SECONDS, SandboxError(f"another up or down holds {lock}")):
         yield

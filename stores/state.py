@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+POLL_SECONDS = 0.1
 
 
 def state_home() -> Path:
@@ -15,3 +21,20 @@ def state_home() -> Path:
 def spool_path(given: str) -> Path:
     """The folder of SPOOL_DIRECTORY, or the usual one where that is empty."""
     return Path(given).expanduser() if given else state_home() / "spool"
+
+
+@contextmanager
+def locked_file(path: Path, seconds: float, held: Exception) -> Iterator[None]:
+    """Nobody else has the lock of this file meanwhile. Raises `held` after so many seconds."""
+    with path.open("a") as lock:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise held from None
+                # flock has no time-out of its own.
+                time.sleep(POLL_SECONDS)
+        yield
