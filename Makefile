@@ -78,7 +78,7 @@ test-slow: install
 	$(SUITE) -m "slow and not cloud and not matrix"
 
 list-slow: install
-	@$(BIN)/python -m tests.slow
+	@$(BIN)/python -m tools.slow
 
 matrix: install
 	$(BIN)/pytest -m matrix -n 2 --dist loadscope
@@ -86,13 +86,13 @@ matrix: install
 SEEDS ?= 20
 MINUTES ?= 20
 soak: install
-	$(BIN)/python -m tests.reliability.soak --seeds $(SEEDS) --minutes $(MINUTES)
+	$(BIN)/python -m tools.soak --seeds $(SEEDS) --minutes $(MINUTES)
 
 bench: install
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tools.bench
 
 cost: install
-	@$(BIN)/python -m tests.cost
+	@$(BIN)/python -m tools.cost
 
 test-cloud: install
 	@test -n "$(PROJECT)" || (echo "make test-cloud PROJECT=<Google Cloud project>"; exit 2)

@@ -3,7 +3,7 @@
 SOURCES is the one list of sources. What belongs to one is found by its name in every room:
 `sources/<name>.py` (TABLE), `blocks/<name>.py` (BLOCK), `blocks/variables/<name>.py`,
 `flows/<name>.py`, the dbt source and its folder, `sandbox/sources/<name>.py`,
-`tests/kits/<name>.py`. Nothing is imported here, so that a run has only its own source in memory
+`testing/kits/<name>.py`. Nothing is imported here, so that a run has only its own source in memory
 (`sources.tables.table_of`).
 """
 

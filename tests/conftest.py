@@ -22,9 +22,9 @@ from sandbox.parts import isolated
 from sandbox.processes import OWNER
 from sandbox.stack import Stack
 from stores.settings import LandingName
-from tests.lab import KITS, Lab
-from tests.reliability.proxy import VARIABLES, Proxies, proxies
-from tests.slow import SECONDS
+from testing.platform import KITS, Lab
+from testing.proxy import VARIABLES, Proxies, proxies
+from tools.slow import SECONDS
 
 GUARD = pytest.StashKey[Guard]()
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
@@ -140,7 +140,7 @@ def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     os.environ.update(env)
     # Children are forked from a server that has imported everything once.
     multiprocessing.get_context("forkserver").set_forkserver_preload(
-        [f"tests.kits.{kit}" for kit in KITS]
+        [f"testing.kits.{kit}" for kit in KITS]
     )
     yield env
     os.environ.clear()

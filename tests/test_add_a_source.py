@@ -95,8 +95,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(copy: Path) -> dict[str, Any]:
-    """What the platform did with the source (tests/sixth_source.py)."""
-    said: dict[str, Any] = json.loads(command(copy, "-m", "tests.sixth_source", NAME))
+    """What the platform did with the source (testing/sixth_source.py)."""
+    said: dict[str, Any] = json.loads(command(copy, "-m", "testing.sixth_source", NAME))
     return said
 
 

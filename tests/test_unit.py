@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.parts import isolated
 from sandbox.stack import Stack
-from tests.browser import browser
+from testing.browser import browser
 
 
 def test_a_unit_test_starts_no_emulator(tmp_path: Path, request: pytest.FixtureRequest) -> None:

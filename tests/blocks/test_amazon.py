@@ -19,7 +19,7 @@ from runs.settings import Misconfigured, Settings, read_settings, s3_settings
 from stores.amazon import AUDIENCE, TOKEN_FILE, s3_client
 from stores.landing import LandingError
 from stores.landing_s3 import S3Landing
-from tests.answering import Answering, Received, Reply, answering
+from testing.answering import Answering, Received, Reply, answering
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 ROLE = "arn:aws:iam::123456789012:role/data-pipelines"

@@ -23,7 +23,7 @@ from blocks.register import findings as findings_of
 from runs.settings import ROOT, Settings
 from sandbox.identity import ensure_service_account
 from stores.asking import Fault
-from tests.rooms import PRODUCT
+from testing.rooms import PRODUCT
 
 SECRETS = ("OPENWEATHER_API_KEY", "MEDIASTACK_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
 

@@ -27,7 +27,7 @@ from stores.asking import name_of
 from stores.google import RedirectRefused, bigquery_client, storage_client
 from stores.platform import connect
 from stores.settings import GoogleAccount, PlatformSettings
-from tests.answering import Answering, Received, Reply, answering
+from testing.answering import Answering, Received, Reply, answering
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 TOKEN = {"access_token": "s3cret-token", "expires_in": 3599, "token_type": "Bearer"}

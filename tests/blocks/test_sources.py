@@ -50,7 +50,7 @@ def test_what_belongs_to_a_source_is_found_by_its_name() -> None:
         assert table.name.startswith(f"{source}__")
         assert table.title and table.about.endswith(".")
         assert (PROJECT_DIR / "models" / "staging" / source / f"_{source}__sources.yml").exists()
-        assert import_module(f"tests.kits.{source}").TABLE.source == source
+        assert import_module(f"testing.kits.{source}").TABLE.source == source
         stand_in = import_module(f"sandbox.sources.{source}")
         given: Any = settings.typed_variables()
         create_model("Variables", **given).model_validate(

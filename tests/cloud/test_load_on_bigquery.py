@@ -24,7 +24,7 @@ from google.cloud import bigquery, storage
 
 from core.ownership import LABELS
 from sources.usgs_earthquake.mapping import TABLE
-from tests.lab import Lab
+from testing.platform import Lab
 from tests.reliability.test_race import race
 from tests.tasks import test_load as loads
 from tests.tasks import test_undo as undos

@@ -11,8 +11,10 @@ import pytest
 
 from core.version import CODE
 from sources import SOURCES
-from tests.rooms import ORDER, PRODUCT, ROOMS, ROOT
+from testing.rooms import ORDER, PRODUCT, ROOMS, ROOT
 
+# Packages that no room knows, in the order in which they know each other.
+BESIDE = ("testing", "tools", "tests")
 PREFECT = {"prefect", "prefect_gcp", "prefect_aws", "prefect_dbt"}
 CLOUDS = {"google", "boto3", "botocore", "httpx", "requests", "gspread"}
 # Who has only the list of sources, or what each declares, and no source's own module by its name.
@@ -55,8 +57,15 @@ def tops(path: Path) -> set[str]:
 
 def test_the_table_has_every_room() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert packages - {"tests"} == set(ORDER)
+    assert packages - {*BESIDE} == set(ORDER)
     assert len(ORDER) <= 14
+
+
+@pytest.mark.parametrize("package", ["testing", "tools"])
+def test_what_tests_stand_on_imports_no_test(package: str) -> None:
+    below = {*BESIDE[BESIDE.index(package) + 1 :]}
+    for path in modules(package).values():
+        assert tops(path) & below == set(), path.relative_to(ROOT)
 
 
 @pytest.mark.parametrize("room", ORDER)
@@ -64,7 +73,7 @@ def test_a_room_imports_only_from_rooms_above_it(room: str) -> None:
     found = modules(room)
     assert found
     for path in found.values():
-        below = {"tests", *ORDER[ORDER.index(room) + 1 :]}
+        below = {*BESIDE, *ORDER[ORDER.index(room) + 1 :]}
         assert tops(path) & below == set(), path.relative_to(ROOT)
 
 

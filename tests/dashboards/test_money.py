@@ -29,9 +29,9 @@ from sandbox.sources.sheets_ledger import COLUMNS
 from serving.places import Places
 from serving.snapshot import Snapshot
 from serving.status import TABLES
-from tests.dashboards.conftest import served
-from tests.dashboards.history import MAKERS
-from tests.lab import Lab
+from testing.history import MAKERS
+from testing.platform import Lab
+from testing.site import served
 from tests.reliability.test_kill import PHASES, steps_in_code
 
 # Amounts and payees that occur nowhere else.

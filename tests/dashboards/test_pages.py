@@ -18,10 +18,9 @@ from sandbox.stack import ROOT
 from serving.contract import Audience
 from serving.places import Places
 from serving.status import TABLES
-from tests.browser import Page, browser
-from tests.dashboards.conftest import served
+from testing.browser import Page, browser
+from testing.site import MOST_BYTES, files_of, served
 
-MOST_BYTES = 500_000
 SLUGS = [slug for slug, *_ in PAGES]
 # Marks of Vega's SVG: bars, circles, lines, areas and cells.
 MARKS = "[class*=mark-][role=graphics-object]:not(.mark-group) > path"
@@ -234,19 +233,6 @@ def test_a_chart_is_drawn_again_in_the_other_colours(page: Page, site: str) -> N
     page.evaluate("document.querySelector('[data-toggle]').click()")
     page.wait_for(f"{fill} === '{light}'")
     page.evaluate("localStorage.clear()")
-
-
-def files_of(folder: Path, slug: str) -> list[str]:
-    """Everything that a browser asks for to show a page, the page first."""
-    named = re.compile(r'(?:href|src|data-page)="([\w.-]+)"|"([\w-]+-[0-9a-f]{12}\.json)"')
-    html = (folder / f"{slug}.html").read_text()
-    wanted = {one for pair in named.findall(html) for one in pair if one}
-    files = {name for name in wanted if not name.endswith((".html", ".txt"))}
-    for name in list(files):
-        if name.endswith(".json"):
-            text = (folder / name).read_text()
-            files |= {one for pair in named.findall(text) for one in pair if one}
-    return [f"{slug}.html", *sorted(files)]
 
 
 @pytest.mark.parametrize("audience", ["private", "public"])

@@ -23,10 +23,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from runs.build import PROJECT_DIR, environment, one_login
+from testing.raw import Query
 
 PROJECT = "dbt-tests"
 ROOT = PROJECT_DIR.parent
-Query = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")

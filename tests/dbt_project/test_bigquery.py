@@ -17,17 +17,17 @@ from repair.undo_script import earlier_table
 from sources.finance.mapping import TABLE as LEDGER
 from sources.nyc_fhv.mapping import TABLE as VEHICLES
 from sources.usgs_earthquake.mapping import TABLE
+from testing.googlesql import CACHE, Analyser, Refused
+from testing.recording import FENCE, Analysis, Recording, analyse, catalog, record
 from tests.core.test_script import (
     LIST,
     MANIFEST,
     SCRIPTS,
     SNAPSHOT,
 )
-from tests.cost.document import total
-from tests.cost.month import BUDGET, LOOKS, Model
-from tests.cost.pricing import BYTES, FLOOR
-from tests.googlesql import CACHE, Analyser, Refused
-from tests.recording import FENCE, Analysis, Recording, analyse, catalog, record
+from tools.cost.document import total
+from tools.cost.month import BUDGET, LOOKS, Model
+from tools.cost.pricing import BYTES, FLOOR
 
 # A platform of a year is recorded and analysed first.
 pytestmark = pytest.mark.slow
@@ -72,7 +72,7 @@ def test_every_statement_is_bigquerys_sql(recording: Recording, analysis: Analys
 
 def test_the_analyser_is_compiled_once_per_machine() -> None:
     """Which takes 25 s of processor time; the next process reads what the first has written."""
-    code = "from tests.googlesql import Analyser; print(Analyser().output('SELECT 1 AS one'))"
+    code = "from testing.googlesql import Analyser; print(Analyser().output('SELECT 1 AS one'))"
     env = {**os.environ, "XDG_CACHE_HOME": str(CACHE.parents[1])}
 
     def run() -> dict[Path, int]:

@@ -9,8 +9,8 @@ import pytest
 
 from runs.build import BuildFailed, build
 from sources.ph_news.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query
+from testing import raw
+from testing.raw import Query
 
 SELECT = ["source:ph_news", "stg_ph_news__articles"]
 

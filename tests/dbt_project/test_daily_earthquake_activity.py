@@ -17,7 +17,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.testing.utilities import prefect_test_harness
 
 from runs.build import PROJECT_DIR, BuildFailed, BuildResult, build, describe
-from tests.dbt_project.conftest import Query, RunDbt, TokenEndpoint
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt, TokenEndpoint
 
 SELECT = "source:usgs_earthquake+"
 RAW = "raw.usgs_earthquake__events"

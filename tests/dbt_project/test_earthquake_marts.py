@@ -10,8 +10,9 @@ import pytest
 
 from runs.build import BuildResult, build
 from sources.usgs_earthquake.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query, RunDbt
+from testing import raw
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 SELECT = "source:usgs_earthquake+"
 # A world of its own: the raw table of test_daily_earthquake_activity stands beside it.

@@ -10,8 +10,9 @@ import pytest
 
 from runs.build import BuildResult, build, describe
 from sources.nyc_fhv.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query, RunDbt
+from testing import raw
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 SELECT = "source:nyc_fhv+"
 # What must be built with every list, for the history to know it.

@@ -14,8 +14,9 @@ import pytest
 
 from runs.build import BuildFailed, BuildResult, build, describe
 from sources.finance.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query, RunDbt
+from testing import raw
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 DATASETS = {"RAW_DATASET": "raw_finance", "DBT_DATASET_PREFIX": "finance_"}
 RAW = "raw_finance.finance__ledger"

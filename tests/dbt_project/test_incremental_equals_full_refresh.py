@@ -21,8 +21,9 @@ from runs.dbt_build import window_environment
 from runs.due import BuildWindow
 from sources.openweather import mapping as openweather
 from sources.usgs_earthquake import mapping as usgs_earthquake
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query, RunDbt
+from testing import raw
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 # Five builds for each batch.
 pytestmark = pytest.mark.slow

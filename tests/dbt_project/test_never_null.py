@@ -8,8 +8,8 @@ import pytest
 
 from runs.build import BuildFailed, build
 from sources.ph_news.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query
+from testing import raw
+from testing.raw import Query
 
 
 def test_a_failing_test_of_several_columns_names_column_and_key(

@@ -11,7 +11,8 @@ import pytest
 from core.ledger import TABLES
 from core.sql import literal
 from runs.build import BuildFailed, BuildResult, build, describe
-from tests.dbt_project.conftest import Query, RunDbt
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 DATASETS = {"RAW_DATASET": "raw_operations", "DBT_DATASET_PREFIX": "operations_"}
 RAW = "raw_operations"

@@ -8,8 +8,9 @@ import pytest
 
 from runs.build import PARSED, BuildFailed, _invoke, build
 from sources.ph_news.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query, RunDbt
+from testing import raw
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 SELECT = "stg_ph_news__articles"
 UNABLE = "Unable to do partial parsing"

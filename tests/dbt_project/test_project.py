@@ -17,9 +17,9 @@ from core.sql import fence_table
 from runs.build import ONCE_A_DAY, PROJECT_DIR, command
 from runs.due import follows_calendar
 from stores.datasets import dbt_datasets, dbt_relations, raw_tables
-from tests.cost.month import is_daily
+from testing.recording import reach
 from tests.dbt_project.conftest import RunDbt
-from tests.recording import reach
+from tools.cost.month import is_daily
 
 # What reads the clock, dbt's own macro aside, and the only files that may.
 CLOCK = re.compile(r"(?<!\{\{ )\bcurrent_(date|datetime|time|timestamp)\b", re.IGNORECASE)

@@ -18,8 +18,8 @@ from sources.nyc_fhv import mapping as nyc_fhv
 from sources.openweather import mapping as openweather
 from sources.ph_news import mapping as ph_news
 from sources.usgs_earthquake import mapping as usgs_earthquake
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query
+from testing import raw
+from testing.raw import Query
 
 pytestmark = pytest.mark.slow
 RAW, PREFIX = "real_raw", "real_"

@@ -10,8 +10,9 @@ import pytest
 
 from runs.build import BuildResult, build
 from sources.openweather.mapping import TABLE
-from tests.dbt_project import raw
-from tests.dbt_project.conftest import Query, RunDbt
+from testing import raw
+from testing.raw import Query
+from tests.dbt_project.conftest import RunDbt
 
 SELECT = "source:openweather+"
 POLLS = {1: datetime(2026, 3, 2, 19, tzinfo=UTC), 2: datetime(2026, 3, 2, 20, tzinfo=UTC)}

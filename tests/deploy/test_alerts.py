@@ -39,7 +39,7 @@ from sandbox import processes
 from sandbox.parts import POOL, isolated
 from sandbox.processes import marked
 from sandbox.stack import NAMES, ROOT, Stack
-from tests.deploy.breakable import (
+from testing.breakable import (
     ELSEWHERE,
     HELD,
     LONE,
@@ -52,9 +52,9 @@ from tests.deploy.breakable import (
     tick,
     until,
 )
-from tests.deploy.messages import both, recovered_at, standing
-from tests.deploy.page import command
-from tests.sinks import open_sinks
+from testing.messages import both, recovered_at, standing
+from testing.page import command
+from testing.sinks import open_sinks
 
 pytestmark = pytest.mark.slow
 

@@ -35,7 +35,8 @@ from tests.deploy.test_scripts import (
 
 __all__ = ["path"]
 
-TABLE = yaml.safe_load((Path(__file__).parent / "cli_flags.yaml").read_text())
+TESTING = Path(__file__).resolve().parents[2] / "testing"
+TABLE = yaml.safe_load((TESTING / "cli_flags.yaml").read_text())
 # Of every command, the rest are named there.
 GLOBAL = {"gcloud": {"--project", "--quiet", "--format", "--flatten"}}
 
@@ -140,7 +141,7 @@ def test_the_installed_cli_takes_every_line(lines: list[list[str]], tmp_path: Pa
     # Installed by its archive, it has a Python of its own.
     own = sdk / "platform" / "bundledpythonunix" / "bin" / "python3"
     done = subprocess.run(
-        [own if own.exists() else sys.executable, Path(__file__).parent / "parse_with_cli.py", sdk],
+        [own if own.exists() else sys.executable, TESTING / "parse_with_cli.py", sdk],
         input=json.dumps(lines),
         env=env,
         capture_output=True,

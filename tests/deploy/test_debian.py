@@ -25,11 +25,11 @@ import pytest
 from deploy.apply import declared
 from sandbox.parts import choose_ports, isolated
 from sandbox.stack import Stack
+from testing.debian import ROOT, Debian, impossible, missing, wheels
+from testing.page import OLDER_ARCHIVE, Page
+from testing.platform import Lab
+from testing.sinks import Sinks, open_sinks
 from tests.conftest import STORES
-from tests.deploy.debian import ROOT, Debian, impossible, missing, wheels
-from tests.deploy.page import OLDER_ARCHIVE, Page
-from tests.lab import Lab
-from tests.sinks import Sinks, open_sinks
 
 pytestmark = [
     pytest.mark.matrix,

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.parts import choose_ports
-from tests.deploy.debian import TRIXIE, Debian, impossible, missing
-from tests.deploy.page import OLDER_ARCHIVE, Page
+from testing.debian import TRIXIE, Debian, impossible, missing
+from testing.page import OLDER_ARCHIVE, Page
 from tests.deploy.test_debian import (
     BACKUPS,
     ETC,

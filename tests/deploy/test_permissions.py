@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from testing.permissions import TABLE, held, needs, refused_by_policy
+from testing.proxy import Call
 from tests.deploy.test_scripts import FEDERATED, ROOT, dry_run, roles_given
-from tests.permissions import TABLE, held, needs, refused_by_policy
-from tests.reliability.proxy import Call
 
 TITLES = {
     "roles/bigquery.jobUser": "BigQuery Job User",

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from sources import SOURCES
-from tests.rooms import PRODUCT
+from testing.rooms import PRODUCT
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.certificates import pair
+from testing.certificates import pair
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 # What a release has of its own. `$SITE/not-well/NAME` makes it one that is not.

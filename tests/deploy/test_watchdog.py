@@ -36,10 +36,10 @@ from deploy.watchdog import full_disk, old_backup, old_certificate, waiting_spoo
 from runs.settings import read_settings
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
-from tests.deploy.certificates import pair
-from tests.lab import Lab
-from tests.reliability.proxy import Fault, Proxies
-from tests.sinks import Sinks, open_sinks
+from testing.certificates import pair
+from testing.platform import Lab
+from testing.proxy import Fault, Proxies
+from testing.sinks import Sinks, open_sinks
 
 SECRET = "planted-secret-of-a-block"
 

@@ -16,10 +16,10 @@ from sources.nyc_fhv import mapping as nyc_fhv
 from sources.openweather import mapping as openweather
 from sources.openweather.settings import Location
 from sources.usgs_earthquake import mapping as usgs_earthquake
+from testing.kits.openweather import LOCATIONS
+from testing.matrix import crossed, or_slow
+from testing.platform import KITS, Lab
 from tests.flows.test_bad_input import feature
-from tests.kits.openweather import LOCATIONS
-from tests.lab import KITS, Lab
-from tests.reliability.matrix import crossed, or_slow
 from tests.sources.test_usgs_earthquake import FEATURE
 
 

@@ -15,8 +15,8 @@ from repair.replay import replay
 from runs.outcome import report
 from sources.usgs_earthquake.mapping import TABLE
 from stores import http as http_module
-from tests.lab import Lab
-from tests.reliability.matrix import crossed, or_slow
+from testing.matrix import crossed, or_slow
+from testing.platform import Lab
 
 
 @pytest.fixture(autouse=True)

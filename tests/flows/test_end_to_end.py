@@ -28,7 +28,7 @@ from deploy.apply import declared
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from stores.settings import LANDING_S3
-from tests.lab import KITS, Lab
+from testing.platform import KITS, Lab
 
 pytestmark = pytest.mark.slow
 

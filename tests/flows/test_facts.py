@@ -49,10 +49,10 @@ from sources.finance.mapping import TABLE, read_ledger
 from stores.bigquery import Warehouse
 from stores.clock import Moment
 from stores.settings import LANDING_GCS
+from testing.platform import Lab, committed
+from testing.rooms import PRODUCT
 from tests.flows.test_finance import HEADER, entry
 from tests.flows.test_moving_in import LEDGER, LEDGER_COLUMNS, WANTED, make
-from tests.lab import Lab, committed
-from tests.rooms import PRODUCT
 
 NOTHING = "x"
 

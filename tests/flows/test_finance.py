@@ -20,7 +20,7 @@ from runs.upload import new_batch
 from sandbox.sources.sheets_ledger import COLUMNS
 from sources.finance.mapping import TABLE, read_ledger
 from stores.clock import Moment
-from tests.lab import Lab, committed
+from testing.platform import Lab, committed
 
 HEADER = list(COLUMNS)
 DAY = {"year": 2026, "month": 1, "day": 31}

@@ -19,7 +19,7 @@ import pytest
 
 from runs.build import PROJECT_DIR
 from runs.outcome import report
-from tests.lab import Lab
+from testing.platform import Lab
 
 # The ledger's columns, the three that came later, one of the owner's own and one without a name.
 HEADER = [

@@ -20,7 +20,7 @@ from migration.tables import compare_mart, keep_name
 from repair.replay import replay
 from repair.undo import undo
 from sources.ph_news.mapping import article_id
-from tests.lab import Lab
+from testing.platform import Lab
 
 LEDGER_COLUMNS = (
     "id STRING, date DATE, type STRING, item STRING, `to` STRING, cost NUMERIC, source STRING, "

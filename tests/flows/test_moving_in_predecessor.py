@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from migration.course import main
-from tests import predecessor
+from testing import predecessor
+from testing.platform import Lab
 from tests.flows.test_nothing_foreign import described
-from tests.lab import Lab
 
 # Nine marts of an older system are built and compared.
 pytestmark = pytest.mark.slow

@@ -23,10 +23,10 @@ from runs.due import due_build
 from runs.settings import google_account
 from stores.datasets import dbt_datasets
 from stores.settings import LANDING_S3
+from testing.permissions import held, needs, refused_by_policy, row_of
+from testing.platform import Lab
+from testing.proxy import UNKNOWN, Call, Fault, Proxies, Store
 from tests.deploy.test_scripts import dry_run, roles_given
-from tests.lab import Lab
-from tests.permissions import held, needs, refused_by_policy, row_of
-from tests.reliability.proxy import UNKNOWN, Call, Fault, Proxies, Store
 
 Make = Callable[..., Lab]
 READS = ("GET", "HEAD")

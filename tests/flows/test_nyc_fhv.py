@@ -16,8 +16,8 @@ from core.schema import Table
 from runs.extract.nyc_fhv import TAKES, run
 from runs.outcome import Outcome, report
 from sources.nyc_fhv.mapping import TABLE as DECLARED
-from tests.kits.nyc_fhv import TABLE, TOKEN, block
-from tests.lab import Lab
+from testing.kits.nyc_fhv import TABLE, TOKEN, block
+from testing.platform import Lab
 
 SIZE = 120
 PAGES = 5

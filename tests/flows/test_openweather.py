@@ -27,9 +27,9 @@ from sources.openweather.mapping import SOURCE
 from sources.openweather.settings import Location
 from stores import http as http_module
 from stores.retry import Repeat
-from tests.kits.openweather import KEY, LOCATIONS, api, flat
-from tests.lab import Lab
-from tests.reliability.matrix import crossed, or_slow
+from testing.kits.openweather import KEY, LOCATIONS, api, flat
+from testing.matrix import crossed, or_slow
+from testing.platform import Lab
 
 MANILA, BAGUIO, TROMSO, SEA = LOCATIONS
 WAITS: list[float] = []

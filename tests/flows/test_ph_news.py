@@ -24,8 +24,8 @@ from sources.ph_news.listing import above_gap
 from sources.ph_news.mapping import SERVED, SOURCE, article_id, classify_response
 from sources.ph_news.settings import PhNews
 from stores.http import Http
-from tests.kits.ph_news import KEY, PLENTY, block
-from tests.lab import Lab
+from testing.kits.ph_news import KEY, PLENTY, block
+from testing.platform import Lab
 
 WRONG_KEY = "w/rong&key"
 

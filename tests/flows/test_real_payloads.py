@@ -16,7 +16,7 @@ from runs.due import due_build
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.usgs_earthquake.mapping import TABLE
-from tests.lab import Lab
+from testing.platform import Lab
 
 SECONDS = 1000.0
 

@@ -30,7 +30,7 @@ from flows.run_logs import LogsNotCopied, run_logs
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from stores.settings import LANDING_GCS, PlatformSettings
-from tests.lab import Lab
+from testing.platform import Lab
 
 NOW = datetime.now(UTC)
 

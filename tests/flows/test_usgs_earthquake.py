@@ -9,8 +9,8 @@ import pytest
 
 from core.ledger import ROW_OUTCOMES
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName
-from tests.lab import Lab
-from tests.reliability.matrix import crossed, or_slow
+from testing.matrix import crossed, or_slow
+from testing.platform import Lab
 
 
 @pytest.mark.parametrize(

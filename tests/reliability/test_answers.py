@@ -41,10 +41,10 @@ from stores.http import open_http
 from stores.landing import Discard
 from stores.platform import Platform
 from stores.sheets import read_sheet
-from tests.answering import Answering, Received, Reply, answering
-from tests.kits.finance import SHEET_URL
-from tests.kits.openweather import LOCATIONS
-from tests.reliability.matrix import crossed, or_slow
+from testing.answering import Answering, Received, Reply, answering
+from testing.kits.finance import SHEET_URL
+from testing.kits.openweather import LOCATIONS
+from testing.matrix import crossed, or_slow
 
 SECRET = "s3cret/key"
 TOKEN = "s3cret-token"

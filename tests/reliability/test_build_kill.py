@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runs.due import due_build
-from tests.lab import Event, Lab, run_and_build
+from testing.platform import Event, Lab, run_and_build
 from tests.reliability.test_kill import PHASES, steps_in_code
 
 BUILD_STEPS = sorted(name for name in steps_in_code() if name.startswith("build."))

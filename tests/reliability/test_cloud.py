@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sandbox.stack import ROOT
-from tests.reliability.proxy import Proxies
+from testing.proxy import Proxies
 
 # Inside a transaction the emulator's clock goes on.
 OF_GOOGLE_ALONE = (

@@ -10,8 +10,8 @@ import pytest
 
 from core.errors import SourceError
 from stores.settings import LandingName
-from tests.lab import KITS, RUNS, Lab
-from tests.reliability.matrix import crossed, only
+from testing.matrix import crossed, only
+from testing.platform import KITS, RUNS, Lab
 
 SIZE = 60
 BODY = "{}"

@@ -14,9 +14,9 @@ import pytest
 
 from core.steps import Phase
 from stores.settings import LandingName
-from tests.lab import RUNS, Event, Lab
-from tests.reliability.matrix import only, or_slow
-from tests.rooms import PRODUCT, ROOT
+from testing.matrix import only, or_slow
+from testing.platform import RUNS, Event, Lab
+from testing.rooms import PRODUCT, ROOT
 
 # Steps that no source's run has: the parent flow's after it, those of other flows, and what is done
 # by hand, which tests/tasks/test_undo.py and test_replay.py kill, those of a bucket that fails

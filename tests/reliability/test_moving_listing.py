@@ -18,7 +18,7 @@ from core.sql import literal
 from runs.outcome import Outcome, report
 from sources.ph_news.mapping import TABLE
 from stores.budget import budget
-from tests.lab import Lab
+from testing.platform import Lab
 
 LISTED, WITHDRAWN, LATE = 40, 3, 4
 PAGE = 10

@@ -19,9 +19,9 @@ import pytest
 from core import steps
 from runs.load import load
 from stores.settings import LandingName
-from tests.lab import RUNS, Lab
-from tests.reliability.matrix import only
-from tests.reliability.proxy import Proxies
+from testing.matrix import only
+from testing.platform import RUNS, Lab
+from testing.proxy import Proxies
 
 LOADERS = 10
 # In place of BigQuery's ten, so that nobody waits for long.

@@ -26,11 +26,11 @@ from core.sql import staging_table
 from runs.cleanup import cleanup
 from runs.load import load
 from stores.settings import LANDING_GCS, LANDING_S3
-from tests.lab import KITS, Event, Lab, lands_in
-from tests.reliability.matrix import crossed, only, or_slow
-from tests.reliability.paused import paused
+from testing.matrix import crossed, only, or_slow
+from testing.paused import paused
+from testing.platform import KITS, Event, Lab, lands_in
+from testing.rooms import PRODUCT
 from tests.reliability.test_kill import NOT_OF, POINTS, USGS
-from tests.rooms import PRODUCT
 
 SIZE = 30
 # Where a run stands still: before each step, since nothing lasting happens between two. One with

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from core.errors import SourceError
-from tests.lab import KITS, Lab
-from tests.reliability.matrix import crossed, only
+from testing.matrix import crossed, only
+from testing.platform import KITS, Lab
 
 GOOGLE_401 = {"error": {"code": 401, "message": "bad token", "status": "UNAUTHENTICATED"}}
 # By kit: what its service says to a wrong key, and to a right one whose quota is spent.

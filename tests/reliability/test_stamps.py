@@ -12,8 +12,8 @@ import pytest
 
 from alerting.read_freshness import read_freshness
 from core.stamps import in_utc
-from tests.lab import KITS, Lab
-from tests.reliability.matrix import crossed, only, or_slow
+from testing.matrix import crossed, only, or_slow
+from testing.platform import KITS, Lab
 from tests.reliability.test_kill import USGS
 from tests.reliability.test_races import run_at
 

@@ -16,9 +16,9 @@ from stores import bigquery as warehouse
 from stores import landing, landing_s3
 from stores.retry import Repeat
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName
-from tests.lab import KITS, Lab, lands_in
-from tests.reliability.matrix import crossed, or_slow
-from tests.reliability.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store
+from testing.matrix import crossed, or_slow
+from testing.platform import KITS, Lab, lands_in
+from testing.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store
 
 SIZE = 30
 USGS = "usgs_earthquake"

@@ -18,10 +18,10 @@ from sources.usgs_earthquake.mapping import TABLE
 from stores import bigquery as warehouse
 from stores.google import bigquery_client
 from stores.retry import PASSING, Repeat
-from tests.lab import Lab
-from tests.reliability.matrix import only, or_slow
-from tests.reliability.proxy import Fault, Proxies
-from tests.reliability.strict import OPERATIONS, Strict
+from testing.matrix import only, or_slow
+from testing.platform import Lab
+from testing.proxy import Fault, Proxies
+from testing.strict import OPERATIONS, Strict
 from tests.tasks.test_load import commit_batch, quake
 
 QUICK = Repeat(seconds=10, first_wait=0.02, longest_wait=0.1)

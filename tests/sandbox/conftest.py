@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sandbox.client import stand_in
+from testing.client import stand_in
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sandbox.sources.mediastack_api import REFUSALS, encode
-from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+from testing.client import SHARED_SAMPLES, StandInWorld, stand_in
 
 SAMPLES = SHARED_SAMPLES / "mediastack"
 NEWS = "/v1/news"

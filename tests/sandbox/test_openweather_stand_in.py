@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+from testing.client import SHARED_SAMPLES, StandInWorld, stand_in
 
 SAMPLES = SHARED_SAMPLES / "openweather"
 WEATHER = "/data/2.5/weather"

@@ -17,7 +17,7 @@ from sandbox.sources.sheets_changes import EXPENSE, INCOME
 from sandbox.sources.sheets_generator import AWKWARD_CELLS, AWKWARD_IDS, KINDS, UNTIDY_CELLS
 from sandbox.sources.sheets_ledger import COLUMNS
 from sandbox.stack import Stack
-from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+from testing.client import SHARED_SAMPLES, StandInWorld, stand_in
 
 SAMPLES = SHARED_SAMPLES / "sheets"
 ANCHOR_MS = 1_706_115_460_980  # 2024-01-25 00:57:40 in Manila, serial 45316

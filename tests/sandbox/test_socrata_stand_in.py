@@ -17,7 +17,7 @@ import yaml
 
 from sandbox.sources.socrata_dataset import COLUMNS, digest
 from sandbox.sources.socrata_generator import AWKWARD_NAMES
-from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+from testing.client import SHARED_SAMPLES, StandInWorld, stand_in
 
 SAMPLES = SHARED_SAMPLES / "soda"
 DATASET = "8wbx-tsch"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.client import SHARED_SAMPLES, StandInWorld, stand_in
+from testing.client import SHARED_SAMPLES, StandInWorld, stand_in
 
 SAMPLES = SHARED_SAMPLES / "usgs"
 ANCHOR_MS = 1_706_115_460_980  # 2024-01-24T16:57:40.980Z

@@ -25,7 +25,7 @@ from sources.openweather.mapping import (
     to_record,
 )
 from sources.openweather.settings import Location, OpenWeather, parse_locations
-from tests.kits.openweather import flat
+from testing.kits.openweather import flat
 
 MANILA = Query("Manila", 14.5995, 120.9842, "metric")
 ASKED = {"location": "Manila", "latitude": 14.5995, "longitude": 120.9842, "units": "metric"}

@@ -26,7 +26,7 @@ from alerting.channels import (
 from alerting.conditions import silence
 from alerting.incidents import Inspection, Run, State, advance, without_shapes
 from alerting.settings import AlertSettings
-from tests.sinks import WEBHOOK_SECRET, Sinks, open_sinks
+from testing.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]

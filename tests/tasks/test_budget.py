@@ -15,7 +15,7 @@ from core.sql import literal
 from sources.ph_news.mapping import TABLE
 from stores.budget import Budget, budget
 from stores.platform import connect
-from tests.lab import Lab
+from testing.platform import Lab
 
 PER_MONTH = 100
 

@@ -14,9 +14,9 @@ import pytest
 
 from core.names import flow_of, source_of
 from runs.settings import OF_SOURCES
-from tests.lab import Lab
-from tests.reliability.matrix import only, or_slow
-from tests.without_prefect import PYTHON, without_prefect
+from testing.matrix import only, or_slow
+from testing.platform import Lab
+from testing.without_prefect import PYTHON, without_prefect
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where each source answers.

@@ -18,8 +18,8 @@ from runs.dbt_build import dbt_environment, target_path
 from sources import SOURCES
 from sources.tables import table_of
 from stores.google import storage_client
-from tests.browser import Page, browser
-from tests.lab import Lab
+from testing.browser import Page, browser
+from testing.platform import Lab
 
 # Nodes and edges of the lineage graph, by its own account, once it is painted.
 DRAWN = """

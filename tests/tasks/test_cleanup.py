@@ -13,8 +13,8 @@ from runs import cleanup as module
 from runs.cleanup import Cleaned, cleanup, sweep_staging, take_stock
 from runs.load import load
 from sources.usgs_earthquake.mapping import TABLE
-from tests.lab import Lab
-from tests.recording import listening
+from testing.platform import Lab
+from testing.recording import listening
 from tests.tasks.test_load import commit_batch, quake
 
 

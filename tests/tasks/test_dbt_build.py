@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.version import code_version
-from tests.lab import Lab
-from tests.without_prefect import PYTHON, without_prefect
+from testing.platform import Lab
+from testing.without_prefect import PYTHON, without_prefect
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = """

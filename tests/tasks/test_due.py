@@ -25,8 +25,8 @@ from sources.finance.mapping import TABLE
 from stores.bigquery import DBT_INVOCATION, billed_of
 from stores.cursor import read_position
 from tasks.report import is_on_schedule
-from tests.lab import Lab
-from tests.recording import listening
+from testing.platform import Lab
+from testing.recording import listening
 
 MANILA = timedelta(hours=8)
 

@@ -15,7 +15,7 @@ from runs.build import PROJECT_DIR
 from runs.settings import Settings
 from sources import SOURCES
 from sources.usgs_earthquake.settings import UsgsEarthquake
-from tests.lab import Lab
+from testing.platform import Lab
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from core.errors import NoRequestLeft, SourceError, SourceHttpError
 from stores.http import Http, open_http, retry_after, served_at
-from tests.answering import Received, Reply, answering
-from tests.lab import Lab
+from testing.answering import Received, Reply, answering
+from testing.platform import Lab
 
 SECRET = "s3cret/key"
 

@@ -21,7 +21,7 @@ from stores.landing import GcsLanding, Landing, LandingError, MissingObject
 from stores.landing_s3 import S3Landing
 from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName, PlatformSettings, S3Settings
-from tests.lab import Lab
+from testing.platform import Lab
 from tests.tasks.test_load import commit_batch, quake
 
 CONTENT = b"bytes \x00 of a part" * 1000

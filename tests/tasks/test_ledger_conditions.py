@@ -24,7 +24,7 @@ from core.batch import MANIFEST, new_batch_id
 from repair.replay import replay
 from runs.load import load
 from sources.ph_news.mapping import TABLE
-from tests.lab import Lab
+from testing.platform import Lab
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 

@@ -28,8 +28,8 @@ from stores.clock import Moment
 from stores.landing import LandingError
 from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3
-from tests.lab import Lab, committed
-from tests.reliability.matrix import crossed, or_slow
+from testing.matrix import crossed, or_slow
+from testing.platform import Lab, committed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -26,7 +26,7 @@ from stores.bigquery import UPLOAD_PIECE_BYTES
 from stores.clock import Moment
 from stores.merge import merged
 from stores.settings import LANDING_S3
-from tests.lab import Lab, committed
+from testing.platform import Lab, committed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 COLUMNS = (*TABLE.columns, *STAGED)

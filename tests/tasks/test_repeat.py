@@ -11,7 +11,7 @@ from google.cloud.bigquery.job.base import _error_result_to_exception
 
 from stores.retry import Repeat, is_own_fault, is_transient
 from tasks import prefect_tasks
-from tests.reliability.strict import MESSAGES, REASONS
+from testing.strict import MESSAGES, REASONS
 
 
 def as_job(reason: str) -> GoogleAPIError:

@@ -20,8 +20,8 @@ from sources.usgs_earthquake.mapping import TABLE
 from stores.cursor import read_position
 from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3
-from tests.lab import KITS, Event, Lab
-from tests.reliability.matrix import crossed, only, or_slow, some_kits
+from testing.matrix import crossed, only, or_slow, some_kits
+from testing.platform import KITS, Event, Lab
 from tests.reliability.test_kill import PHASES, steps_in_code
 from tests.tasks.test_load import commit_batch, quake, values
 from tests.tasks.test_undo import applied, live, take_back

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from runs.load import load
-from tests.lab import Lab
-from tests.recording import listening
+from testing.platform import Lab
+from testing.recording import listening
 
 QUESTION, LOOK, APPLY = "WITH lines AS", "INSERT INTO", "DECLARE known"
 

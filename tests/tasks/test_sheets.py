@@ -16,8 +16,8 @@ from google.oauth2.service_account import Credentials
 from core.errors import SourceError, SourceHttpError
 from sandbox.sources.sheets_api import quota_error
 from stores.sheets import Sheet, read_sheet
-from tests.kits.finance import SHEET_URL
-from tests.lab import Lab
+from testing.kits.finance import SHEET_URL
+from testing.platform import Lab
 
 Read = Callable[..., Sheet]
 

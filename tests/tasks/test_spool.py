@@ -20,11 +20,11 @@ from stores import bigquery as warehouse
 from stores import landing
 from stores.retry import Repeat
 from stores.spool import locked
-from tests.answering import Reply, answering
-from tests.kits.openweather import LOCATIONS
-from tests.lab import Event, Lab
-from tests.reliability.matrix import crossed, or_slow
-from tests.reliability.proxy import Fault, Kind, Proxies
+from testing.answering import Reply, answering
+from testing.kits.openweather import LOCATIONS
+from testing.matrix import crossed, or_slow
+from testing.platform import Event, Lab
+from testing.proxy import Fault, Kind, Proxies
 
 PHASES: tuple[Phase, ...] = ("before", "after")
 

@@ -25,8 +25,8 @@ from runs.outcome import Outcome
 from sources.usgs_earthquake.mapping import TABLE
 from stores.cursor import read_position
 from stores.ledger import record_no_change
-from tests.lab import KITS, Event, Lab
-from tests.reliability.matrix import crossed, only, or_slow, some_kits
+from testing.matrix import crossed, only, or_slow, some_kits
+from testing.platform import KITS, Event, Lab
 from tests.reliability.test_kill import PHASES, steps_in_code
 from tests.tasks.test_load import commit_batch, quake, values
 

@@ -21,8 +21,8 @@ from runs.upload import BatchWriter, new_batch
 from sources.finance.mapping import TABLE, read_ledger
 from stores.clock import Moment
 from stores.ledger import record_no_change
+from testing.platform import Lab, committed
 from tests.flows.test_finance import HEADER, entry
-from tests.lab import Lab, committed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 RECORDS: list[Record] = read_ledger([HEADER, entry("a"), entry("b"), entry("")], "a test")

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import OperationRejected
 from repair.trace import trace
-from tests.lab import Lab
+from testing.platform import Lab
 from tests.tasks.test_undo import applied, take_back
 
 

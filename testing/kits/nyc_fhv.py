@@ -1,0 +1,47 @@
+"""New York's for-hire vehicles in a lab."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from core.request import Request
+from runs.extract.nyc_fhv import run as run_flow
+from runs.outcome import Outcome
+from sources.nyc_fhv.mapping import TABLE as DECLARED
+from sources.nyc_fhv.settings import NycFhv
+from testing.platform import Lab
+
+# A test's list is short.
+TABLE = replace(DECLARED, min_rows=1)
+TOKEN = "sandbox-socrata-token"
+
+
+def start(lab: Lab, size: int, **settings: Any) -> None:
+    lab.control("world", {"seed": 7, "size": size, **settings})
+
+
+def block(lab: Lab, **settings: Any) -> NycFhv:
+    """The block of a lab's world, with pages so small that there are several."""
+    return NycFhv.model_validate(
+        {"base_url": lab.sources_url, "app_token": TOKEN, "page_size": 25, **settings}
+    )
+
+
+def run(lab: Lab, allow_deletions: bool = False, **settings: Any) -> Outcome:
+    """A run; `settings` are of the block."""
+    return run_flow(
+        lab.platform, block(lab, **settings), Request(allow_deletions=allow_deletions), TABLE
+    )
+
+
+def assert_equals_truth(lab: Lab) -> None:
+    """Every row of the list stands as often as it is listed, each value as it was sent."""
+    truth = lab.look("truth")
+    wanted = Counter(tuple(row.get(name) for name in TABLE.column_names) for row in truth["rows"])
+    assert wanted.total() == truth["count"] > 0
+    rows = lab.query(f"SELECT * FROM {{raw}}.{TABLE.name}")
+    assert Counter(tuple(row[name] for name in TABLE.column_names) for row in rows) == wanted
+    assert {(row["_is_deleted"], row["_extra"]) for row in rows} == {(False, None)}
+    assert len({row["_batch_id"] for row in rows}) == 1

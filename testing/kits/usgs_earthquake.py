@@ -1,0 +1,45 @@
+"""USGS in a lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.request import Request
+from core.rows import to_chunk
+from runs.extract.usgs_earthquake import run as run_flow
+from runs.outcome import Outcome
+from sources.usgs_earthquake.mapping import TABLE, to_record
+from sources.usgs_earthquake.settings import UsgsEarthquake
+from testing.platform import Lab
+
+TABLE = TABLE
+
+
+def start(lab: Lab, size: int, **settings: Any) -> None:
+    lab.control("world", {"seed": 7, "size": size, **settings})
+
+
+def run(lab: Lab, **window: Any) -> Outcome:
+    """A run that reads all history first; `history_start` narrows that."""
+    api = UsgsEarthquake.model_validate(
+        {
+            "base_url": lab.sources_url,
+            "history_start": window.get("history_start", "1900-01-01"),
+        }
+    )
+    return run_flow(lab.platform, api, Request(window.get("start"), window.get("end")))
+
+
+def assert_equals_truth(lab: Lab) -> None:
+    """An event that came and was renamed or deleted between two reads was never there."""
+    truth = lab.look("truth")
+    rows = lab.rows()
+    live = {key: row for key, row in rows.items() if not row["_is_deleted"]}
+    records = [to_record(feature, "live") for feature in truth["live"]]
+    expected = {(row["id"],): row for row in to_chunk(records, TABLE, 0).rows.to_pylist()}
+    assert expected
+    assert live.keys() == expected.keys()
+    for key, row in expected.items():
+        got = {name: live[key][name] for name in TABLE.column_names}
+        assert got == {name: row[name] for name in TABLE.column_names}
+    assert rows.keys() - live.keys() <= {(id_,) for id_ in truth["deleted"]}
