@@ -1,10 +1,10 @@
 #!/bin/bash
 # activate.sh VERSION: that installed release is the one that runs, and all of it is well; for
 # update.sh and its like, which hold the lock and go back when this fails.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/lib.sh
-. "$here/lib.sh"
+. "$(dirname "$0")/lib/database.sh"
+. "$(dirname "$0")/lib/settings.sh"
 version=${1:?usage: activate.sh VERSION}
 # The watchdog, which looks every minute, counts a missing backup from this folder's age.
 install -d -m 0755 -o postgres -g postgres /var/lib/data-pipelines-backup
@@ -12,39 +12,48 @@ ln -sfn "releases/$version" "$CURRENT.new"
 mv -T "$CURRENT.new" "$CURRENT"
 
 # Flow runs write what nobody else may read; nginx reads here.
-install -d -m 0755 -o pipelines -g pipelines "$WEB" "$WEB/catalog" "$WEB/serving"
+web=/var/www/data-pipelines
+install -d -m 0755 -o pipelines -g pipelines "$web" "$web/catalog" "$web/serving" "$web"/serving/{snapshots,pages}
 # Private pages are for nginx and their owner alone; what is made in these folders is of their group.
-for kind in snapshots pages; do
-    install -d -m 0755 -o pipelines -g pipelines "$WEB/serving/$kind"
-    install -d -m 2750 -o pipelines -g www-data "$WEB/serving/$kind/private"
-done
+install -d -m 2750 -o pipelines -g www-data "$web"/serving/{snapshots,pages}/private
 
-# systemd and nginx have what this release says.
-for name in "$CURRENT"/deploy/systemd/data-pipelines-*; do
-    install -m 0644 "$name" /etc/systemd/system/
+# systemd has what this release says; what every unit is denied stands once, in hardening.conf.
+units=$CURRENT/deploy/systemd systemd=/etc/systemd/system
+install -m 0644 "$units"/data-pipelines-*.timer "$systemd"
+for unit in "$units"/data-pipelines-*.service; do
+    cat "$units/hardening.conf" "$unit" | install -m 0644 /dev/stdin "$systemd/${unit##*/}"
 done
-# What Debian's own units may do and take. That is settled when one starts: a reload is not enough.
+# What Debian's own units may do and take is settled when one starts: a reload is not enough.
 restarts=()
-postgresql=$(cluster)
-for pair in nginx:nginx "postgresql:postgresql@${postgresql/\//-}"; do
-    ours=$CURRENT/deploy/systemd/${pair%%:*}.conf unit=${pair#*:}
-    theirs=/etc/systemd/system/$unit.service.d/data-pipelines.conf
-    if ! cmp --silent "$ours" "$theirs"; then
-        install -D -m 0644 "$ours" "$theirs"
+for unit in nginx "postgresql@$(postgresql_cluster | tr / -)"; do
+    drop_in=$systemd/$unit.service.d/data-pipelines.conf
+    ours=$(cat "$units/hardening.conf" "$units/${unit%@*}.conf")
+    if [ "$ours" != "$(cat "$drop_in" 2>/dev/null)" ]; then
+        install -D -m 0644 /dev/stdin "$drop_in" <<<"$ours"
         restarts+=("$unit")
     fi
 done
-# HTTP/2 is an option of its own since nginx 1.25.1.
+
+# nginx: HTTP/2 is an option of its own since 1.25.1.
 http2=('ssl http2' '')
 printf '%s\n' 1.25.1 "$(nginx -v 2>&1 | sed 's/.*nginx\///; s/ .*//')" | sort -CV && http2=(ssl 'http2 on;')
-sed -e "s/@SSL@/${http2[0]}/" -e "s/@HTTP2@/${http2[1]}/" \
+listen=$(setting server.env DATA_PIPELINES_LISTEN)
+sed -e "s/@SSL@/${http2[0]}/" -e "s/@HTTP2@/${http2[1]}/" -e "s/@LISTEN@/$listen/" \
     -e "s/@HOST@/$(setting server.env DATA_PIPELINES_HOST)/" \
-    -e "s/@LISTEN@/$(setting server.env DATA_PIPELINES_LISTEN)/" \
     -e "s/@PORT@/$(setting server.env PREFECT_SERVER_API_PORT)/" \
     "$CURRENT/deploy/nginx/data-pipelines.conf" >/etc/nginx/sites-available/data-pipelines
 ln -sfn ../sites-available/data-pipelines /etc/nginx/sites-enabled/data-pipelines
 install -m 0755 "$CURRENT/deploy/pipelines.sh" /usr/local/bin/pipelines
-give_access
+
+# Flow runs know the API's user and password, nginx asks for them where it serves files by itself, and
+# messages link to the address at which people read. All stand in server.env, also in one that was put
+# back from another machine.
+auth=$(setting server.env PREFECT_SERVER_API_AUTH_STRING)
+put_setting worker.env PREFECT_API_AUTH_STRING "$auth"
+put_setting worker.env PREFECT_UI_URL "$(setting server.env PREFECT_UI_URL)"
+(umask 027 && printf '%s:%s\n' "${auth%%:*}" "$(printf '%s' "${auth#*:}" | openssl passwd -apr1 -stdin)" >"$TLS/users")
+chown root:www-data "$TLS/users"
+
 nginx -t -q
 systemctl daemon-reload
 systemctl --quiet enable data-pipelines-server data-pipelines-worker \
@@ -56,11 +65,12 @@ systemctl reload-or-restart nginx
 say "starting the server of release $version ..."
 systemctl restart data-pipelines-server
 register_blocks
-in_release python -m deploy.apply
-in_release python -m blocks.automations
-in_release python -m deploy.drain vm --resume
+pipelines python -m deploy.apply
+pipelines python -m blocks.automations
+pipelines python -m deploy.drain vm --resume
 say "starting the worker ..."
 systemctl restart data-pipelines-worker
-in_release python -m deploy.verify vm --seconds 180
-"$CURRENT/deploy/answers.sh" "https://$(https_address)/api/health" 10
+pipelines python -m deploy.verify vm --seconds 180
+[[ $listen == *:* ]] || listen=127.0.0.1:$listen
+"$CURRENT/deploy/answers.sh" "https://$listen/api/health" 10
 systemctl start data-pipelines-watchdog.timer

@@ -25,7 +25,6 @@ import httpx
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 
@@ -33,6 +32,7 @@ from blocks.platform import WAREHOUSE, Warehouse, load_if_saved
 from blocks.sources import load_sources
 from core.names import flow_of, source_of
 from deploy.pool import PoolError, create
+from deploy.reap import in_pool
 from tasks.server import every, server_url
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,10 +74,7 @@ def declared(file: Path = FILE) -> list[Declared]:
 
 
 def imported(path: Path, function: str) -> Flow[..., Any]:
-    flow: Flow[..., Any] = load_flow_from_entrypoint(
-        f"{path}:{function}", use_placeholder_flow=False
-    )
-    return flow
+    return load_flow_from_entrypoint(f"{path}:{function}", use_placeholder_flow=False)
 
 
 def of_running(listed: list[Declared]) -> list[Declared]:
@@ -98,9 +95,8 @@ def prune(client: SyncPrefectClient, wanted: list[Declared]) -> list[str]:
     """Remove from the pools of `wanted` what it does not name; a line for each."""
     removed = []
     by_name = {one.name: one for one in wanted}
-    pools = sorted({one.pool for one in wanted})
     flows: dict[Any, str] = {}
-    in_pools = WorkPoolFilter(name=WorkPoolFilterName(any_=pools))
+    in_pools = in_pool(*{one.pool for one in wanted})
     for standing in every(client.read_deployments, work_pool_filter=in_pools):
         if standing.flow_id not in flows:
             flows[standing.flow_id] = client.read_flow(standing.flow_id).name

@@ -1,12 +1,12 @@
 #!/bin/bash
-# backup.sh [DIRECTORY]: a dump of the Prefect database, checked, under a name with its UTC time, which
+# backup.sh: a dump of the Prefect database, checked, under a name with its UTC time, which
 # is printed; runs as the user postgres. Dumps older than KEEP_DAYS are removed, never the last three.
 #
 # Blocks in it are encrypted with PREFECT_SERVER_ENCRYPTION_KEY: a dump is worth nothing without
 # /etc/data-pipelines/server.env, and no secret without it either.
 set -euo pipefail
 umask 077
-directory=${1:-/var/backups/data-pipelines}
+directory=/var/backups/data-pipelines
 keep_days=${KEEP_DAYS:-14}
 name=prefect-$(date -u +%Y%m%dT%H%M%SZ).dump
 trap 'rm -f "$directory/.$name"' EXIT

@@ -4,8 +4,8 @@
 # and fails.
 set -eu
 
-# says PYTHON: its version where environments can be made of it, else what is wrong with it.
-says() {
+# version_or_fault PYTHON: its version where environments can be made of it, else what is wrong with it.
+version_or_fault() {
     command -v "$1" >/dev/null || {
         echo "not there"
         return
@@ -25,7 +25,7 @@ print(found)' 2>/dev/null || echo "does not run"
 
 [ -n "${1:-}" ] || set -- python3.11 python3
 for python in "$@"; do
-    version=$(says "$python")
+    version=$(version_or_fault "$python")
     if [ "$version" = 3.11 ]; then
         command -v "$python"
         exit

@@ -1,5 +1,5 @@
 #!/bin/bash
-# install.sh --host NAME (--self-signed | --certificate FILE --key FILE) [--source DIRECTORY]
+# install.sh --host NAME (--self-signed | --certificate FILE --key FILE)
 #
 # The data platform runs on this Debian: PostgreSQL and nginx in the versions that it has, Prefect
 # server, worker, TLS, daily backup. Repeating it changes nothing that is well; an existing setting,
@@ -8,22 +8,21 @@
 # Where 443, 4200 or 8080 are taken: HTTPS_LISTEN=[address:]port, PREFECT_PORT and HEALTH_PORT in the
 # environment of the first run. Where the machine's own Python is not 3.11: PYTHON=/path/to/python3.11,
 # which updates then use as well.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/lib.sh
-. "$here/lib.sh"
+. "$(dirname "$0")/lib/certificate.sh"
+. "$(dirname "$0")/lib/switch.sh"
 
 # That of who logged in may not be on this machine, and the database keeps the one that it is made with.
 export LC_ALL=C.UTF-8
-host='' self_signed='' certificate='' key='' source=$(dirname "$here") version=''
+source=${DEPLOY%/deploy}
+host='' self_signed='' certificate='' key=''
 while (($#)); do
     case $1 in
     --host) host=$2 && shift 2 ;;
     --self-signed) self_signed=1 && shift ;;
     --certificate) certificate=$2 && shift 2 ;;
     --key) key=$2 && shift 2 ;;
-    --source) source=$2 && shift 2 ;;
-    --version) version=$2 && shift 2 ;;
     *) die "unknown argument $1; $(sed -n '2s/^# /usage: /p' "$0")" ;;
     esac
 done
@@ -54,21 +53,19 @@ fi
 
 python=$(find_python)
 # Debian makes none where the locale that it was given, as by SSH, is not there.
-[ -n "$(cluster)" ] || pg_createcluster "$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -V | tail -n 1)" main
-postgresql=$(cluster)
+[ -n "$(postgresql_cluster)" ] || pg_createcluster "$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -V | tail -n 1)" main
+postgresql=$(postgresql_cluster)
 [ -n "$postgresql" ] || die "no PostgreSQL of this machine has port 5432 (pg_lsclusters shows them)"
 
 # Users without a login, and who may read what.
-id prefect >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines-server \
-    --shell /usr/sbin/nologin prefect
-id pipelines >/dev/null 2>&1 || useradd --system --home-dir /var/lib/data-pipelines \
-    --shell /usr/sbin/nologin pipelines
+id prefect >/dev/null 2>&1 ||
+    useradd --system --home-dir /var/lib/data-pipelines-server --shell /usr/sbin/nologin prefect
+id pipelines >/dev/null 2>&1 ||
+    useradd --system --home-dir /var/lib/data-pipelines --shell /usr/sbin/nologin pipelines
 install -d -m 0755 "$BASE" "$RELEASES" "$ENVIRONMENTS"
 install -d -m 0750 -o root -g pipelines "$ETC"
 install -d -m 0700 -o postgres -g postgres "$BACKUPS"
-if [ ! -e "$ETC/.env" ]; then
-    install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
-fi
+[ -e "$ETC/.env" ] || install -m 0600 -o pipelines -g pipelines "$source/.env.example" "$ETC/.env"
 
 # Updates find that one as well.
 [ -z "${PYTHON:-}" ] || put_setting install.env PYTHON "$python"
@@ -77,8 +74,8 @@ fi
 if [ ! -e "$ETC/server.env" ]; then
     say "making the API's password and the key that blocks are encrypted with"
     put_setting server.env PREFECT_SERVER_API_PORT "${PREFECT_PORT:-4200}"
-    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "admin:$(random_text)"
-    put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(random_key)"
+    new_password
+    new_encryption_key
     put_setting server.env DATA_PIPELINES_LISTEN "${HTTPS_LISTEN:-443}"
     put_setting worker.env PREFECT_API_URL "http://127.0.0.1:${PREFECT_PORT:-4200}/api"
     put_setting worker.env PREFECT_WORKER_WEBSERVER_PORT "${HEALTH_PORT:-8080}"
@@ -110,17 +107,14 @@ if ! cmp --silent "$source/deploy/postgresql.conf" "$configuration"; then
     systemctl restart "postgresql@${postgresql/\//-}"
 fi
 systemctl start "postgresql@${postgresql/\//-}"
-as_postgres psql --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --dbname=postgres <<'SQL'
+run_sql --dbname=postgres <<'SQL'
 SELECT 'CREATE ROLE prefect LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'prefect') \gexec
 SELECT 'CREATE DATABASE prefect OWNER prefect' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'prefect') \gexec
 SQL
-as_postgres psql --quiet --no-psqlrc --dbname=prefect \
-    --command='CREATE EXTENSION IF NOT EXISTS pg_trgm'
+run_sql --dbname=prefect --command='CREATE EXTENSION IF NOT EXISTS pg_trgm'
 
-if [ -z "$version" ]; then
-    version=$(cd "$source" && find . -type f -not -path './.*' -not -name '*.pyc' -not -path '*/target/*' -print0 |
-        sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
-fi
+version=$(cd "$source" && find . -type f -not -path './.*' -not -name '*.pyc' -not -path '*/target/*' -print0 |
+    sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
 make_release "$source" "$version"
 switch_to "$version"
 say "$address asks for what PREFECT_API_AUTH_STRING in $ETC/worker.env says"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -24,7 +24,6 @@ from prefect.workers.process import ProcessWorker
 
 from tasks.server import server_url
 
-PoolType = Literal["process", "cloud-run-v2"]
 # The heaviest run, a dbt build, takes about 400 MiB; Cloud Run gives half a core at least with it.
 MEMORY, CPU, TIMEOUT_SECONDS = "1Gi", "1000m", 3600
 

@@ -16,6 +16,7 @@ Runs of a pool whose type is not `process` live elsewhere and outlive their work
 
 import argparse
 import sys
+from functools import partial
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -35,9 +36,6 @@ from prefect.states import Cancelled, Crashed
 from tasks.server import every, server_url
 
 MESSAGE = "worker restarted; nobody executes this run"
-UNFINISHED = FlowRunFilterState(
-    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
-)
 
 
 class LiveWorkerError(RuntimeError):
@@ -48,16 +46,28 @@ class LiveRunsError(RuntimeError):
     """The pool's runs are not processes of its worker."""
 
 
+def in_pool(*names: str) -> WorkPoolFilter:
+    return WorkPoolFilter(name=WorkPoolFilterName(any_=[*names]))
+
+
+def in_state(*types: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=[*types]))
+
+
 def unfinished_runs(client: SyncPrefectClient, pool: str) -> list[FlowRun]:
     """The pool's runs that claim to be executed, subflows before the runs that called them.
 
     A subflow's run has no pool; it belongs to that of the run at the top. It comes first, and is
     found from below, so that a reaper killed half-way finds on its next run what it left.
     """
-    top_down = _unfinished(
-        client, work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    unfinished = in_state(StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+    runs = FlowRunFilter(state=unfinished)
+    subflows_of_all = FlowRunFilter(
+        state=unfinished, parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False)
     )
-    called = _unfinished(client, parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False))
+    read = partial(every, client.read_flow_runs, sort=FlowRunSort.ID_DESC)
+    top_down = read(flow_run_filter=runs, work_pool_filter=in_pool(pool))
+    called = read(flow_run_filter=subflows_of_all)
     callers = {run.id: _callers(client, run) for run in called if run.work_pool_name is None}
     subflows = [
         run for run in called if callers.get(run.id) and callers[run.id][-1].work_pool_name == pool
@@ -101,20 +111,6 @@ def reap(client: SyncPrefectClient, pool: str, *, force: bool) -> tuple[list[Flo
         else:
             refused.append(f"{run.name} ({run.id}): {answer.status.value}: {answer.details}")
     return ended, refused
-
-
-def _unfinished(
-    client: SyncPrefectClient,
-    *,
-    parent_task_run_id: FlowRunFilterParentTaskRunId | None = None,
-    work_pool_filter: WorkPoolFilter | None = None,
-) -> list[FlowRun]:
-    return every(
-        client.read_flow_runs,
-        flow_run_filter=FlowRunFilter(state=UNFINISHED, parent_task_run_id=parent_task_run_id),
-        work_pool_filter=work_pool_filter,
-        sort=FlowRunSort.ID_DESC,
-    )
 
 
 def _callers(client: SyncPrefectClient, run: FlowRun) -> list[FlowRun]:

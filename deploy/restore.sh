@@ -3,10 +3,9 @@
 #
 # The standing database is dumped first; where that fails, which may be why it is restored, it is kept
 # beside the new one. Runs that the dump has as running are reaped when the worker starts.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/lib.sh
-. "$here/lib.sh"
+. "$(dirname "$0")/lib/switch.sh"
 (($# == 1)) || die "usage: restore.sh DUMP; they are in $BACKUPS"
 [ -r "$1" ] || die "$1 is not there"
 begin

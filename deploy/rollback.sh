@@ -5,10 +5,9 @@
 # A release with another version of Prefect needs the database as it was: then the backup that was
 # made before the update is loaded. What Prefect has recorded since is in a dump of its own, which is
 # loaded when that release is gone forward to again. The data is in BigQuery and the buckets.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/lib.sh
-. "$here/lib.sh"
+. "$(dirname "$0")/lib/switch.sh"
 now=$(current_release)
 if [ "${1:-}" = --list ]; then
     for release in $(releases); do

@@ -7,15 +7,15 @@
 # the sources that it configures are deployed.
 #
 # Nothing secret is printed. Needs root.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=deploy/lib.sh
-. "$here/lib.sh"
+. "$(dirname "$0")/lib/certificate.sh"
+. "$(dirname "$0")/lib/switch.sh"
 begin
 case ${1:-} in
 api)
     stop_worker
-    put_setting server.env PREFECT_SERVER_API_AUTH_STRING "admin:$(random_text)"
+    new_password
     run_release "$(current_release)"
     say "the new password is PREFECT_API_AUTH_STRING in $ETC/worker.env"
     ;;
@@ -26,8 +26,8 @@ encryption)
     register_blocks
     stop_worker
     systemctl stop data-pipelines-server
-    as_postgres psql --quiet --no-psqlrc --dbname=prefect --command="DELETE FROM block_document"
-    put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(random_key)"
+    run_sql --dbname=prefect --command="DELETE FROM block_document"
+    new_encryption_key
     run_release "$(current_release)"
     say "older dumps need the older key: make one now (systemctl start data-pipelines-backup)"
     ;;
@@ -43,8 +43,8 @@ certificate)
     ;;
 blocks)
     register_blocks
-    in_release python -m deploy.apply
-    in_release python -m blocks.register --check
+    pipelines python -m deploy.apply
+    pipelines python -m blocks.register --check
     ;;
 *) die "usage: rotate.sh api | encryption | certificate ... | blocks" ;;
 esac

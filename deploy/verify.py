@@ -14,24 +14,14 @@ import time
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
-from tasks.server import server_url
+from deploy.reap import in_pool, in_state
+from tasks.server import every, server_url
 
 POLL_SECONDS = 1.0
-SCHEDULED = FlowRunFilter(
-    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-)
 
 
 def faults(client: SyncPrefectClient, pool: str) -> list[str]:
@@ -42,19 +32,15 @@ def faults(client: SyncPrefectClient, pool: str) -> list[str]:
     workers = client.read_workers_for_work_pool(pool)
     if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
         found.append(f"no worker polls pool {pool!r}")
-    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
-    deployments = client.read_deployments(work_pool_filter=in_pool)
+    scheduled = FlowRunFilter(state=in_state(StateType.SCHEDULED))
+    runs = every(client.read_flow_runs, flow_run_filter=scheduled, work_pool_filter=in_pool(pool))
+    planned = {run.deployment_id for run in runs}
+    deployments = every(client.read_deployments, work_pool_filter=in_pool(pool))
     if not deployments:
         found.append(f"pool {pool!r} has no deployment")
     for deployment in deployments:
-        if deployment.paused or not any(schedule.active for schedule in deployment.schedules):
-            continue
-        planned = client.read_flow_runs(
-            flow_run_filter=SCHEDULED,
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
-            limit=1,
-        )
-        if not planned:
+        is_active = any(schedule.active for schedule in deployment.schedules)
+        if is_active and not deployment.paused and deployment.id not in planned:
             found.append(f"deployment {deployment.name}: no run is planned")
     return found
 

@@ -50,11 +50,14 @@ STARTING = (
 
 
 class ByModule(LoadScopeScheduling):
-    """A module stays on one worker. Of those of reliability, whose labs are their own, the cases of
-    one source do: what an undisturbed run of it passes is found out once."""
+    """A module stays on one worker, and so do all of Debian 12, which have one machine. Of those of
+    reliability, whose labs are their own, the cases of one source do: what an undisturbed run of it
+    passes is found out once."""
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, test = nodeid.partition("::")
+        if module.startswith("tests/deploy/debian_12/"):
+            return "tests/deploy/debian_12"
         if not module.startswith("tests/reliability/"):
             return module
         return f"{module}[{test.partition('[')[2].partition('-')[0]}"

@@ -1,7 +1,7 @@
 """install.sh on another Debian, with another PostgreSQL and nginx, and without Python 3.11 until a
 person has named an archive that has it (docs/operations.md, "Debian 13 and others").
 
-No source is configured here: what runs on it is tried in tests/deploy/test_debian.py.
+No source is configured here: what runs on it is tried in tests/deploy/debian_12.
 """
 
 from __future__ import annotations
@@ -12,26 +12,22 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.parts import choose_ports
-from testing.debian import TRIXIE, Debian, impossible, missing
-from testing.page import OLDER_ARCHIVE, Page
-from tests.deploy.test_debian import (
+from testing.debian import TRIXIE
+from testing.machine import (
     BACKUPS,
     ETC,
     INSTALL,
+    ON_DEBIAN,
     RELEASE,
     SCRIPTS,
     SELF_SIGNED,
     UNITS,
-    ask,
-    copy_of_code,
-    postgresql_unit,
+    Machine,
+    booted,
 )
+from testing.page import OLDER_ARCHIVE, Page
 
-pytestmark = [
-    pytest.mark.matrix,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
-]
+pytestmark = ON_DEBIAN
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +36,9 @@ def page() -> Page:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
-    if why := impossible(TRIXIE):
-        pytest.skip(why)
-    directory = tmp_path_factory.mktemp("debian")
-    machine = Debian(directory / "tree", copy_of_code(directory / "src"), TRIXIE)
-    try:
-        machine.make()
-        machine.boot()
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with booted(tmp_path_factory.mktemp("debian"), TRIXIE) as machine:
         yield machine
-    finally:
-        machine.remove()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +52,7 @@ def listen() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def refused(bare: Debian, page: Page, listen: list[str]) -> str:
+def refused(bare: Machine, page: Page, listen: list[str]) -> str:
     """What installing says while there is no Python 3.11."""
     failed = bare.attempt(*page.command(INSTALL, SELF_SIGNED), env=listen)
     assert failed.returncode == 1
@@ -72,7 +60,7 @@ def refused(bare: Debian, page: Page, listen: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(bare: Debian, page: Page, listen: list[str], refused: str) -> Debian:
+def installed(bare: Machine, page: Page, listen: list[str], refused: str) -> Machine:
     page.follow(bare, OLDER_ARCHIVE)
     told = page.follow(bare, INSTALL, SELF_SIGNED, env=listen)
     assert "installing python3.11" in told
@@ -83,7 +71,7 @@ def installed(bare: Debian, page: Page, listen: list[str], refused: str) -> Debi
 
 
 def test_without_python_3_11_nothing_is_changed_and_it_says_what_to_install(
-    bare: Debian, refused: str
+    bare: Machine, refused: str
 ) -> None:
     assert "Python 3.11 with a pip is needed and was not found" in refused
     assert re.search(r"python3: 3\.1[^1]", refused)
@@ -92,7 +80,7 @@ def test_without_python_3_11_nothing_is_changed_and_it_says_what_to_install(
     assert not (bare.tree / "etc" / "data-pipelines").exists()
 
 
-def test_a_python_that_services_do_not_see_is_refused(installed: Debian, page: Page) -> None:
+def test_a_python_that_services_do_not_see_is_refused(installed: Machine, page: Page) -> None:
     installed.run("cp", "/usr/bin/python3.11", "/root/python3.11")
     named = ["PYTHON=/root/python3.11"]
     failed = installed.attempt(*page.command(INSTALL, SELF_SIGNED), env=named)
@@ -101,26 +89,26 @@ def test_a_python_that_services_do_not_see_is_refused(installed: Debian, page: P
     assert not (installed.tree / "etc" / "data-pipelines" / "install.env").exists()
 
 
-def test_it_runs_on_this_machines_versions(installed: Debian) -> None:
+def test_it_runs_on_this_machines_versions(installed: Machine) -> None:
     major, name = installed.postgresql.split("/")
     assert (int(major) > 15, name) == (True, "main")
-    units = (*UNITS, postgresql_unit(installed))
+    units = (*UNITS, installed.postgresql_unit)
     for unit in units:
         assert installed.run("systemctl", "is-active", unit).strip() == "active", unit
-    verified = (f"{postgresql_unit(installed)}.service", "nginx.service")
+    verified = (f"{installed.postgresql_unit}.service", "nginx.service")
     assert installed.run("systemd-analyze", "verify", "--man=no", *verified) == ""
     for unit in verified:
         limit = installed.run("systemctl", "show", "--value", "--property=MemoryMax", unit)
         assert int(limit) <= 400 * 2**20
     settings = f"/etc/postgresql/{installed.postgresql}/conf.d/data-pipelines.conf"
     assert "listen_addresses = ''" in installed.read(settings)
-    assert ask(installed, "SHOW listen_addresses") == ""
-    assert ask(installed, "SHOW server_version").split(".")[0] == major
+    assert installed.ask("SHOW listen_addresses") == ""
+    assert installed.ask("SHOW server_version").split(".")[0] == major
     python = installed.run(f"{RELEASE}/.venv/bin/python", "--version")
     assert python.startswith("Python 3.11.")
 
 
-def test_nginx_speaks_http_2(installed: Debian, listen: list[str]) -> None:
+def test_nginx_speaks_http_2(installed: Machine, listen: list[str]) -> None:
     address = listen[0].split("=")[1]
     told = installed.run(
         *("curl", "--silent", "--insecure", "--output", "/dev/null"),
@@ -129,20 +117,20 @@ def test_nginx_speaks_http_2(installed: Debian, listen: list[str]) -> None:
     assert told == "2 200"
 
 
-def test_its_database_is_backed_up_and_restored(installed: Debian, page: Page) -> None:
+def test_its_database_is_backed_up_and_restored(installed: Machine, page: Page) -> None:
     count = "SELECT COUNT(*) FROM deployment"
-    before = int(ask(installed, count))
+    before = int(installed.ask(count))
     assert before > 10
     page.follow(installed, "sudo systemctl start data-pipelines-backup")
     dump = sorted(page.follow(installed, f"sudo ls {BACKUPS}").split())[-1]
-    ask(installed, "DELETE FROM deployment")
+    installed.ask("DELETE FROM deployment")
     restore = f"{SCRIPTS}/restore.sh {BACKUPS}/prefect-....dump"
     assert "restored from" in page.follow(installed, restore, {"prefect-....dump": dump})
-    assert int(ask(installed, count)) == before
+    assert int(installed.ask(count)) == before
 
 
 def test_installing_again_with_a_named_python_keeps_it_for_updates(
-    installed: Debian, page: Page
+    installed: Machine, page: Page
 ) -> None:
     before = installed.read(f"{ETC}/server.env")
     named = ["PYTHON=/usr/bin/python3.11"]
@@ -152,9 +140,9 @@ def test_installing_again_with_a_named_python_keeps_it_for_updates(
     assert installed.read(f"{ETC}/install.env") == "PYTHON=/usr/bin/python3.11\n"
 
 
-def test_all_comes_back_after_a_reboot(installed: Debian) -> None:
+def test_all_comes_back_after_a_reboot(installed: Machine) -> None:
     installed.power_off()
     installed.boot()
     installed.run("pipelines", "python", "-m", "deploy.verify", "vm", "--seconds", "180")
-    for unit in (*UNITS, postgresql_unit(installed)):
+    for unit in (*UNITS, installed.postgresql_unit):
         assert installed.run("systemctl", "is-active", unit).strip() == "active", unit

@@ -1,5 +1,5 @@
 """What scripts, units and workflows say: shellcheck, GitHub's schema, settings that Prefect reads,
-limits that fit. tests/deploy/test_debian.py runs them on a machine."""
+limits that fit. tests/deploy/debian_12 runs them on a machine."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from testing.rooms import PRODUCT
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 SCRIPTS = sorted([*DEPLOY.glob("*.sh"), ROOT / "install.sh", ROOT / ".ci" / "run"])
+LIBRARY = sorted((DEPLOY / "lib").glob("*.sh"))
 SCRIPT = DEPLOY / "gcloud.sh"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BIN = Path(sys.executable).parent
@@ -48,13 +49,12 @@ def tool(name: str, *arguments: object, stdin: str | None = None) -> None:
 
 def test_shellcheck_finds_nothing() -> None:
     assert len(SCRIPTS) > 10
-    tool("shellcheck", "--external-sources", *SCRIPTS)
+    assert len(LIBRARY) > 5
+    tool("shellcheck", "--external-sources", *SCRIPTS, *LIBRARY)
 
 
 def test_scripts_can_be_run_and_stop_at_the_first_error() -> None:
     for script in SCRIPTS:
-        if script.name == "lib.sh":
-            continue
         assert os.access(script, os.X_OK), script
         assert re.search(r"^set -eu", script.read_text(), flags=re.MULTILINE), script
 
@@ -224,16 +224,20 @@ def test_no_service_is_refused_because_it_was_started_often() -> None:
         assert unit["StartLimitIntervalSec"] == "0", name
 
 
-def dry_run(**variables: str) -> list[list[str]]:
+def run_dry(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Nothing may be asked: there is no gcloud on this path."""
     given = {"GCP_PROJECT": "p", "GCS_BUCKET": "p-landing", **variables}
-    done = subprocess.run(
+    return subprocess.run(
         [SCRIPT, "--dry-run"],
-        # Nothing may be asked: there is no gcloud on this path.
         env={"PATH": "/usr/bin:/bin", **given},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def dry_run(**variables: str) -> list[list[str]]:
+    done = run_dry(**variables)
     assert done.returncode == 0, done.stderr
     lines = [shlex.split(line, comments=True) for line in done.stdout.splitlines()]
     return [line for line in lines if line]
@@ -622,19 +626,7 @@ def test_another_repository_becomes_the_one_that_deploys(path: Path) -> None:
 def test_a_repository_is_trusted_by_its_numbers_only(path: Path) -> None:
     for number in ("GITHUB_REPOSITORY_ID", "GITHUB_OWNER_ID"):
         for wrong in ("", "me/it", "12' || true || '"):
-            done = subprocess.run(
-                [SCRIPT, "--dry-run"],
-                env={
-                    "PATH": "/usr/bin:/bin",
-                    "GCP_PROJECT": "p",
-                    "GCS_BUCKET": "p-landing",
-                    **FEDERATED,
-                    number: wrong,
-                },
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = run_dry(**FEDERATED | {number: wrong})
             assert done.returncode == 2
             assert "gh api repos/me/it --jq '.id, .owner.id'" in done.stderr
             assert done.stdout == ""
@@ -743,8 +735,7 @@ def test_an_update_goes_on_when_the_connection_is_lost(push: Push) -> None:
 
 def test_a_deployment_has_time_to_go_back() -> None:
     """Whatever may take its time on the machine: a new environment, then two releases' starts."""
-    library = (DEPLOY / "lib.sh").read_text()
-    (drain,) = re.findall(r"DRAIN_SECONDS:-(\d+)", library)
+    (drain,) = re.findall(r"DRAIN_SECONDS:-(\d+)", (DEPLOY / "lib" / "switch.sh").read_text())
     (verify,) = re.findall(
         r"deploy.verify vm --seconds (\d+)", (DEPLOY / "activate.sh").read_text()
     )
@@ -832,14 +823,7 @@ def test_landing_is_kept_for_at_least_90_days_and_staging_expires() -> None:
 
 def lifecycle(**variables: str) -> list[dict[str, Any]]:
     """The conditions under which the bucket removes something by itself."""
-    done = subprocess.run(
-        [SCRIPT, "--dry-run"],
-        env={"PATH": "/usr/bin:/bin", "GCP_PROJECT": "p", "GCS_BUCKET": "p-landing", **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (text,) = re.findall(r"^# (\{\"rule.*)$", done.stdout, flags=re.MULTILINE)
+    (text,) = re.findall(r"^# (\{\"rule.*)$", run_dry(**variables).stdout, flags=re.MULTILINE)
     rules = json.loads(text)["rule"]
     assert all(rule["action"] == {"type": "Delete"} for rule in rules)
     return [rule["condition"] for rule in rules]
@@ -905,7 +889,8 @@ def test_the_image_holds_the_code_and_does_not_run_as_root() -> None:
             assert f"!{name}\n" in ignored
     assert {*PRODUCT, "dbt", "prefect.yaml", "requirements.lock"} <= copied
     (compiled,) = [line for line in lines if "compileall" in line]
-    (installed,) = re.findall(r"compileall -q ([a-z ]+)\)", (DEPLOY / "lib.sh").read_text())
+    library = (DEPLOY / "lib" / "releases.sh").read_text()
+    (installed,) = re.findall(r"compileall -q ([a-z ]+)\)", library)
     assert {*compiled[compiled.index("-q") + 1 :]} == {*installed.split()} == {*PRODUCT}
     installs = [line for line in lines if "install" in line]
     assert [line[-4:] for line in installs] == [

@@ -1,5 +1,5 @@
 """update, rollback, restore and rotation by their scripts, on a site of stand-ins: what is left
-when something fails, or is killed, half-way. tests/deploy/test_debian.py has them on a machine."""
+when something fails, or is killed, half-way. tests/deploy/debian_12 has them on a machine."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Site:
         self.root = root
         self.scripts = root / "deploy"
         shutil.copytree(DEPLOY, self.scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        library = self.scripts / "lib.sh"
-        library.write_text(re.sub(r"/(opt|etc|var|run)/", rf"{root}/\1/", library.read_text()))
+        for part in (self.scripts / "lib").iterdir():
+            part.write_text(re.sub(r"/(opt|etc|var|run)/", rf"{root}/\1/", part.read_text()))
         self.releases = root / "opt/data-pipelines/releases"
         self.etc = root / "etc/data-pipelines"
         self.tls = root / "etc/nginx/data-pipelines"
@@ -363,7 +363,7 @@ def test_what_is_known_of_a_release_is_not_copied_with_it(site: Site) -> None:
     site.update("two", prefect="3.2")
     (site.releases / "two" / ".failed").touch()
     script = f"""
-        . {site.scripts}/lib.sh
+        . {site.scripts}/lib/releases.sh
         make_environment() {{ mkdir -p $1/.venv/bin; ln -s /bin/true $1/.venv/bin/python; }}
         rm {site.releases}/two/.complete
         make_release {site.releases}/two three
