@@ -140,7 +140,8 @@ def test_the_installed_cli_takes_every_line(lines: list[list[str]], tmp_path: Pa
     # Installed by its archive, it has a Python of its own.
     own = sdk / "platform" / "bundledpythonunix" / "bin" / "python3"
     done = subprocess.run(
-        [own if own.exists() else sys.executable, TESTING / "parse_with_cli.py", sdk],
+        # -I: testing/platform.py is not Python's own module of that name.
+        [own if own.exists() else sys.executable, "-I", TESTING / "parse_with_cli.py", sdk],
         input=json.dumps(lines),
         env=env,
         capture_output=True,
