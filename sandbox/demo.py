@@ -1,7 +1,7 @@
 """`python -m sandbox.demo`: the platform at work on the running stack.
 
-Registers the blocks, deploys, triggers every deployment through the Prefect API, waits, and prints
-the result. The second demo first advances the stand-ins' worlds; later ones find nothing new. While
+Registers the blocks, deploys, runs the sources side by side through the Prefect API, and prints the
+result. The second demo first advances the stand-ins' worlds; later ones find nothing new. While
 it runs the crons are paused: they would take what it says that has changed.
 """
 
@@ -18,30 +18,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from sandbox.demo_runs import RUN_DEADLINE_SECONDS, run_all
 from sandbox.processes import end_with_parent
 from sandbox.secret_file import write_private
 from sandbox.stack import DEFAULT_STATE, ROOT, read_env
 from sources import SOURCES
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
 # By the names of their flows.
 FLOWS = tuple(source.replace("_", "-") for source in SOURCES)
 WORLD = "demo"
-# A run that hangs; on a slow machine one may take many minutes.
-RUN_DEADLINE_SECONDS = 3600.0
 # What fills the start page and that of operations.
 SHOWN_BY = ("elt/operations", "dbt-freshness/hourly", "watch/alerts")
 POLL_SECONDS = 0.5
-# After so many without a word, what goes on is said.
-QUIET_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def main() -> int:
     with crons_paused(state) as pause_new:
         for source in sources:
             advance(env, source)
-        rows = deploy_and_run(sources, pause_new)
+        rows = deploy_and_run(state, sources, pause_new)
     if rows is None:
         return 1
     print_table(rows)
@@ -93,7 +92,9 @@ def main() -> int:
     return 0 if all(row.state == "Completed" for row in rows) else 1
 
 
-def deploy_and_run(sources: list[str], pause_new: Callable[[], None]) -> list[Row] | None:
+def deploy_and_run(
+    state: Path, sources: list[str], pause_new: Callable[[], None]
+) -> list[Row] | None:
     """Save the blocks, deploy, and run each source; None when that could not begin."""
     for told, command in (
         ("registering blocks", [sys.executable, "-m", "blocks.register"]),
@@ -104,12 +105,20 @@ def deploy_and_run(sources: list[str], pause_new: Callable[[], None]) -> list[Ro
             command, cwd=ROOT, capture_output=True, text=True, preexec_fn=end_with_parent
         )
         if done.returncode:
-            print(f"{' '.join(command[1:])} failed:\n{done.stdout}{done.stderr}", file=sys.stderr)
+            log = state / "logs" / "demo.log"
+            log.write_text(f"{done.stdout}{done.stderr}")
+            cause = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
+            print(f"{told} failed: {cause[-1] if cause else 'no output'}", file=sys.stderr)
+            print(f"all of its output is in {os.path.relpath(log)}", file=sys.stderr)
             return None
     pause_new()
-    rows = [run_source(source) for source in sources]
-    for job in SHOWN_BY:
-        run_job(job)
+    # What reads the ledger afterwards takes seconds to import: done while the runs are at work.
+    warming = threading.Thread(target=warehouse, daemon=True)
+    warming.start()
+    ended = run_all([f"elt/{source}" for source in sources])
+    warming.join()
+    rows = [outcome(source, ended[f"elt/{source}"]) for source in sources]
+    run_all(SHOWN_BY)
     return rows
 
 
@@ -182,76 +191,6 @@ def advance(env: dict[str, str], source: str) -> None:
         print(f"the world of {source} has moved on: {told}", flush=True)
 
 
-def run_source(source: str) -> Row:
-    """Run a source's deployment to its end, saying what happens on the way."""
-    from prefect.client.orchestration import get_client
-    from prefect.deployments import run_deployment
-
-    started_at = datetime.now(UTC)
-    print(f"elt/{source}", flush=True)
-    run: Any = run_deployment(f"elt/{source}", timeout=0)
-    # What reads the ledger afterwards takes seconds to import: done while the run is at work.
-    warming = threading.Thread(target=warehouse, daemon=True)
-    warming.start()
-    said: set[UUID] = set()
-    began = said_at = time.monotonic()
-    deadline = began + RUN_DEADLINE_SECONDS
-    with get_client(sync_client=True) as client:
-        while time.monotonic() < deadline:
-            run = client.read_flow_run(run.id)
-            for task in task_runs(client, run.id):
-                if task.id not in said and task.state and task.state.is_final():
-                    said.add(task.id)
-                    said_at = time.monotonic()
-                    print(f"  {task.state.name.lower():<10} {task.name}", flush=True)
-            if run.state and run.state.is_final():
-                break
-            if time.monotonic() > said_at + QUIET_SECONDS:
-                said_at = time.monotonic()
-                print(f"  after {said_at - began:.0f} s  {last_word(client, run)}", flush=True)
-            time.sleep(POLL_SECONDS)
-    state = run.state.name if run.state else "unknown"
-    print(f"  {state}: {run.state.message if run.state else ''}", flush=True)
-    warming.join()
-    return outcome(source, state, started_at, run.total_run_time or timedelta())
-
-
-def run_job(deployment: str) -> None:
-    """Run a job of the platform to its end, and say how it ended."""
-    from prefect.deployments import run_deployment
-
-    run: Any = run_deployment(deployment, timeout=RUN_DEADLINE_SECONDS, poll_interval=POLL_SECONDS)
-    state = run.state
-    print(f"{deployment}\n  {state.name}: {state.message or ''}", flush=True)
-
-
-def task_runs(client: Any, flow_run_id: UUID) -> list[Any]:
-    """The task runs of a flow run and of its subflows, in the order in which they ended."""
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.client.schemas.sorting import TaskRunSort
-
-    found: list[Any] = []
-    for wanted in (
-        {"parent_flow_run_id": {"any_": [flow_run_id]}},
-        {"id": {"any_": [flow_run_id]}},
-    ):
-        found += client.read_task_runs(
-            flow_run_filter=FlowRunFilter.model_validate(wanted), sort=TaskRunSort.END_TIME_DESC
-        )[::-1]
-    return found
-
-
-def last_word(client: Any, run: Any) -> str:
-    """The last line of a run's log; its state while it has none."""
-    from prefect.client.schemas.filters import LogFilter
-    from prefect.client.schemas.sorting import LogSort
-
-    of_run = LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}})
-    logs = client.read_logs(log_filter=of_run, limit=1, sort=LogSort.TIMESTAMP_DESC)
-    lines = [line for log in logs for line in log.message.splitlines() if line.strip()]
-    return lines[0].strip()[:100] if lines else f"{run.state.name.lower() if run.state else ''} ..."
-
-
 @cache
 def warehouse() -> Any:
     """The one that the blocks of this environment describe."""
@@ -261,10 +200,12 @@ def warehouse() -> Any:
     return connect(platform_settings(read_settings())).warehouse
 
 
-def outcome(source: str, state: str, started_at: datetime, spent: timedelta) -> Row:
-    """What the ledger says of a run that began at `started_at`."""
+def outcome(source: str, run: FlowRun) -> Row:
+    """What the ledger says of a run of `elt`."""
     from core.sql import literal
 
+    state = run.state_name or "unknown"
+    started_at = run.created or datetime.now(UTC)
     since = f"source = {literal(source.replace('-', '_'))} AND {{}} >= {literal(started_at)}"
     loads = warehouse().query(
         f"""
@@ -285,7 +226,7 @@ def outcome(source: str, state: str, started_at: datetime, spent: timedelta) -> 
     )[0]
     counts = {name: int(loads[name]) for name in ("extracted", "written", "rejected")}
     nodes = None if builds["nodes"] is None else int(builds["nodes"])
-    return Row(source, state, **counts, nodes=nodes, seconds=spent.total_seconds())
+    return Row(source, state, **counts, nodes=nodes, seconds=run.total_run_time.total_seconds())
 
 
 def print_table(rows: list[Row]) -> None:
