@@ -7,12 +7,19 @@ BIN := $(VENV)/bin
 # Some machines set it; imports are two to three times slower without compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo down status unit test test-slow list-slow matrix soak lint bench cost test-cloud test-deploy lock vendor clean
+.PHONY: help install demo down status query shell dbt audit unit test test-slow list-slow matrix soak lint bench cost test-cloud test-deploy lock vendor clean
 
 help:
 	@echo "make demo        run the platform on an embedded stack (again: changed sources)"
 	@echo "make demo LIVE=1 read USGS and New York from their real addresses (needs the internet)"
+	@echo "make status      what of it runs, and where"
 	@echo "make down        stop everything that demo started"
+	@echo "make query SQL='select ...'   rows of a query of the demo's warehouse"
+	@echo "make shell       a shell with the demo's variables: python, prefect, dbt"
+	@echo "make dbt ARGS='build -s daily_earthquake_activity'   dbt on the demo's warehouse"
+	@echo "make install     the environment in .venv, from the lock"
+	@echo "make clean       stop the demo; remove .venv and what the demo keeps"
+	@echo "make lint        ruff, sqlfluff and mypy"
 	@echo "make unit        the tests that start no process: no emulator, stack, server or browser"
 	@echo "make test        lint, types and the suite"
 	@echo "make test T=tests/tasks/test_load.py[::test]   only that, slow or not, without lint"
@@ -26,6 +33,7 @@ help:
 	@echo "make test-deploy install and operate on a Debian of its own (root, debootstrap, systemd-nspawn)"
 	@echo "make lock        resolve the dependencies again"
 	@echo "make vendor      the pages' JavaScript and outlines of land again (npm; docs/dashboards.md)"
+	@echo "make audit       known vulnerabilities of the locked packages (needs the internet)"
 
 install: $(VENV)/installed
 
@@ -54,6 +62,16 @@ down: install
 
 status: install
 	@$(BIN)/python -m sandbox status
+
+# Of command-line variables make puts SQL into the environment, so any quotes in it are kept.
+query: install
+	@$(BIN)/python -m sandbox.query "$$SQL"
+
+shell: install
+	@$(BIN)/python -m sandbox run bash
+
+dbt: install
+	@$(BIN)/python -m sandbox run dbt $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -110,6 +128,10 @@ lock: install
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev -c requirements.lock \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		-o requirements-dev.lock
+
+audit: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv tool run --quiet pip-audit --disable-pip --require-hashes -r requirements.lock
 
 vendor: install
 	@command -v npm >/dev/null || (echo "make vendor needs npm"; exit 2)

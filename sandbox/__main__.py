@@ -1,4 +1,4 @@
-"""python -m sandbox up | status | down"""
+"""python -m sandbox up | status | down | run COMMAND..."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from sandbox.processes import SurvivorsError
-from sandbox.stack import DEFAULT_STATE, NAMES, Stack
+from sandbox.stack import DEFAULT_STATE, NAMES, ROOT, Stack
 from sandbox.state_file import SandboxError
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -22,6 +22,25 @@ def _status(stack: Stack) -> int:
     for line in lines:
         print(f"{line.name:<9} {line.condition:<8} {line.pid or '-':>8}  {line.address}".rstrip())
     return 1 if any(line.condition == "dead" for line in lines) else 0
+
+
+def _run(stack: Stack, argv: list[str]) -> NoReturn:
+    """Become a command that has the stack's variables and the programs of this environment.
+
+    What dbt writes is kept with the stack, outside of the checkout.
+    """
+    own = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "DBT_PROJECT_DIR": str(ROOT / "dbt"),
+        "DBT_PROFILES_DIR": str(ROOT / "dbt"),
+        "DBT_TARGET_PATH": str(stack.directory / "dbt" / "target"),
+        "DBT_LOG_PATH": str(stack.directory / "dbt" / "logs"),
+    }
+    environ = os.environ | stack.env() | own
+    try:
+        os.execvpe(argv[0], argv, environ)  # noqa: S606
+    except OSError as error:
+        raise SandboxError(f"{argv[0]}: {error.strerror}") from error
 
 
 def _interrupted(number: int, _frame: FrameType | None) -> NoReturn:
@@ -51,6 +70,8 @@ def main() -> int:
     up.add_argument("--parts", default=",".join(NAMES), help="default: %(default)s")
     commands.add_parser("status", parents=[common], help="1 if a started part is dead")
     commands.add_parser("down", parents=[common], help="stop everything")
+    run = commands.add_parser("run", parents=[common], help="a command with the stack's variables")
+    run.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     options = parser.parse_args()
 
     for number in INTERRUPTS:
@@ -63,6 +84,8 @@ def main() -> int:
     try:
         if options.command == "status":
             return _status(stack)
+        if options.command == "run":
+            _run(stack, options.argv)
         if options.command == "down":
             if not stack.down():
                 print("nothing was running")
@@ -71,7 +94,7 @@ def main() -> int:
         began = time.monotonic()
         stack.up([name.strip() for name in options.parts.split(",")])
         print(f"up in {time.monotonic() - began:.1f} s; variables in {stack.directory / 'env'}")
-    except (SandboxError, SurvivorsError) as error:
+    except (FileNotFoundError, SandboxError, SurvivorsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
