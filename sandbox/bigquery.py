@@ -12,6 +12,10 @@ they are kept as BigQuery keeps them, since they tell whose a table is, and what
 It does not put back what a TRUNCATE in a transaction removed when that is rolled back, as it does
 with other DML. Here it does.
 
+It answers requests that only read in threads of their own, on DuckDB's one connection, where a
+statement of another request takes the place of theirs before its rows are fetched: a list of rows
+was of another query. Here one thread answers all.
+
 It takes NUMERIC for DuckDB's DECIMAL, which has three decimals; here it has BigQuery's nine.
 
 It also reads a statement about ten times on its way to DuckDB, in pure Python, which is most of
@@ -35,6 +39,7 @@ from typing import Any
 
 import bqemulator.cli as emulator
 import duckdb_extensions
+import fastapi.routing
 import sqlglot
 from bqemulator.api import app as api_app
 from bqemulator.api.routes import jobs as jobs_api
@@ -342,6 +347,14 @@ def apply_session_pragmas(engine: Any) -> None:
     engine.connection.execute("SET threads = 1")
 
 
+async def run_endpoint_function(
+    *, dependant: Any, values: dict[str, Any], is_coroutine: bool
+) -> Any:
+    """As FastAPI's own, without threads."""
+    answer = dependant.call(**values)
+    return await answer if is_coroutine else answer
+
+
 class Through:
     """In place of a middleware."""
 
@@ -387,6 +400,7 @@ def main() -> None:
         (inner_query, "rewrite_for_row_access", rewrite_for_row_access),
         (SQLTranslator, "_apply_first_matching_rule", apply_first_matching_rule),
         (DuckDBEngine, "_apply_session_pragmas", apply_session_pragmas),
+        (fastapi.routing, "run_endpoint_function", run_endpoint_function),
         (api_app, "MetricsMiddleware", Through),
         (api_app, "AccessLogMiddleware", Through),
         (api_app, "CorrelationIdMiddleware", Through),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlglot import exp
 from sqlglot.expressions import core
 
 from sandbox.bigquery import begins_with_control, copied, rules_of
+from testing.platform import Lab
 
 SQL = """
 select cast(a as numeric) + 1.5 as b, format_date('%Y', c) as d, countif(e) as f
@@ -70,3 +72,28 @@ def test_a_copy_of_a_tree_shares_the_types_of_its_nodes_and_no_node(
 )
 def test_a_script_is_no_dml_when_it_begins_with_control(sql: str, begins: bool) -> None:
     assert begins_with_control(sql) is begins
+
+
+def test_rows_are_those_of_the_table_while_others_query(lab: Lab) -> None:
+    """Both are asked on one connection of DuckDB."""
+    warehouse = lab.platform.warehouse
+    warehouse.ensure_ledger()
+    table = f"{warehouse.raw_dataset}.wide"
+    lab.query("CREATE TABLE {raw}.wide AS SELECT 1 AS a, 2 AS b, 3 AS c")
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            lab.query("SELECT 7 AS seven")
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(150):
+            rows = [tuple(row) for row in warehouse.client.list_rows(table)]
+            assert rows == [(1, 2, 3)]
+    finally:
+        done.set()
+        for thread in asking:
+            thread.join()
