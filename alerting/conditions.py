@@ -1,15 +1,16 @@
-"""What a look finds in Prefect: how runs ended, and runs that did not begin or do not end."""
+"""What an inspection finds in Prefect, and whether the other inspector still inspects."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -24,37 +25,30 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from prefect.utilities.urls import url_for
 
+from alerting.findings import Finding, Inspection, Inspector, Run
 from alerting.freshness import ARTIFACT, StaleSource, stale_sources
-from alerting.incidents import (
-    MISSED_AFTER,
-    OVERLAP,
-    Finding,
-    Looker,
-    Run,
-    State,
-    begun_at,
-    without_shapes,
-)
+from alerting.incidents import OVERLAP, State, begun_at
 from alerting.settings import AlertSettings
 from core.batch import asked_for
-from core.errors import first_line, without_secrets
 from tasks.server import every
 
-# The first look ever goes back so far.
-FIRST_LOOK = timedelta(hours=1)
-ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
-# How long pages list a run that ended.
-SHOWN = timedelta(days=7)
+# The first inspection ever goes back so far.
+FIRST_INSPECTION = timedelta(hours=1)
+ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 WAITING = [StateType.SCHEDULED, StateType.PENDING]
+# An inspector that has not inspected for so long is missed.
+MISSED_AFTER: dict[Inspector, timedelta] = {
+    "watchdog": timedelta(minutes=15),
+    "watch": timedelta(minutes=45),
+}
 
 
 @dataclass
 class Names:
-    """Deployments and flows by id."""
+    """Deployments and flows by id; `scheduled` are those with a schedule that nobody has paused."""
 
     deployments: dict[UUID, str] = field(default_factory=dict)
     flows: dict[UUID, str] = field(default_factory=dict)
@@ -71,22 +65,36 @@ class Names:
 
 
 def read_names(client: SyncPrefectClient) -> Names:
-    """`scheduled` are the deployments with a schedule that nobody has paused."""
-    flows = {flow.id: flow.name for flow in every(client.read_flows)}
-    names = Names(flows=flows)
+    names = Names(flows={flow.id: flow.name for flow in every(client.read_flows)})
     for one in every(client.read_deployments):
-        names.deployments[one.id] = f"{flows.get(one.flow_id, 'flow')}/{one.name}"
+        names.deployments[one.id] = f"{names.flows.get(one.flow_id, 'flow')}/{one.name}"
         if not one.paused and any(schedule.active for schedule in one.schedules):
             names.scheduled[one.id] = names.deployments[one.id]
     return names
 
 
+def inspect_prefect(
+    client: SyncPrefectClient, inspection: Inspection, state: State, alerts: AlertSettings
+) -> None:
+    """Add how runs ended, and which do not begin or do not end."""
+    names = read_names(client)
+    inspection.names = names.all
+    inspection.runs = ended_runs(client, state, names, inspection.at)
+    inspection.findings += waiting_runs(client, names, alerts, inspection.at)
+    inspection.covered.add("prefect")
+
+
 def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datetime) -> list[Run]:
-    """The runs at the top that ended since the last look, and some before."""
+    """The runs at the top that ended since the last inspection, and some before."""
     # A clock may have been set right since.
-    since = min(state.runs_until or now - FIRST_LOOK, now) - OVERLAP
-    runs = read_runs(client, ENDED, end_time=FlowRunFilterEndTime(after_=since))
+    since = min(state.runs_until or now - FIRST_INSPECTION, now) - OVERLAP
+    runs = read_ended(client, names, since)
     stale = read_stale(client, runs)
+    return [replace(run, stale=stale.get(run.id, {})) for run in runs]
+
+
+def read_ended(client: SyncPrefectClient, names: Names, since: datetime) -> list[Run]:
+    """The runs at the top that ended since."""
     return [
         Run(
             id=str(run.id),
@@ -95,19 +103,18 @@ def ended_runs(client: SyncPrefectClient, state: State, names: Names, now: datet
             state_name=run.state.name or run.state.type.value,
             message=run.state.message or "",
             ended_at=plain(run.end_time),
-            source=source_of(run),
-            window=window_of(run),
-            link=link_to(run),
-            stale=stale.get(run.id, {}),
+            started_at=plain(run.start_time) if run.start_time else None,
+            seconds=run.total_run_time.total_seconds(),
+            **about(run),
         )
-        for run in runs
+        for run in read_runs(client, ENDED, end_time=FlowRunFilterEndTime(after_=since))
         if run.end_time and run.state
     ]
 
 
-def read_stale(client: SyncPrefectClient, runs: Iterable[FlowRun]) -> dict[UUID, dict[str, str]]:
+def read_stale(client: SyncPrefectClient, runs: Iterable[Run]) -> dict[str, dict[str, str]]:
     """By run that failed for stale sources: these, and how late each is, by its artifact."""
-    asked = [run.id for run in runs if run.state and run.state.name == StaleSource.state_name]
+    asked = [UUID(run.id) for run in runs if run.state_name == StaleSource.state_name]
     if not asked:
         return {}
     artifacts = every(
@@ -119,7 +126,7 @@ def read_stale(client: SyncPrefectClient, runs: Iterable[FlowRun]) -> dict[UUID,
         sort=ArtifactSort.UPDATED_DESC,
     )
     # Of a run that was tried again, the last one.
-    latest = {one.flow_run_id: str(one.data) for one in reversed(artifacts) if one.flow_run_id}
+    latest = {str(one.flow_run_id): str(one.data) for one in reversed(artifacts)}
     return {id_: stale_sources(json.loads(rows)) for id_, rows in latest.items()}
 
 
@@ -128,32 +135,38 @@ def plain(moment: datetime) -> datetime:
     return datetime.fromisoformat(moment.isoformat()).astimezone(UTC)
 
 
-def source_of(run: FlowRun) -> str:
-    return str(run.parameters.get("source") or "")
-
-
-def window_of(run: FlowRun) -> str:
-    """What the run of a source was asked for, and when it was due."""
-    start, end = run.parameters.get("start"), run.parameters.get("end")
-    asked = asked_for(start, end) if source_of(run) else ""
+def about(run: FlowRun) -> dict[str, Any]:
+    """The source that a run is for, what it was asked for and when it was due, and its page."""
+    source = str(run.parameters.get("source") or "")
+    asked = asked_for(run.parameters.get("start"), run.parameters.get("end")) if source else ""
     due = f"due {run.expected_start_time:%Y-%m-%d %H:%M} UTC" if run.expected_start_time else ""
-    return ", ".join(one for one in (asked, due) if one)
-
-
-def link_to(run: FlowRun) -> str | None:
-    return url_for("flow-run", obj_id=run.id)
+    return {
+        "source": source,
+        "window": ", ".join(one for one in (asked, due) if one),
+        "link": url_for("flow-run", obj_id=run.id),
+    }
 
 
 def waiting_runs(
     client: SyncPrefectClient, names: Names, alerts: AlertSettings, now: datetime
 ) -> list[Finding]:
     """Runs that are late, runs that take too long, and schedules without a run to come."""
-    late = timedelta(minutes=alerts.not_started_minutes)
+    return [
+        *late_runs(client, names, alerts.not_started_minutes, now),
+        *slow_runs(client, names, alerts.running_hours, now),
+        *unscheduled(client, names),
+    ]
+
+
+def late_runs(
+    client: SyncPrefectClient, names: Names, minutes: float, now: datetime
+) -> list[Finding]:
+    """One finding per deployment."""
+    latest = now - timedelta(minutes=minutes)
     by_name: dict[str, list[FlowRun]] = defaultdict(list)
-    for run in read_runs(
-        client, WAITING, expected_start_time=FlowRunFilterExpectedStartTime(before_=now - late)
-    ):
-        if due_at(run, now) < now - late:
+    due = FlowRunFilterExpectedStartTime(before_=latest)
+    for run in read_runs(client, WAITING, expected_start_time=due):
+        if due_at(run, now) < latest:
             by_name[names.of(run)].append(run)
     found = []
     for name, runs in sorted(by_name.items()):
@@ -164,45 +177,11 @@ def waiting_runs(
                 kind="not-started",
                 scope="prefect",
                 title=f"{name} has not started",
-                cause=f"{len(runs)} run(s) due more than {alerts.not_started_minutes:g} minutes "
+                cause=f"{len(runs)} run(s) due more than {minutes:g} minutes "
                 f"ago; the first is {first.state_name}",
-                at=now,
-                source=source_of(first),
-                window=window_of(first),
-                link=link_to(first),
+                **about(first),
             )
         )
-    slow = FlowRunFilterStartTime(before_=now - timedelta(hours=alerts.running_hours))
-    for run in read_runs(client, [StateType.RUNNING, StateType.CANCELLING], start_time=slow):
-        since = running_since(run, now)
-        if since > now - timedelta(hours=alerts.running_hours):
-            continue
-        found.append(
-            Finding(
-                key=f"running-long:{run.id}",
-                kind="running-long",
-                scope="prefect",
-                title=f"{names.of(run)} has been running for over {alerts.running_hours:g} h",
-                cause=f"{run.name} is {run.state_name} since {since:%Y-%m-%d %H:%M} UTC",
-                at=now,
-                source=source_of(run),
-                window=window_of(run),
-                link=link_to(run),
-            )
-        )
-    to_come = {run.deployment_id for run in read_runs(client, [StateType.SCHEDULED])}
-    for deployment_id, name in sorted(names.scheduled.items(), key=lambda pair: pair[1]):
-        if deployment_id not in to_come:
-            found.append(
-                Finding(
-                    key=f"unscheduled:{name}",
-                    kind="unscheduled",
-                    scope="prefect",
-                    title=f"{name} has a schedule and no run to come",
-                    cause="the server's scheduler makes no runs",
-                    at=now,
-                )
-            )
     return found
 
 
@@ -214,11 +193,45 @@ def due_at(run: FlowRun, now: datetime) -> datetime:
     return max(run.state.timestamp, run.next_scheduled_start_time or due)
 
 
+def slow_runs(
+    client: SyncPrefectClient, names: Names, hours: float, now: datetime
+) -> list[Finding]:
+    latest = now - timedelta(hours=hours)
+    started = FlowRunFilterStartTime(before_=latest)
+    return [
+        Finding(
+            key=f"running-long:{run.id}",
+            kind="running-long",
+            scope="prefect",
+            title=f"{names.of(run)} has been running for over {hours:g} h",
+            cause=f"{run.name} is {run.state_name} since {since:%Y-%m-%d %H:%M} UTC",
+            **about(run),
+        )
+        for run in read_runs(client, [StateType.RUNNING, StateType.CANCELLING], start_time=started)
+        if (since := running_since(run, now)) <= latest
+    ]
+
+
 def running_since(run: FlowRun, now: datetime) -> datetime:
     """Since when this try of it runs; of one that is being cancelled, since its first."""
     if run.state and run.state_type == StateType.RUNNING:
         return run.state.timestamp
     return run.start_time or now
+
+
+def unscheduled(client: SyncPrefectClient, names: Names) -> list[Finding]:
+    to_come = {run.deployment_id for run in read_runs(client, [StateType.SCHEDULED])}
+    return [
+        Finding(
+            key=f"unscheduled:{name}",
+            kind="unscheduled",
+            scope="prefect",
+            title=f"{name} has a schedule and no run to come",
+            cause="the server's scheduler makes no runs",
+        )
+        for deployment_id, name in sorted(names.scheduled.items(), key=lambda pair: pair[1])
+        if deployment_id not in to_come
+    ]
 
 
 def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any) -> list[FlowRun]:
@@ -234,63 +247,26 @@ def read_runs(client: SyncPrefectClient, types: list[StateType], **filters: Any)
     )
 
 
-def silence(state: State, looker: Looker, now: datetime) -> list[Finding]:
-    """A looker that has looked once and does no more, while the other one did look.
+def silence(state: State, inspector: Inspector, now: datetime) -> list[Finding]:
+    """An inspector that has inspected once and does no more, while the other one did.
 
     Where neither did, the machine was off, and both have to begin again.
     """
-    last = state.looked.get(looker)
+    last = state.inspected.get(inspector)
     if last is None:
         return []
-    other: Looker = "watch" if looker == "watchdog" else "watchdog"
-    key = f"silent:{looker}"
-    begun = begun_at(state, other, now)
-    was_ahead = last > now + OVERLAP  # by a clock that has been set right since
-    stands_since = last if key in state.incidents else max(last, begun)
-    since = begun if was_ahead else stands_since
-    if now - since <= MISSED_AFTER[looker]:
+    key = f"silent:{inspector}"
+    since = begun_at(state, "watch" if inspector == "watchdog" else "watchdog", now)
+    if last <= now + OVERLAP:  # else it is by a clock that has been set right since
+        since = last if key in state.incidents else max(last, since)
+    if now - since <= MISSED_AFTER[inspector]:
         return []
     return [
         Finding(
             key=key,
             kind="watchdog",
-            scope=looker,
-            title=f"{looker} has stopped looking",
+            scope=inspector,
+            title=f"{inspector} has stopped looking",
             cause=f"its last look was at {last:%Y-%m-%d %H:%M} UTC",
-            at=now,
         )
-    ]
-
-
-def state_shown(state: PrefectState[Any]) -> str:
-    """Completed, Failed, Crashed, Cancelled or TimedOut."""
-    return "TimedOut" if state.name == "TimedOut" else state.type.value.title()
-
-
-def last_runs(
-    client: SyncPrefectClient, secrets: Sequence[str], since: timedelta = SHOWN
-) -> list[dict[str, Any]]:
-    """Rows of serving/status.py's RUNS: the runs at the top that ended since, secrets cut out."""
-    names, now = read_names(client), datetime.now(UTC)
-    longest_first = sorted(set(secrets), key=len, reverse=True)
-    return [
-        {
-            "run_id": str(run.id),
-            "deployment": names.of(run),
-            "source": source_of(run).replace("-", "_"),
-            "state": state_shown(run.state),
-            "started_at": plain(run.start_time) if run.start_time else None,
-            "ended_at": plain(run.end_time),
-            "seconds": (run.total_run_time or timedelta()).total_seconds(),
-            "message": without_shapes(
-                without_secrets(first_line(run.state.message or "", 400), longest_first)
-            ),
-            "link": link_to(run),
-        }
-        for run in read_runs(
-            client,
-            [*ENDED, StateType.CANCELLED],
-            end_time=FlowRunFilterEndTime(after_=now - since),
-        )
-        if run.end_time and run.state
     ]

@@ -1,4 +1,4 @@
-"""What the ledger and the buckets tell a look. Ages are by BigQuery's clock."""
+"""What an inspection finds in the ledger and the buckets. Ages are by BigQuery's clock."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from alerting.incidents import Finding
-from alerting.settings import AlertSettings
+from alerting.findings import Finding
 from core.batch import MANIFEST, batch_of
 from core.ledger import FINAL_STATES, is_replay_of
 from core.schema import Table
@@ -21,29 +20,7 @@ from stores.platform import Platform
 SOURCE = "operations"
 
 
-def ledger_findings(
-    platform: Platform,
-    tables: Iterable[Table],
-    budgets: Mapping[str, int],
-    spent: Mapping[str, int],
-    alerts: AlertSettings,
-    now: datetime,
-) -> tuple[list[Finding], dict[str, str]]:
-    """What the ledger and the buckets tell, and by address why a bucket could not be listed.
-
-    Raises GoogleAPIError when BigQuery and LandingError when the landing bucket does not answer.
-    """
-    warehouse = platform.warehouse
-    missing, unlisted = unloaded(platform, tables, timedelta(hours=alerts.unloaded_hours), now)
-    return [
-        *parked(warehouse, now),
-        *nearly_spent(spent, budgets, alerts.request_share, now),
-        *over_budget(warehouse, alerts.daily_bytes_billed, now),
-        *missing,
-    ], unlisted
-
-
-def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
+def parked(warehouse: Warehouse) -> list[Finding]:
     """Batches that were given up and not brought back, by themselves or by a replay's copy.
 
     Of all time: one that was not brought back is not over because it is old.
@@ -80,7 +57,6 @@ def parked(warehouse: Warehouse, now: datetime) -> list[Finding]:
             scope="ledger",
             title=f"{source}: {len(batches)} parked batch{'es' * (len(batches) > 1)}",
             cause="\n".join(f"{row['batch_id']}: {row['message']}" for row in batches),
-            at=now,
             source=source,
             window=f"batch {batches[0]['batch_id']}",
         )
@@ -121,7 +97,6 @@ def nearly_spent(
             title=f"{source}: {spent[source]:,} of {allowed:,} requests spent",
             cause=f"the plan has {max(0, allowed - spent[source]):,} requests left "
             "until the month ends (UTC)",
-            at=now,
             source=source,
             window=f"{now:%Y-%m}",
         )
@@ -130,7 +105,7 @@ def nearly_spent(
     ]
 
 
-def over_budget(warehouse: Warehouse, limit: int, now: datetime) -> list[Finding]:
+def over_budget(warehouse: Warehouse, limit: int) -> list[Finding]:
     """More bytes billed in 24 hours than is meant to be."""
     day = "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 24 HOUR)"
     rows = warehouse.query(
@@ -161,14 +136,13 @@ def over_budget(warehouse: Warehouse, limit: int, now: datetime) -> list[Finding
             scope="ledger",
             title="more bytes billed than budgeted",
             cause=f"{total:,} bytes in 24 hours, {limit:,} budgeted; {shares}",
-            at=now,
             window="the last 24 hours",
         )
     ]
 
 
 def unloaded(
-    platform: Platform, tables: Iterable[Table], age: timedelta, now: datetime
+    platform: Platform, tables: Iterable[Table], age: timedelta
 ) -> tuple[list[Finding], dict[str, str]]:
     """Committed batches that the ledger does not know although they are old, and by address why a
     bucket could not be listed.
@@ -210,7 +184,6 @@ def unloaded(
             scope="ledger",
             title=f"{source}: {len(batches)} committed batch{'es' * (len(batches) > 1)} not loaded",
             cause=f"committed over {hours:g} h ago and not in the ledger: {', '.join(batches)}",
-            at=now,
             source=source,
             window=f"batch {batches[0]}",
         )
@@ -219,7 +192,7 @@ def unloaded(
 
 
 def new_fields(
-    warehouse: Warehouse, since: datetime | None, now: datetime
+    warehouse: Warehouse, since: datetime | None
 ) -> tuple[list[Finding], datetime | None]:
     """Changes of what sources send that were announced since, and the last one's time."""
     start = literal(since) if since else "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY)"
@@ -244,7 +217,6 @@ def new_fields(
             title=f"{source} sends other fields",
             cause=", ".join(f"{row['change']} field {row['field']}" for row in changes)
             + "; kept in _extra or null",
-            at=now,
             source=source,
             window=f"batch {batch_id}",
         )
@@ -253,8 +225,8 @@ def new_fields(
     return found, max((row["announced_at"] for row in rows), default=since)
 
 
-def ledger_age(warehouse: Warehouse, within: timedelta, now: datetime) -> list[Finding]:
-    """A ledger into which nothing has been written for so long: no source was even looked at.
+def ledger_age(warehouse: Warehouse, within: timedelta) -> list[Finding]:
+    """A ledger into which nothing has been written for so long: no source was even asked.
 
     When the table was last written to and what time it is are free to ask; the lines are asked when
     the one is long ago.
@@ -284,6 +256,5 @@ def ledger_age(warehouse: Warehouse, within: timedelta, now: datetime) -> list[F
             cause=f"its last line is of {last.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
             if last
             else "it has no line of the last 40 days",
-            at=now,
         )
     ]

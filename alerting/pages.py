@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from alerting.incidents import Finding
+from alerting.findings import Finding
 from runs.serve import serving_of
 from stores.settings import PlatformSettings
 
@@ -25,7 +25,6 @@ def serving_findings(blocks: PlatformSettings, now: datetime) -> list[Finding]:
             title=f"{one.source}: the pages show older data",
             cause=one.cause
             or "the last build was not exported; the next run of the source does it",
-            at=now,
             source=one.source,
             window=f"since {one.since:%Y-%m-%d %H:%M} UTC",
         )

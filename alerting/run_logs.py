@@ -24,13 +24,13 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.objects import Log as PrefectLog
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.exceptions import ObjectNotFound
 
-from alerting.conditions import Names, plain, read_names
-from alerting.incidents import Finding
+from alerting.conditions import ENDED, Names, plain, read_names
+from alerting.findings import Finding
 from alerting.log_lines import (
     ONE_DAY,
     ROOM,
@@ -58,7 +58,6 @@ REMOVE_AFTER = timedelta(days=90)
 # Prefect itself is younger.
 EARLIEST = date(2018, 1, 1)
 TRIES = 3
-FINISHED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 class LogsUnread(Exception):
@@ -110,22 +109,19 @@ def uncopied(client: SyncPrefectClient, copied: set[date], until: datetime) -> l
 
 def first_day(client: SyncPrefectClient, end: date) -> date | None:
     """The first day on which a run ended that Prefect knows; None where none did before `end`."""
-    if end <= EARLIEST or not count(client, EARLIEST, end):
-        return None
-    low, high = EARLIEST, end  # some ended before `high`, none before `low`
-    while (high - low).days > 1:
-        middle = low + (high - low) // 2
-        if count(client, EARLIEST, middle):
-            high = middle
-        else:
-            low = middle
-    return low
+    oldest = client.read_flow_runs(
+        flow_run_filter=ended_between(EARLIEST, end),
+        sort=FlowRunSort.END_TIME_DESC,
+        offset=max(0, count(client, EARLIEST, end) - 1),
+        limit=1,
+    )
+    return next((plain(run.end_time).date() for run in oldest if run.end_time), None)
 
 
 def ended_between(start: date, end: date) -> FlowRunFilter:
     """Finished runs, those within another as well. Both of Prefect's limits are inclusive."""
     return FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=FINISHED)),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ENDED)),
         end_time=FlowRunFilterEndTime(
             after_=start_of(start), before_=start_of(end) - timedelta(microseconds=1)
         ),
@@ -292,6 +288,5 @@ def logs_behind(platform: Platform, client: SyncPrefectClient, now: datetime) ->
             cause=f"runs ended on {days[0]}, over {BEHIND_AFTER.days} days ago, and "
             f"{platform.landing.address}/{platform.prefix(ROOM)} has no copy of their logs; they "
             "are kept in Prefect until it has, and its database grows",
-            at=now,
         )
     ]

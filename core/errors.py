@@ -51,7 +51,7 @@ class StoreFailed(Exception):
 
 
 class NamedFailure(Exception):
-    """A failure that a run's state is called by: alerting/incidents.py knows its paragraph."""
+    """A failure that a run's state is called by: alerting/findings.py knows its paragraph."""
 
     state_name = "Failed"
 

@@ -4,7 +4,7 @@
 
 A systemd timer runs it every minute. It asks the health endpoints of server and worker, how full
 the disk is, what waits on it for a bucket, how old the last backup and the certificate are and,
-every ten minutes, how old the last line of the ledger is; while the server does answer, it looks at
+every ten minutes, how old the last line of the ledger is; while the server does answer, it inspects
 the runs as the flow `watch` does. It needs neither of them to tell: it reads environment and
 `.env` as `python -m blocks.register` does, and sends by itself. 1 when a message was not sent.
 """
@@ -15,8 +15,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,10 +28,14 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from alerting.channels import NotTold, notify, pieces, read_state, saved_secrets, secrets_of
-from alerting.conditions import ended_runs, read_names, silence, waiting_runs
-from alerting.incidents import Finding, Inspection, Kind, State
+from alerting.channels import NotTold
+from alerting.conditions import inspect_prefect, silence
+from alerting.findings import Finding, Inspection, Kind
+from alerting.incidents import State
+from alerting.notify import notify
+from alerting.secrets import pieces, saved_secrets, scrubber, secrets_of
 from alerting.settings import AlertSettings, alert_settings
+from alerting.state_file import read_state
 from core.batch import MANIFEST
 from core.errors import first_line
 from core.names import deployment_of, source_of
@@ -45,7 +50,7 @@ from stores.state import spool_path
 from tasks.server import server_url
 
 HEALTH_SECONDS = 10.0
-# In which BigQuery has to say how old the ledger is; systemd ends the whole look after 300 s.
+# In which BigQuery has to say how old the ledger is; systemd ends all of it after 300 s.
 LEDGER_SECONDS = 90.0
 DISK_SHARE_TO_END = 0.02
 LEDGER_EVERY = timedelta(minutes=10)
@@ -57,35 +62,29 @@ SPOOLED_WITHIN = timedelta(hours=2)
 MOST_SPOOLED = 3
 
 
-def look(
-    settings: Settings, alerts: AlertSettings, state: State, now: datetime
-) -> tuple[Inspection, list[str]]:
-    """One look, and the secrets that no message may hold."""
+def inspect(settings: Settings, alerts: AlertSettings, state: State) -> tuple[Inspection, set[str]]:
+    """All but the ledger is inspected; and the secrets that no message may hold."""
+    now, secrets = datetime.now(UTC), known_secrets(settings)
     api = get_current_settings().api.url or ""
     absent = absent_sources(settings)
     seen = Inspection(by="watchdog", at=now, covered={"health"})
-    secrets = known_secrets(settings)
-    seen.findings += health("worker", "the worker", str(settings.worker_health_url), now)
+    seen.findings += health("worker", "the worker", str(settings.worker_health_url))
     if not seen.findings:
         # A dead worker is why it is silent, and no reason to say that it is not any more.
         seen.findings += silence(state, "watch", now)
         seen.covered.add("watch")
-    server = health("server", "the Prefect server", f"{api}/health", now)
+    server = health("server", "the Prefect server", f"{api}/health")
     if not server:
         try:
             with get_client(sync_client=True) as client:
-                secrets += saved_secrets(client)
-                names = read_names(client)
-                seen.names = names.all
-                # What the settings leave out runs on until that is registered.
-                seen.absent = {one for one in absent if deployment_of(one) not in names.all}
-                seen.runs = ended_runs(client, state, names, now)
-                seen.findings += waiting_runs(client, names, alerts, now)
-            seen.covered.add("prefect")
+                secrets |= saved_secrets(client)
+                inspect_prefect(client, seen, state, alerts)
+            # What the settings leave out runs on until that is registered.
+            seen.absent = {one for one in absent if deployment_of(one) not in seen.names}
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-            server = [dead("server", "the Prefect server", f"{api}: {cause(error)}", now)]
+            server = [dead("server", "the Prefect server", f"{api}: {cause(error)}")]
     seen.findings += server
-    seen.findings += full_disk(alerts, state, now)
+    seen.findings += full_disk(alerts, state)
     seen.findings += waiting_spool(spool_path(settings.spool_directory), absent, now)
     seen.findings += old_backup(os.environ.get("BACKUP_STAMP"), now)
     seen.findings += old_certificate(os.environ.get("CERTIFICATE"), now)
@@ -97,7 +96,24 @@ def absent_sources(settings: Settings) -> set[str]:
     return {source_of(flow) for flow in not_configured(settings)}
 
 
-def full_disk(alerts: AlertSettings, state: State, now: datetime) -> list[Finding]:
+def health(kind: Kind, what: str, url: str) -> list[Finding]:
+    """Nothing when the endpoint says that all is well."""
+    try:
+        httpx.get(url, timeout=HEALTH_SECONDS, trust_env=False).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return [dead(kind, what, f"{url}: {cause(error)}")]
+    return []
+
+
+def dead(kind: Kind, what: str, why: str) -> Finding:
+    return Finding(f"health:{kind}", kind, "health", f"{what} does not answer", why)
+
+
+def cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(str(error))}"
+
+
+def full_disk(alerts: AlertSettings, state: State) -> list[Finding]:
     """The disk on which incidents are kept: the database's as well, which does without less.
 
     It is over when there is some more room than where it began.
@@ -108,7 +124,7 @@ def full_disk(alerts: AlertSettings, state: State, now: datetime) -> list[Findin
     if share < alerts.disk_share - ("disk" in state.incidents) * DISK_SHARE_TO_END:
         return []
     why = f"{share:.0%} of {disk.total / 2**30:.1f} GiB at {at} are in use"
-    return [of_the_machine("disk", "the disk is nearly full", why, now)]
+    return [Finding("disk", "disk", "health", "the disk is nearly full", why)]
 
 
 def waiting_spool(spool: Path, absent: Collection[str], now: datetime) -> list[Finding]:
@@ -116,27 +132,19 @@ def waiting_spool(spool: Path, absent: Collection[str], now: datetime) -> list[F
 
     Those of an absent source wait for its next run, if it ever runs here again.
     """
-    found = [
-        path for path in sorted(spool.glob(f"*/*/*/{MANIFEST}")) if path.parts[-3] not in absent
-    ]
-    kept_at = [one for path in found if (one := changed_at(path))]
-    if not kept_at:
+    kept_at: list[datetime] = []
+    sources: set[str] = set()
+    for path in spool.glob(f"*/*/*/{MANIFEST}"):
+        source = path.parts[-3]
+        if source not in absent:
+            with suppress(FileNotFoundError):  # it may be gone by now
+                kept_at.append(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+                sources.add(source)
+    if not kept_at or (now - min(kept_at) <= SPOOLED_WITHIN and len(kept_at) <= MOST_SPOOLED):
         return []
-    oldest = min(kept_at)
-    if now - oldest <= SPOOLED_WITHIN and len(kept_at) <= MOST_SPOOLED:
-        return []
-    sources = ", ".join(sorted({path.parts[-3] for path in found}))
-    number = f"{len(kept_at)} batch{'es' * (len(kept_at) > 1)}"
-    why = f"{number} of {sources} in {spool}, the oldest since {oldest:%Y-%m-%d %H:%M} UTC"
-    return [of_the_machine("spool", "answers wait on disk for their bucket", why, now)]
-
-
-def changed_at(path: Path) -> datetime | None:
-    """When a file was written; None when it is gone by now."""
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except FileNotFoundError:
-        return None
+    number = f"{len(kept_at)} batch{'es' * (len(kept_at) > 1)} of {', '.join(sorted(sources))}"
+    why = f"{number} in {spool}, the oldest since {min(kept_at):%Y-%m-%d %H:%M} UTC"
+    return [Finding("spool", "spool", "health", "answers wait on disk for their bucket", why)]
 
 
 def old_backup(stamp: str | None, now: datetime) -> list[Finding]:
@@ -153,7 +161,7 @@ def old_backup(stamp: str | None, now: datetime) -> list[Finding]:
         why = f"{last} {at:%Y-%m-%d %H:%M} UTC"
     else:
         why = f"{made} is not there"
-    return [of_the_machine("backup", "there is no new backup", why, now)]
+    return [Finding("backup", "backup", "health", "there is no new backup", why)]
 
 
 def old_certificate(file: str | None, now: datetime) -> list[Finding]:
@@ -165,72 +173,35 @@ def old_certificate(file: str | None, now: datetime) -> list[Finding]:
     try:
         ends_at = load_pem_x509_certificate(Path(file).read_bytes()).not_valid_after_utc
     except (OSError, ValueError) as error:
-        why = cause(error)
-        return [of_the_machine("certificate", "the certificate cannot be read", why, now)]
-    if ends_at - now > CERTIFICATE_WITHIN:
-        return []
-    why = f"it is valid until {ends_at:%Y-%m-%d %H:%M} UTC"
-    return [of_the_machine("certificate", "the certificate ends soon", why, now)]
+        title, why = "the certificate cannot be read", cause(error)
+    else:
+        if ends_at - now > CERTIFICATE_WITHIN:
+            return []
+        title = "the certificate ends soon"
+        why = f"it is valid until {ends_at:%Y-%m-%d %H:%M} UTC"
+    return [Finding("certificate", "certificate", "health", title, why)]
 
 
-def of_the_machine(kind: Kind, title: str, cause: str, now: datetime) -> Finding:
-    return Finding(key=kind, kind=kind, scope="health", title=title, cause=cause, at=now)
-
-
-def inspect_ledger(settings: Settings, alerts: AlertSettings, state: State) -> Inspection | None:
-    """How old the ledger's last line is, now and then."""
-    now = datetime.now(UTC)
-    last = state.covered.get("ledger-age")
-    if last and abs(now - last) < LEDGER_EVERY:
-        return None
-    findings = age_of_ledger(settings, alerts, now)
-    return Inspection(by="watchdog", at=now, findings=findings, covered={"ledger-age"})
-
-
-def health(kind: Kind, what: str, url: str, now: datetime) -> list[Finding]:
-    """Nothing when the endpoint says that all is well."""
-    try:
-        httpx.get(url, timeout=HEALTH_SECONDS, trust_env=False).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return [dead(kind, what, f"{url}: {cause(error)}", now)]
-    return []
-
-
-def dead(kind: Kind, what: str, why: str, now: datetime) -> Finding:
-    return Finding(
-        key=f"health:{kind}",
-        kind=kind,
-        scope="health",
-        title=f"{what} does not answer",
-        cause=why,
-        at=now,
-    )
-
-
-def cause(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(str(error))}"
-
-
-def age_of_ledger(settings: Settings, alerts: AlertSettings, now: datetime) -> list[Finding]:
+def age_of_ledger(settings: Settings, alerts: AlertSettings) -> list[Finding]:
     """Nothing when the ledger has a young line, and says so in time."""
     answer: Future[list[Finding]] = Future()
 
     def ask() -> None:
         try:
-            answer.set_result(ask_age_of_ledger(settings, alerts, now))
+            answer.set_result(ask_age_of_ledger(settings, alerts))
         except BaseException as error:  # noqa: BLE001 — raised where it is asked for
             answer.set_exception(error)
 
-    # It is left behind when it does not end: a job's own deadline is longer than this look's.
+    # It is left behind when it does not end: a job's own deadline is longer than the watchdog's.
     Thread(target=ask, daemon=True).start()
     try:
         return answer.result(LEDGER_SECONDS)
     except TimeoutError:
-        return [unreadable(f"no answer within {LEDGER_SECONDS:g} s", now)]
+        return [unreadable(f"no answer within {LEDGER_SECONDS:g} s")]
 
 
-def ask_age_of_ledger(settings: Settings, alerts: AlertSettings, now: datetime) -> list[Finding]:
-    # These take seconds to import: most looks do without.
+def ask_age_of_ledger(settings: Settings, alerts: AlertSettings) -> list[Finding]:
+    # These take seconds to import: most inspections do without.
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
 
@@ -246,35 +217,28 @@ def ask_age_of_ledger(settings: Settings, alerts: AlertSettings, now: datetime) 
     }
     running = limits.keys() - absent_sources(settings)
     later = min(limits[source] for source in running) - min(limits.values())
-    within = timedelta(hours=alerts.ledger_hours) + later
     try:
         # Given up in time to say why.
         quick = Repeat(seconds=LEDGER_SECONDS * 2 / 3)
         warehouse = replace(connect(platform_settings(settings)).warehouse, retry=quick)
-        return ledger_age(warehouse, within, now)
+        return ledger_age(warehouse, timedelta(hours=alerts.ledger_hours) + later)
     except (GoogleAPIError, GoogleAuthError, Misconfigured, OSError) as error:
-        return [unreadable(cause(error), now)]
+        return [unreadable(cause(error))]
 
 
-def unreadable(why: str, now: datetime) -> Finding:
-    return Finding(
-        key="ledger:unreadable",
-        kind="ledger",
-        scope="ledger-age",
-        title="the ledger cannot be read",
-        cause=why,
-        at=now,
-    )
+def unreadable(why: str) -> Finding:
+    title = "the ledger cannot be read"
+    return Finding("ledger:unreadable", "ledger", "ledger-age", title, why)
 
 
-def known_secrets(settings: Settings) -> list[str]:
+def known_secrets(settings: Settings) -> set[str]:
     """Those of the environment and the key file."""
     secrets = secrets_of(settings)
     if auth := get_current_settings().api.auth_string:
-        secrets.append(auth.get_secret_value())
+        secrets.add(auth.get_secret_value())
     if settings.gcp_service_account_file and settings.gcp_service_account_file.exists():
         account = json.loads(settings.gcp_service_account_file.read_text())
-        secrets += pieces(account.get("private_key", ""))
+        secrets |= pieces(account.get("private_key", ""))
     return secrets
 
 
@@ -291,20 +255,24 @@ def main() -> int:
         print("nobody can be told: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST", file=sys.stderr)
         return 1
     state = read_state(alerts.state_path)
-    seen, secrets = look(settings, alerts, state, datetime.now(UTC))
-    is_told = say(alerts, seen, secrets)
+    seen, secrets = inspect(settings, alerts, state)
+    scrub = scrubber(secrets)
+    is_told = tell(alerts, seen, scrub)
     # Told apart: BigQuery may keep it waiting.
-    if ledger := inspect_ledger(settings, alerts, state):
-        is_told &= say(alerts, ledger, secrets)
+    now, last = datetime.now(UTC), state.covered.get("ledger-age")
+    if last is None or abs(now - last) >= LEDGER_EVERY:
+        found = age_of_ledger(settings, alerts)
+        seen = Inspection(by="watchdog", at=now, findings=found, covered={"ledger-age"})
+        is_told &= tell(alerts, seen, scrub)
     for incident in read_state(alerts.state_path).incidents.values():
         print(f"stands: {incident.finding.title}")
     return 0 if is_told else 1
 
 
-def say(alerts: AlertSettings, seen: Inspection, secrets: list[str]) -> bool:
+def tell(alerts: AlertSettings, seen: Inspection, scrub: Callable[[str], str]) -> bool:
     """Tell, and print what was sent or why it was not."""
     try:
-        told = notify(alerts, seen, secrets)
+        told = notify(alerts, seen, scrub)
     except (NotTold, TimeoutError) as error:
         print(error, file=sys.stderr)
         return False

@@ -6,7 +6,7 @@ Requires: block alerts/alerts, the platform's blocks and those of the sources
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect import flow
@@ -17,10 +17,20 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.utilities.urls import url_for
 
-from alerting.channels import read_state, send_text
-from alerting.daily import Report, count_runs, digest, headline, markdown
+from alerting.conditions import read_ended, read_names
 from alerting.ledger_conditions import SOURCE
-from alerting.report import read_ages, read_counted, read_ended
+from alerting.notify import send_text
+from alerting.report import (
+    DAYS,
+    Report,
+    count_runs,
+    headline,
+    markdown,
+    message,
+    read_ages,
+    read_counted,
+)
+from alerting.state_file import read_state
 from blocks.alerts import ALERTS, Alerts
 from blocks.platform import load_block, load_platform
 from blocks.sources import load_sources
@@ -29,13 +39,13 @@ from stores.platform import connect
 
 @flow(name="run-report", flow_run_name="run report")
 def run_report() -> State:
-    """Count, leave the report as an artifact, and send its digest."""
+    """Count, leave the report as an artifact, and send it."""
     alerts = load_block(Alerts, ALERTS)
     now = datetime.now(UTC)
     warehouse, running = connect(load_platform()).warehouse, load_sources()
     warehouse.ensure_ledger()
     with get_client(sync_client=True) as client:
-        runs = read_ended(client, now)
+        runs = read_ended(client, read_names(client), now - timedelta(days=max(DAYS)))
     report = Report(
         at=now,
         runs=count_runs(runs, now),
@@ -46,5 +56,5 @@ def run_report() -> State:
     warehouse.flush_jobs(SOURCE)
     create_markdown_artifact(markdown(report), key="run-report", description=headline(report))
     link = url_for("flow-run", obj_id=UUID(flow_run.id)) if flow_run.id else None
-    send_text(alerts, *digest(report, link), now)
+    send_text(alerts, *message(report, link), now)
     return Completed(message=headline(report))

@@ -36,8 +36,8 @@ from prefect.client.schemas.objects import (
 )
 from prefect.client.schemas.schedules import CronSchedule
 
-from alerting.channels import locked_state
-from alerting.incidents import Kind, Looker
+from alerting.findings import Inspector, Kind
+from alerting.state_file import locked_state
 from sandbox.parts import POOL
 from sandbox.processes import marked
 from sandbox.stack import ROOT, Stack
@@ -97,7 +97,7 @@ class Platform:
     environ: dict[str, str]
     watchdog: list[str] = field(default_factory=list)
     is_on: threading.Event = field(default_factory=threading.Event)
-    looking: threading.Lock = field(default_factory=threading.Lock)
+    inspecting: threading.Lock = field(default_factory=threading.Lock)
     measured: list[tuple[str, float, str]] = field(default_factory=list)
     deployments: dict[str, UUID] = field(default_factory=dict)
     ready_at: float = 0
@@ -249,23 +249,23 @@ class Platform:
         return told
 
     def switch_timer_off(self) -> None:
-        """The watchdog looks no more, and its last look has ended."""
+        """The watchdog inspects no more, and its last inspection has ended."""
         self.is_on.clear()
-        with self.looking:
+        with self.inspecting:
             pass
 
     def hurry(self, what: Literal["watch", "watchdog", "ledger-age"], age: timedelta) -> None:
-        """So much time passes without a look at a scope, or in which only the other looker looks.
+        """So much time passes without an inspection of a scope, or with those of the other only.
 
-        A look of the watchdog that has begun, with the environment of before, is waited for.
+        One of the watchdog that has begun, with the environment of before, is waited for.
         """
-        with self.looking, locked_state(self.incidents) as (state, keep):
+        with self.inspecting, locked_state(self.incidents) as (state, keep):
             if what == "ledger-age":
                 state.covered[what] -= age
             else:
-                state.looked[what] -= age
-                other: Looker = "watch" if what == "watchdog" else "watchdog"
-                state.looked[other] = datetime.now(UTC)
+                state.inspected[what] -= age
+                other: Inspector = "watch" if what == "watchdog" else "watchdog"
+                state.inspected[other] = datetime.now(UTC)
                 state.begun[other] -= age
             keep(state)
 
@@ -288,7 +288,7 @@ def tick(platform: Platform) -> None:
     while True:
         platform.is_on.wait()
         began = time.monotonic()
-        with platform.looking:
+        with platform.inspecting:
             if platform.is_on.is_set():
                 done = subprocess.run(
                     [sys.executable, "-m", "deploy.watchdog"],
@@ -299,7 +299,7 @@ def tick(platform: Platform) -> None:
                     check=False,
                 )
                 platform.watchdog.append(f"{done.returncode} {done.stdout}{done.stderr}")
-        # Switched on again, it looks at once.
+        # Switched on again, it inspects at once.
         while platform.is_on.is_set() and time.monotonic() - began < TICK_SECONDS:
             time.sleep(0.2)
 

@@ -10,7 +10,7 @@ from testing.sinks import Arrived, Sinks
 RECOVERED = "recovered: "
 # Has no end, and another batch may bring another one.
 NOTICE = "sends other fields"
-DIGEST = "[pipelines] run report: "
+REPORT = "[pipelines] run report: "
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Told:
     facts: dict[str, str]
 
 
-def both(sinks: Sinks, *, digests: bool = False) -> list[Arrived]:
+def both(sinks: Sinks, *, reports: bool = False) -> list[Arrived]:
     """The messages that have arrived on both channels, in the order in which they came: those about
-    incidents, or the digests."""
+    incidents, or the run reports."""
     of_email = {(one.subject, one.text): one.at for one in sinks.email}
     found = []
     for one in sinks.slack:
         text = html.unescape(one.text)  # as Slack shows it
-        if (DIGEST in one.subject) == digests and (
+        if (REPORT in one.subject) == reports and (
             at := of_email.get((html.unescape(one.subject), text))
         ):
             found.append(Arrived(max(at, one.at), one.subject, text))

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from alerting.incidents import Kind
+from alerting.findings import Kind
 from testing.debian import Debian
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"

@@ -11,14 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alerting.ledger_conditions import ledger_findings, new_fields, requests_spent
+from alerting.ledger_conditions import new_fields, over_budget, parked, requests_spent, unloaded
 from alerting.read_freshness import read_last_seen
 from alerting.report import read_ages, read_counted
-from alerting.settings import AlertSettings
 from core import ledger
 from core.batch import new_batch_id
 from core.schema import META, REJECTS, STAGED, Column, Table
@@ -221,9 +220,11 @@ def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
     platform, now = lab.platform, datetime.now(UTC)
 
     def watch() -> None:
-        spent = requests_spent(platform.warehouse)
-        ledger_findings(platform, tables.values(), {"ph_news": 100}, spent, AlertSettings(), now)
-        new_fields(platform.warehouse, None, now)
+        requests_spent(platform.warehouse)
+        unloaded(platform, tables.values(), timedelta(days=1))
+        parked(platform.warehouse)
+        over_budget(platform.warehouse, 2**35)
+        new_fields(platform.warehouse, None)
 
     def recovery() -> None:
         read_last_seen(platform.warehouse, is_recent=False)

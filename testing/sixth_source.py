@@ -40,8 +40,8 @@ def found_of(source: str) -> dict[str, Any]:
     """What each part of the platform found of the source, by the part."""
     from prefect.client.orchestration import get_client
 
-    from alerting.channels import incidents
     from alerting.settings import alert_settings
+    from alerting.status import open_incidents
     from blocks.platform import load_platform
     from blocks.register import register
     from blocks.sources import load_sources
@@ -79,7 +79,7 @@ def found_of(source: str) -> dict[str, Any]:
     flow.extract(platform, load_sources()[source], Window(), Cursor())
     found["watch"] = watch(return_state=True).name
     found["incidents"] = [
-        (one["kind"], one["source"]) for one in incidents(alert_settings(settings))
+        (one["kind"], one["source"]) for one in open_incidents(alert_settings(settings))
     ]
     found["cleanup"] = cleanup(return_state=True).name
     found["freshness"] = dbt_freshness(return_state=True).name

@@ -18,7 +18,7 @@ from google.auth import external_account, identity_pool
 from google.oauth2.service_account import Credentials
 from pydantic import SecretStr
 
-from alerting.channels import differing
+from alerting.secrets import differing
 from blocks.check import Finding, check, hosts_of, subjects
 from blocks.platform import account_of, gcp_from
 from runs.dbt_build import dbt_environment

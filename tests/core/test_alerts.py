@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,22 +10,12 @@ from typing import Any, get_args
 
 import pytest
 
+from alerting.findings import Finding, Inspection, Kind, Run, kind_of
 from alerting.freshness import StaleSource
-from alerting.incidents import (
-    Finding,
-    Inspection,
-    Kind,
-    Message,
-    Run,
-    State,
-    advance,
-    decode_state,
-    encode_state,
-    kind_of,
-    seconds_to_wait,
-    without_shapes,
-    write_messages,
-)
+from alerting.incidents import Incident, Message, State, advance
+from alerting.messages import seconds_to_wait, write_messages
+from alerting.secrets import without_shapes
+from alerting.state_file import decode_state, encode_state
 from core.errors import (
     PARKED,
     DeletionsHeld,
@@ -56,10 +47,10 @@ def run(
     )
 
 
-def look(
+def inspect(
     state: State, second: float, *runs: Run, findings: tuple[Finding, ...] = (), **covered: bool
 ) -> list[Message]:
-    """A look of the watchdog, and what it has told."""
+    """An inspection of the watchdog, and what it has told."""
     at = T0 + timedelta(seconds=second)
     scopes: Any = {name.replace("_", "-") for name, is_covered in covered.items() if is_covered}
     seen = Inspection(
@@ -82,10 +73,10 @@ def condition(second: float = 0, kind: Kind = "parked-batch", **given: str) -> F
 
 def test_an_incident_is_one_letter_and_one_recovery() -> None:
     state = State()
-    assert look(state, 5, run(1)) == []
-    (letter,) = look(state, 40, run(1))
-    assert letter.subject == "[pipelines] elt/a failed"
-    assert letter.text.splitlines() == [
+    assert inspect(state, 5, run(1)) == []
+    (message,) = inspect(state, 40, run(1))
+    assert message.subject == "[pipelines] elt/a failed"
+    assert message.text.splitlines() == [
         "elt/a failed",
         "since: 2026-03-01 14:00 Manila (06:00 UTC)",
         "source: a",
@@ -94,12 +85,12 @@ def test_an_incident_is_one_letter_and_one_recovery() -> None:
         "run: http://ui/1",
         "what now: docs/operations.md#failed",
     ]
-    assert look(state, 3600, run(2, second=3590)) == []
-    assert look(state, 7200, run(3, second=7190)) == []
-    (letter,) = look(state, 10800, run(4, "COMPLETED", second=10790))
-    assert letter.subject == "[pipelines] recovered: elt/a failed"
-    assert letter.text.endswith("179 min, seen 3 times")
-    assert look(state, 10860, run(4, "COMPLETED", second=10790)) == []
+    assert inspect(state, 3600, run(2, second=3590)) == []
+    assert inspect(state, 7200, run(3, second=7190)) == []
+    (message,) = inspect(state, 10800, run(4, "COMPLETED", second=10790))
+    assert message.subject == "[pipelines] recovered: elt/a failed"
+    assert message.text.endswith("179 min, seen 3 times")
+    assert inspect(state, 10860, run(4, "COMPLETED", second=10790)) == []
     assert state.incidents == {}
 
 
@@ -114,9 +105,9 @@ def test_nothing_of_a_source_that_does_not_run_here_is_told_and_what_was_is_over
         at=T0,
         source="ph_news",
     )
-    assert len(look(state, 60, run(1, name="elt/ph-news", source="ph-news"))) == 1
+    assert len(inspect(state, 60, run(1, name="elt/ph-news", source="ph-news"))) == 1
     both = (parked, condition(kind="bytes-billed", key="bytes-billed"))
-    assert len(look(state, 70, findings=both)) == 1
+    assert len(inspect(state, 70, findings=both)) == 1
 
     def without(second: float) -> list[Message]:
         at = T0 + timedelta(seconds=second)
@@ -134,45 +125,45 @@ def test_nothing_of_a_source_that_does_not_run_here_is_told_and_what_was_is_over
 def test_a_storm_is_one_letter() -> None:
     state = State()
     storm = [run(1, name=f"elt/{number:02}", second=number) for number in range(50)]
-    assert look(state, 20, *storm[:20]) == []
-    assert look(state, 60, *storm) == []
-    (letter,) = look(state, 80, *storm)
-    assert letter.subject == (
+    assert inspect(state, 20, *storm[:20]) == []
+    assert inspect(state, 60, *storm) == []
+    (message,) = inspect(state, 80, *storm)
+    assert message.subject == (
         "[pipelines] 50 incidents: elt/00 failed, elt/01 failed, elt/02 failed and 47 more"
     )
-    assert letter.text.count("what now:") == 10
-    assert all(one.name in letter.text for one in storm)
+    assert message.text.count("what now:") == 10
+    assert all(one.name in message.text for one in storm)
 
 
 def test_a_storm_of_one_deployment_is_one_incident() -> None:
     state = State()
-    (letter,) = look(state, 90, *[run(number, second=number) for number in range(50)])
-    assert letter.subject == "[pipelines] elt/a failed"
-    assert ", 50 times" in letter.text
+    (message,) = inspect(state, 90, *[run(number, second=number) for number in range(50)])
+    assert message.subject == "[pipelines] elt/a failed"
+    assert ", 50 times" in message.text
 
 
 def test_a_storm_that_does_not_end_is_told_after_two_minutes() -> None:
     state = State()
     runs = [run(1, name=f"elt/{number}", second=20 * number) for number in range(8)]
-    told = [look(state, 20 * number + 1, *runs[: number + 1]) for number in range(8)]
+    told = [inspect(state, 20 * number + 1, *runs[: number + 1]) for number in range(8)]
     assert [len(one) for one in told] == [0, 0, 0, 0, 0, 0, 1, 0]
     assert seconds_to_wait(state, T0 + timedelta(seconds=150)) == 20
 
 
 def test_a_failure_that_has_passed_is_told_with_its_end() -> None:
     state = State()
-    look(state, 20, run(1), run(2, "COMPLETED", second=10))
-    alert, recovery = look(state, 60)
+    inspect(state, 20, run(1), run(2, "COMPLETED", second=10))
+    alert, recovery = inspect(state, 60)
     assert alert.subject == "[pipelines] elt/a failed"
     assert recovery.subject == "[pipelines] recovered: elt/a failed"
-    assert look(state, 120) == []
+    assert inspect(state, 120) == []
 
 
 def test_a_run_is_counted_once_whoever_looks_and_in_whatever_order() -> None:
     state = State()
-    look(state, 60, run(1), run(2, second=50))
-    look(state, 90, run(1))  # another looker, which began to read earlier
-    look(state, 95, run(1), run(2, second=50), run(3, "COMPLETED", second=20))
+    inspect(state, 60, run(1), run(2, second=50))
+    inspect(state, 90, run(1))  # another inspector, which began to read earlier
+    inspect(state, 95, run(1), run(2, second=50), run(3, "COMPLETED", second=20))
     assert state.incidents["run:elt/a:failed"].count == 2
     assert state.incidents["run:elt/a:failed"].ended_at is None
 
@@ -180,10 +171,10 @@ def test_a_run_is_counted_once_whoever_looks_and_in_whatever_order() -> None:
 def test_another_failure_of_the_same_deployment_is_another_incident() -> None:
     state = State()
     held: dict[str, Any] = {"state_name": "DeletionsHeld", "message": "9 rows are gone"}
-    assert len(look(state, 40, run(1, **held))) == 1
-    (letter,) = look(state, 140, run(2, **held, second=90), run(3, second=95))
-    assert "cause: boom 3" in letter.text and "DeletionsHeld" not in letter.text
-    (recovery,) = look(state, 200, run(4, "COMPLETED", second=190))
+    assert len(inspect(state, 40, run(1, **held))) == 1
+    (message,) = inspect(state, 140, run(2, **held, second=90), run(3, second=95))
+    assert "cause: boom 3" in message.text and "DeletionsHeld" not in message.text
+    (recovery,) = inspect(state, 200, run(4, "COMPLETED", second=190))
     assert recovery.text.count("elt/a failed: over since") == 2
     assert state.incidents == {}
 
@@ -196,89 +187,89 @@ def test_each_stale_source_is_an_incident_of_its_own() -> None:
     def found(number: int, second: float, stale: dict[str, str]) -> Run:
         return run(number, name=name, second=second, state_name="StaleSource", stale=stale)
 
-    (letter,) = look(state, 40, found(1, 0, a))
-    assert letter.subject == "[pipelines] a is stale"
-    assert "\nsource: a\n" in letter.text
-    assert "\ncause: last look 7.0 h ago, 1.0 h later than allowed\n" in letter.text
-    (letter,) = look(state, 3700, found(2, 3600, a | b))
-    assert letter.subject == "[pipelines] b is stale"
-    (letter,) = look(state, 7300, found(3, 7200, b))
-    assert letter.subject == "[pipelines] recovered: a is stale"
+    (message,) = inspect(state, 40, found(1, 0, a))
+    assert message.subject == "[pipelines] a is stale"
+    assert "\nsource: a\n" in message.text
+    assert "\ncause: last look 7.0 h ago, 1.0 h later than allowed\n" in message.text
+    (message,) = inspect(state, 3700, found(2, 3600, a | b))
+    assert message.subject == "[pipelines] b is stale"
+    (message,) = inspect(state, 7300, found(3, 7200, b))
+    assert message.subject == "[pipelines] recovered: a is stale"
     # Why freshness itself cannot be read is no source's age, and ends none.
-    (letter,) = look(state, 10900, run(4, name=name, second=10800, message="Forbidden: 403"))
-    assert letter.subject == f"[pipelines] {name} failed"
+    (message,) = inspect(state, 10900, run(4, name=name, second=10800, message="Forbidden: 403"))
+    assert message.subject == f"[pipelines] {name} failed"
     # That it could be read again is no end of what is stale.
-    (letter,) = look(state, 14500, found(5, 14400, b))
-    assert letter.subject == f"[pipelines] recovered: {name} failed"
-    (letter,) = look(state, 18100, run(6, name=name, second=18000, message="Forbidden: 403"))
-    assert letter.subject == f"[pipelines] {name} failed"
-    (letter,) = look(state, 21700, run(7, "COMPLETED", name=name, second=21600))
-    assert letter.subject == f"[pipelines] recovered: 2 incidents: b is stale, {name} failed"
+    (message,) = inspect(state, 14500, found(5, 14400, b))
+    assert message.subject == f"[pipelines] recovered: {name} failed"
+    (message,) = inspect(state, 18100, run(6, name=name, second=18000, message="Forbidden: 403"))
+    assert message.subject == f"[pipelines] {name} failed"
+    (message,) = inspect(state, 21700, run(7, "COMPLETED", name=name, second=21600))
+    assert message.subject == f"[pipelines] recovered: 2 incidents: b is stale, {name} failed"
 
 
 def test_a_run_that_is_tried_again_by_hand_ends_again() -> None:
     state = State()
-    assert len(look(state, 40, run(1))) == 1
-    (letter,) = look(state, 400, run(1, "COMPLETED", second=390))
-    assert letter.subject == "[pipelines] recovered: elt/a failed"
+    assert len(inspect(state, 40, run(1))) == 1
+    (message,) = inspect(state, 400, run(1, "COMPLETED", second=390))
+    assert message.subject == "[pipelines] recovered: elt/a failed"
 
 
 def test_a_clock_that_was_ahead_delays_nothing_and_counts_nothing_twice() -> None:
     state, day = State(), 86_400
-    assert look(state, day, run(1, second=day), findings=(condition(day, "server"),)) == []
+    assert inspect(state, day, run(1, second=day), findings=(condition(day, "server"),)) == []
     assert len(state.incidents) == 2
     # Set right: what was found by it is told at once, what is found from now on as ever.
-    (letter,) = look(state, 0)
-    assert letter.subject == "[pipelines] 2 incidents: a: 1 parked batch, elt/a failed"
-    assert look(state, 60, run(2, name="elt/b", second=50)) == []
-    assert len(look(state, 90, run(2, name="elt/b", second=50))) == 1
-    assert look(state, 150, run(2, name="elt/b", second=50)) == []
+    (message,) = inspect(state, 0)
+    assert message.subject == "[pipelines] 2 incidents: a: 1 parked batch, elt/a failed"
+    assert inspect(state, 60, run(2, name="elt/b", second=50)) == []
+    assert len(inspect(state, 90, run(2, name="elt/b", second=50))) == 1
+    assert inspect(state, 150, run(2, name="elt/b", second=50)) == []
     assert state.incidents["run:elt/b:failed"].count == 1
 
 
 def test_what_a_deployment_began_that_is_removed_is_told_and_over() -> None:
     state = State()
     advance(state, Inspection("watch", T0, {"elt/b"}, [run(1)]), without_shapes)
-    (letter,) = look(state, 40)
-    assert letter.subject == "[pipelines] elt/a failed"
+    (message,) = inspect(state, 40)
+    assert message.subject == "[pipelines] elt/a failed"
     advance(state, Inspection("watch", T0, {"elt/a", "elt"}), without_shapes)
     assert state.incidents
     advance(state, Inspection("watch", T0, {"elt", "elt/b"}), without_shapes)
-    (letter,) = look(state, 80)
-    assert letter.subject == "[pipelines] recovered: elt/a failed"
+    (message,) = inspect(state, 80)
+    assert message.subject == "[pipelines] recovered: elt/a failed"
 
 
 def test_a_condition_lasts_as_long_as_it_is_found() -> None:
     state = State()
-    (letter,) = look(state, 0, findings=(condition(),), ledger=True)
-    assert letter.text.endswith("docs/operations.md#parked-batch")
-    assert look(state, 60) == []  # a look that did not cover the ledger
-    assert look(state, 120, findings=(condition(120),), ledger=True) == []
-    (letter,) = look(state, 180, ledger=True)
-    assert letter.subject == "[pipelines] recovered: a: 1 parked batch"
+    (message,) = inspect(state, 0, findings=(condition(),), ledger=True)
+    assert message.text.endswith("docs/operations.md#parked-batch")
+    assert inspect(state, 60) == []  # an inspection that did not cover the ledger
+    assert inspect(state, 120, findings=(condition(120),), ledger=True) == []
+    (message,) = inspect(state, 180, ledger=True)
+    assert message.subject == "[pipelines] recovered: a: 1 parked batch"
 
 
 def test_a_look_that_began_before_the_last_one_says_nothing_of_what_that_one_saw() -> None:
-    """`watch` looks at the ledger for seconds between reading the runs and telling."""
+    """`watch` reads the ledger for seconds between reading the runs and telling."""
     state = State()
-    assert len(look(state, 10, findings=(condition(10),), ledger=True)) == 1
-    assert look(state, 5, ledger=True) == []
-    assert len(look(state, 20, ledger=True)) == 1
-    assert look(state, 15, findings=(condition(15),), ledger=True) == []
+    assert len(inspect(state, 10, findings=(condition(10),), ledger=True)) == 1
+    assert inspect(state, 5, ledger=True) == []
+    assert len(inspect(state, 20, ledger=True)) == 1
+    assert inspect(state, 15, findings=(condition(15),), ledger=True) == []
     assert state.covered == {"ledger": T0 + timedelta(seconds=20)}
     # The clock had been wrong.
     state.covered["ledger"] += timedelta(days=365)
-    assert len(look(state, 30, findings=(condition(30),), ledger=True)) == 1
+    assert len(inspect(state, 30, findings=(condition(30),), ledger=True)) == 1
 
 
 def test_a_restart_is_told_to_nobody() -> None:
     state = State()
     down = {"kind": "server", "key": "health:server", "title": "the server does not answer"}
-    assert look(state, 0, findings=(condition(0, **down),), health=True) == []  # type: ignore[arg-type]
-    assert look(state, 30, health=True) == []
-    assert look(state, 90, findings=(condition(90, **down),), health=True) == []  # type: ignore[arg-type]
-    (letter,) = look(state, 150, findings=(condition(150, **down),), health=True)  # type: ignore[arg-type]
-    assert letter.subject == "[pipelines] the server does not answer"
+    assert inspect(state, 0, findings=(condition(0, **down),), health=True) == []  # type: ignore[arg-type]
+    assert inspect(state, 30, health=True) == []
+    assert inspect(state, 90, findings=(condition(90, **down),), health=True) == []  # type: ignore[arg-type]
+    (message,) = inspect(state, 150, findings=(condition(150, **down),), health=True)  # type: ignore[arg-type]
+    assert message.subject == "[pipelines] the server does not answer"
 
 
 def test_a_notice_is_told_once_and_has_no_end() -> None:
@@ -291,8 +282,8 @@ def test_a_notice_is_told_once_and_has_no_end() -> None:
         cause="new field mood",
         at=T0,
     )
-    assert len(look(state, 0, findings=(changed,), ledger=True)) == 1
-    assert look(state, 60, ledger=True) == []
+    assert len(inspect(state, 0, findings=(changed,), ledger=True)) == 1
+    assert inspect(state, 60, ledger=True) == []
 
 
 def test_nothing_is_forgotten_while_nobody_listens() -> None:
@@ -304,9 +295,42 @@ def test_nothing_is_forgotten_while_nobody_listens() -> None:
 
 def test_a_state_survives_a_restart() -> None:
     state = State()
-    look(state, 60, run(1), findings=(condition(),), ledger=True)
+    inspect(state, 60, run(1), findings=(condition(),), ledger=True)
     assert decode_state(encode_state(state)) == state
     assert decode_state(b"") == State()
+
+
+def test_the_file_of_the_release_before_is_read_and_written_as_it_was() -> None:
+    at = '"2026-03-01T06:00:00Z"'
+    kept = f"""{{
+        "incidents": {{
+            "disk": {{
+                "finding": {{
+                    "key": "disk", "kind": "disk", "scope": "health", "title": "full",
+                    "cause": "91% in use", "at": {at}, "source": "", "window": "", "link": null
+                }},
+                "opened_at": {at}, "last_at": {at}, "count": 2, "told_at": {at}, "ended_at": null
+            }}
+        }},
+        "over": [],
+        "outbox": [{{"subject": "s", "text": "t", "written_at": {at}, "left": ["email"]}}],
+        "runs_until": {at}, "runs_seen": {{"1": {at}}}, "fields_until": {at},
+        "looked": {{"watch": {at}, "watchdog": {at}}}, "begun": {{"watch": {at}}},
+        "covered": {{"health": {at}}}
+    }}"""
+    disk = Finding("disk", "disk", "health", "full", "91% in use", T0)
+    state = State(
+        incidents={"disk": Incident(disk, T0, T0, 2, T0)},
+        outbox=[Message("s", "t", T0, ["email"])],
+        runs_until=T0,
+        runs_seen={"1": T0},
+        fields_until=T0,
+        inspected={"watch": T0, "watchdog": T0},
+        begun={"watch": T0},
+        covered={"health": T0},
+    )
+    assert decode_state(kept.encode()) == state
+    assert json.loads(encode_state(state)) == json.loads(kept)
 
 
 @pytest.mark.parametrize(

@@ -524,7 +524,7 @@ def test_a_server_that_dies_and_then_the_whole_machine(platform: Platform) -> No
 
 def test_the_run_report(platform: Platform) -> None:
     platform.completes("run-report")
-    (digest,) = both(platform.sinks, digests=True)
+    (report,) = both(platform.sinks, reports=True)
     with platform.client as client:
         of_report = ArtifactFilter(key=ArtifactFilterKey(any_=["run-report"]))
         (artifact,) = client.read_artifacts(artifact_filter=of_report)
@@ -542,15 +542,15 @@ def test_the_run_report(platform: Platform) -> None:
         _, _, _, rows, rejected, _, billed = (cell.strip() for cell in row.split("|")[1:-1])
         assert int(rejected) >= 40
         assert billed == "7 B"
-        told = re.search(r"\nfinance: (.*); [0-9.]+ h", digest.text)
+        told = re.search(r"\nfinance: (.*); [0-9.]+ h", report.text)
         assert told
         assert told[1].split(", ")[number] == f"{rows} / {rejected} / {billed}"
     ages = page.split("## Data age\n")[1]
     for source in SOURCES:
         assert re.search(rf"\n\| {source} \| [0-9.]+ \| [0-9.]+ \|", ages)
     three = ", ".join([f"{total} ({bad})"] * 3)
-    assert re.search(rf"\nelt/finance: {re.escape(three)}; [0-9.]+ / [0-9.]+ s", digest.text)
-    assert "\nrun: http" in digest.text
+    assert re.search(rf"\nelt/finance: {re.escape(three)}; [0-9.]+ / [0-9.]+ s", report.text)
+    assert "\nrun: http" in report.text
 
 
 def test_each_was_told_once_and_is_over_and_no_secret_has_arrived(platform: Platform) -> None:
@@ -558,7 +558,7 @@ def test_each_was_told_once_and_is_over_and_no_secret_has_arrived(platform: Plat
     platform.completes("alerts")  # one that the machine took with it is over, too
     until("all is over", lambda: not standing(platform.sinks))
     platform.switch_timer_off()
-    read = len(both(platform.sinks)) + len(both(platform.sinks, digests=True))
+    read = len(both(platform.sinks)) + len(both(platform.sinks, reports=True))
     assert read == len(platform.sinks.slack) == len(platform.sinks.email)
 
     kept = "".join(path.read_text() for path in platform.incidents.parent.iterdir())

@@ -27,10 +27,12 @@ from prefect.states import (
     Running,
 )
 
-from alerting.channels import locked_state
 from alerting.conditions import read_names, silence, waiting_runs
-from alerting.incidents import Finding, Inspection, State, advance, write_messages
+from alerting.findings import Finding, Inspection
+from alerting.incidents import State, advance
+from alerting.messages import write_messages
 from alerting.settings import AlertSettings
+from alerting.state_file import locked_state
 from deploy import watchdog
 from deploy.watchdog import full_disk, old_backup, old_certificate, waiting_spool
 from runs.settings import read_settings
@@ -50,7 +52,7 @@ class Watched:
     sinks: Sinks
     environ: dict[str, str]
 
-    def look(self, **changed: str) -> str:
+    def inspect(self, **changed: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "deploy.watchdog"],
             cwd=ROOT,
@@ -109,10 +111,10 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
         late = client.create_flow_run_from_deployment(ids[0])
         # There is no worker and no key file here: both are told too, with or after the storm.
         time.sleep(1)
-        watched.look()
+        watched.inspect()
         while time.time() < last_end(client) + 31:
             time.sleep(0.5)
-        watched.look()
+        watched.inspect()
         (storm,) = watched.alerts_of("flow/00 failed")
         assert re.match(r"\[pipelines\] 5[0-9] incidents: ", storm)
         assert watched.alerts_of("flow/49 crashed") == [storm]
@@ -132,17 +134,17 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
         client.set_flow_run_state(late.id, Pending())
         client.set_flow_run_state(late.id, Running())
         client.set_flow_run_state(late.id, Completed())
-    watched.look()
+    watched.inspect()
     (recovered,) = [one for one in watched.sinks.email if "recovered: 51 incidents" in one.subject]
     assert "flow/00 has not started: over" in recovered.text
 
     watched.stack.down()
-    watched.look()
+    watched.inspect()
     assert len(watched.alerts_of("the worker does not answer")) == 1
     assert watched.alerts_of("the Prefect server does not answer") == []
     time.sleep(46)
     for _ in range(2):
-        assert "stands: the Prefect server does not answer" in watched.look()
+        assert "stands: the Prefect server does not answer" in watched.inspect()
     assert len(watched.alerts_of("the Prefect server does not answer")) == 1
 
 
@@ -190,9 +192,7 @@ def test_a_disk_at_the_limit_is_told_once(tmp_path: Path) -> None:
 
     def stands(limit: float) -> bool:
         alerts = AlertSettings(disk_share=limit, state_file=str(tmp_path / "alerts.json"))
-        seen = Inspection(
-            "watchdog", now, findings=full_disk(alerts, state, now), covered={"health"}
-        )
+        seen = Inspection("watchdog", now, findings=full_disk(alerts, state), covered={"health"})
         advance(state, seen, str)
         return bool(state.incidents)
 
@@ -207,7 +207,7 @@ def test_a_ledger_that_keeps_one_waiting_is_told(
     through["bigquery"].plan = [Fault("hang", "get table", times=-1)]
     monkeypatch.setattr(watchdog, "LEDGER_SECONDS", 1.0)
     began = time.monotonic()
-    (found,) = watchdog.age_of_ledger(read_settings(), AlertSettings(), datetime.now(UTC))
+    (found,) = watchdog.age_of_ledger(read_settings(), AlertSettings())
     assert time.monotonic() - began < 60  # of 90 s that a hanging one takes otherwise
     assert (found.key, found.cause) == ("ledger:unreadable", "no answer within 1 s")
 
@@ -221,13 +221,13 @@ def test_the_ledger_may_be_older_where_no_source_runs_every_hour(
 ) -> None:
     asked: list[timedelta] = []
 
-    def ledger_age(_: object, within: timedelta, __: object) -> list[Finding]:
+    def ledger_age(_: object, within: timedelta) -> list[Finding]:
         asked.append(within)
         return []
 
     monkeypatch.setattr("alerting.ledger_conditions.ledger_age", ledger_age)
     monkeypatch.setenv("SOURCES", sources)
-    assert watchdog.ask_age_of_ledger(read_settings(), AlertSettings(), datetime.now(UTC)) == []
+    assert watchdog.ask_age_of_ledger(read_settings(), AlertSettings()) == []
     assert asked == [timedelta(hours=hours)]
 
 
@@ -235,7 +235,7 @@ def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -
     now = datetime.now(UTC)
     silent = silence(
         State(
-            looked={"watch": now - timedelta(hours=1), "watchdog": now},
+            inspected={"watch": now - timedelta(hours=1), "watchdog": now},
             begun={"watchdog": now - timedelta(hours=1)},
         ),
         "watch",
@@ -247,8 +247,8 @@ def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -
         write_messages(state, now, ["email"], "docs")
         state.outbox.clear()
         keep(state)
-    assert "stands: watch has stopped looking" in watched.look()
-    assert "stands: the disk is nearly full" in watched.look(ALERT_DISK_SHARE="0.000001")
+    assert "stands: watch has stopped looking" in watched.inspect()
+    assert "stands: the disk is nearly full" in watched.inspect(ALERT_DISK_SHARE="0.000001")
     assert "watch has stopped looking: over" not in watched.sinks.everything()
     path.unlink()
 
@@ -300,13 +300,15 @@ def test_a_certificate_that_ends_is_told(tmp_path: Path) -> None:
 
 
 def test_a_look_finds_both(watched: Watched, tmp_path: Path) -> None:
-    told = watched.look(BACKUP_STAMP="/nonexistent/last", CERTIFICATE=pair(tmp_path, "old", 1)[0])
+    told = watched.inspect(
+        BACKUP_STAMP="/nonexistent/last", CERTIFICATE=pair(tmp_path, "old", 1)[0]
+    )
     assert "stands: there is no new backup" in told
     assert "stands: the certificate ends soon" in told
     assert len(watched.alerts_of("the certificate ends soon")) == 1
     # Given the time in which one is made after the machine was off.
     assert watched.alerts_of("there is no new backup") == []
-    assert "no new backup" not in watched.look()
+    assert "no new backup" not in watched.inspect()
 
 
 def test_without_a_channel_or_a_server_it_says_so(watched: Watched) -> None:

@@ -26,8 +26,9 @@ import runs.build
 import runs.outcome
 import tasks.report
 from alerting.conditions import ended_runs, read_names
+from alerting.findings import Inspection
 from alerting.freshness import Reading
-from alerting.incidents import Inspection, State, advance
+from alerting.incidents import State, advance
 from alerting.ledger_conditions import parked
 from blocks.platform import GCP, WAREHOUSE, platform_blocks
 from blocks.sources import block_of
@@ -116,11 +117,11 @@ def live(lab: Lab, client: SyncPrefectClient) -> dict[str, Any]:
     landing.put(part, b"no Parquet")
     for _ in range(3):
         run()
-    warehouse, now = lab.platform.warehouse, datetime.now(UTC)
-    facts["parked"] = [one.key for one in parked(warehouse, now)]
+    warehouse = lab.platform.warehouse
+    facts["parked"] = [one.key for one in parked(warehouse)]
     landing.put(part, whole)
     facts["replayed"] = [line.state for line in replay(lab.platform, TABLE, batch_id).lines]
-    facts["parked after replay"] = [one.key for one in parked(warehouse, now)]
+    facts["parked after replay"] = [one.key for one in parked(warehouse)]
     lab.control("delete", {"ids": ["a", "b", "c"]})
     run()
     run(allow_deletions=True)

@@ -270,16 +270,14 @@ def test_copies_have_a_retention_of_their_own(lab: Lab, server: Server) -> None:
 
 
 def test_the_look_at_the_ledger_sees_logs_that_are_not_copied(lab: Lab, server: Server) -> None:
-    from alerting.incidents import Inspection
+    from alerting.findings import Inspection
     from flows.watch import inspect_ledger
 
     server.run("old", 80, ["a"])
-    look, alerts = (
-        Inspection(by="watch", at=datetime.now(UTC)),
-        AlertSettings(state_file="/nonexistent"),
-    )
-    assert inspect_ledger(server.client, look, alerts, lab.blocks, {}) is None
-    assert [one.kind for one in look.findings if one.kind == "run-logs"] == ["run-logs"]
+    inspection = Inspection(by="watch", at=datetime.now(UTC))
+    alerts = AlertSettings(state_file="/nonexistent")
+    assert inspect_ledger(server.client, inspection, alerts, lab.blocks, {}) is None
+    assert [one.kind for one in inspection.findings if one.kind == "run-logs"] == ["run-logs"]
 
 
 def test_the_servers_own_vacuum_removes_no_runs() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from alerting.findings import Inspection
 from alerting.settings import AlertSettings
 from blocks.register import register, tidy
 from blocks.sources import load_sources
@@ -150,10 +152,10 @@ def test_a_source_that_is_not_configured_has_neither_block_nor_deployment(
         wanted = {one.source for one in of_running(declared())}
         assert wanted == {"", "usgs-earthquake", "nyc-fhv"}
         with get_client(sync_client=True) as client:
-            look = inspect_runs(
-                client, AlertSettings(state_file=str(tmp_path / "alerts")), load_sources()
-            )
-        assert look.absent == {"openweather", "ph_news", "finance"}
+            inspection = Inspection(by="watch", at=datetime.now(UTC))
+            alerts = AlertSettings(state_file=str(tmp_path / "alerts"))
+            inspect_runs(client, inspection, alerts, load_sources())
+        assert inspection.absent == {"openweather", "ph_news", "finance"}
 
         register(everything)
         assert tidy(everything) == [

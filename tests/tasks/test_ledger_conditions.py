@@ -1,4 +1,4 @@
-"""What the ledger of real runs tells a look."""
+"""What an inspection finds in the ledger of real runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerting.daily import Age, Counted
 from alerting.ledger_conditions import (
     ledger_age,
-    ledger_findings,
     nearly_spent,
     new_fields,
     over_budget,
@@ -18,8 +16,7 @@ from alerting.ledger_conditions import (
     requests_spent,
     unloaded,
 )
-from alerting.report import read_ages, read_counted
-from alerting.settings import AlertSettings
+from alerting.report import Age, Counted, read_ages, read_counted
 from core.batch import MANIFEST, new_batch_id
 from repair.replay import replay
 from runs.load import load
@@ -35,12 +32,15 @@ def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -
     warehouse = lab.platform.warehouse
     warehouse.flush_jobs("ph_news")
     budgets, spent = {"ph_news": 1000}, requests_spent(warehouse)
-    assert ledger_findings(lab.platform, [TABLE], budgets, spent, AlertSettings(), NOW) == ([], {})
+    assert parked(warehouse) == []
+    assert nearly_spent(spent, budgets, 0.9, NOW) == []
+    assert over_budget(warehouse, 2**35) == []
+    assert unloaded(lab.platform, [TABLE], timedelta(days=1)) == ([], {})
     # A bucket that cannot be listed is not one in which nothing waits.
-    _, unlisted = ledger_findings(lab.without_s3(), [TABLE], budgets, spent, AlertSettings(), NOW)
+    _, unlisted = unloaded(lab.without_s3(), [TABLE], timedelta(days=1))
     assert [address.partition(":")[0] for address in unlisted] == ["s3"]
-    assert ledger_age(warehouse, timedelta(hours=1), NOW) == []
-    assert new_fields(warehouse, None, NOW) == ([], None)
+    assert ledger_age(warehouse, timedelta(hours=1)) == []
+    assert new_fields(warehouse, None) == ([], None)
 
     counted = read_counted(warehouse)
     assert {days: one["ph_news"].written for days, one in counted.items()} == {
@@ -61,10 +61,10 @@ def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., La
     lab.run()
     warehouse = lab.platform.warehouse
 
-    (finding,), until = new_fields(warehouse, None, NOW)
+    (finding,), until = new_fields(warehouse, None)
     assert (finding.kind, finding.source) == ("schema-change", "ph_news")
     assert finding.cause.startswith("new field mood")
-    assert new_fields(warehouse, until, NOW) == ([], until)
+    assert new_fields(warehouse, until) == ([], until)
 
     sent = sum(line["requests"] for line in lab.ledger())
     spent = requests_spent(warehouse)
@@ -73,15 +73,15 @@ def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., La
     (finding,) = nearly_spent(spent, {"ph_news": sent}, 0.9, NOW)
     assert finding.title == f"ph_news: {sent} of {sent} requests spent"
 
-    assert ledger_age(warehouse, timedelta(0), NOW)[0].title == "the ledger stands still"
+    assert ledger_age(warehouse, timedelta(0))[0].title == "the ledger stands still"
 
     lab.query(
         "INSERT INTO {raw}._jobs (job_id, source, bytes_billed, started_at) VALUES "
         "('j', 'ph_news', 700, CURRENT_TIMESTAMP()), ('k', 'finance', 300, CURRENT_TIMESTAMP()), "
         "('l', 'finance', 9000, TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 25 HOUR))"
     )
-    assert over_budget(warehouse, 10**9, NOW) == []
-    (finding,) = over_budget(warehouse, 999, NOW)
+    assert over_budget(warehouse, 10**9) == []
+    (finding,) = over_budget(warehouse, 999)
     assert "ph_news" in finding.cause and "bytes in 24 hours, 999 budgeted" in finding.cause
 
 
@@ -94,26 +94,26 @@ def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
     poison = f"{lab.platform.prefix('ph_news')}{batch_id}/{MANIFEST}"
     lab.platform.landing.put(poison, b"{}")
 
-    assert unloaded(lab.platform, [TABLE], timedelta(days=1), NOW) == ([], {})
-    ((finding,), _) = unloaded(lab.platform, [TABLE], timedelta(0), NOW)
+    assert unloaded(lab.platform, [TABLE], timedelta(days=1)) == ([], {})
+    ((finding,), _) = unloaded(lab.platform, [TABLE], timedelta(0))
     assert batch_id in finding.cause
-    assert parked(lab.platform.warehouse, NOW) == []
+    assert parked(lab.platform.warehouse) == []
     for _ in range(3):
         assert load(lab.platform, TABLE).failures
-    assert unloaded(lab.platform, [TABLE], timedelta(0), NOW) == ([], {})
-    (finding,) = parked(lab.platform.warehouse, NOW)
+    assert unloaded(lab.platform, [TABLE], timedelta(0)) == ([], {})
+    (finding,) = parked(lab.platform.warehouse)
     assert finding.title == "ph_news: 1 parked batch"
     assert batch_id in finding.cause and "missing required field" in finding.cause
     lab.query(
         "UPDATE {raw}._loads SET applied_at = TIMESTAMP_SUB(applied_at, INTERVAL 400 DAY) "
         "WHERE true"
     )
-    assert parked(lab.platform.warehouse, NOW) == [finding]
+    assert parked(lab.platform.warehouse) == [finding]
     lab.query(
         "INSERT INTO {raw}._loads (batch_id, source, state, applied_at) "
         f"VALUES ('{batch_id}', 'ph_news', 'applied', CURRENT_TIMESTAMP())"
     )
-    assert parked(lab.platform.warehouse, NOW) == []
+    assert parked(lab.platform.warehouse) == []
 
 
 def test_a_parked_batch_that_was_replayed_is_parked_no_more(make_lab: Callable[..., Lab]) -> None:
@@ -124,21 +124,21 @@ def test_a_parked_batch_that_was_replayed_is_parked_no_more(make_lab: Callable[.
     lab.platform.landing.put(name, b"no Parquet")
     for _ in range(3):
         assert load(lab.platform, TABLE).failures
-    (finding,) = parked(lab.platform.warehouse, NOW)
+    (finding,) = parked(lab.platform.warehouse)
     assert batch_id in finding.cause
 
     lab.platform.landing.put(name, whole)
     replay(lab.platform, TABLE, batch_id)
-    assert parked(lab.platform.warehouse, NOW) == []
+    assert parked(lab.platform.warehouse) == []
     assert len(lab.rows()) == 20
 
     # It is a fact of its own, and of a line that an earlier release wrote the note tells it.
     lab.query("UPDATE {raw}._loads SET message = 'x' WHERE replay_of IS NOT NULL")
-    assert parked(lab.platform.warehouse, NOW) == []
+    assert parked(lab.platform.warehouse) == []
     lab.query("UPDATE {raw}._loads SET replay_of = NULL WHERE replay_of IS NOT NULL")
-    assert parked(lab.platform.warehouse, NOW) == [finding]
+    assert parked(lab.platform.warehouse) == [finding]
     lab.query(f"UPDATE {{raw}}._loads SET message = 'replay of {batch_id}' WHERE state = 'applied'")
-    assert parked(lab.platform.warehouse, NOW) == []
+    assert parked(lab.platform.warehouse) == []
 
 
 def test_the_ledger_is_counted_over_1_7_and_30_days(make_lab: Callable[..., Lab]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from alerting.daily import Age, Counted, EndedRun, Report, count_runs, digest, markdown
+from alerting.findings import Run
+from alerting.report import Age, Counted, Report, count_runs, markdown, message
 
 AT = datetime(2026, 3, 31, 0, 0, tzinfo=UTC)
 
 
-def run(days_ago: float, seconds: float = 10, state_type: str = "COMPLETED") -> EndedRun:
-    return EndedRun("elt/a", state_type, AT - timedelta(days=days_ago), seconds)
+def run(days_ago: float, seconds: float = 10, state_type: str = "COMPLETED") -> Run:
+    at = AT - timedelta(days=days_ago)
+    return Run("id", "elt/a", state_type, state_type.title(), "", at, seconds=seconds)
 
 
 RUNS = [
@@ -43,8 +45,8 @@ def test_runs_are_counted_by_window_and_compared_with_the_usual() -> None:
     assert count_runs([], AT) == {1: {}, 7: {}, 30: {}}
 
 
-def test_artifact_and_digest_say_the_same() -> None:
-    subject, text = digest(report(), "http://ui/1")
+def test_artifact_and_message_say_the_same() -> None:
+    subject, text = message(report(), "http://ui/1")
     head = "2 runs, 1 failed or crashed, 1,234 rows, 5 rejected, 3.0 MiB billed in the last day"
     assert subject == f"[pipelines] run report: {head}"
     assert "open: elt/a failed" in text

@@ -1,0 +1,60 @@
+"""Rows of serving/status.py: what the pages show of runs, incidents and plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+
+from alerting.conditions import read_ended, read_names
+from alerting.settings import AlertSettings
+from alerting.state_file import read_state
+from core.errors import first_line
+
+# How long pages list a run that ended.
+SHOWN = timedelta(days=7)
+
+
+def last_runs(client: SyncPrefectClient, scrub: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Rows of RUNS: the runs at the top that ended of late."""
+    return [
+        {
+            "run_id": run.id,
+            "deployment": run.name,
+            "source": run.source.replace("-", "_"),
+            "state": "TimedOut" if run.state_name == "TimedOut" else run.state_type.title(),
+            "started_at": run.started_at,
+            "ended_at": run.ended_at,
+            "seconds": run.seconds,
+            "message": scrub(first_line(run.message, 400)),
+            "link": run.link,
+        }
+        for run in read_ended(client, read_names(client), datetime.now(UTC) - SHOWN)
+    ]
+
+
+def open_incidents(alerts: AlertSettings) -> list[dict[str, Any]]:
+    """Rows of INCIDENTS: what is going on, as it was told."""
+    return [
+        {
+            "incident": key,
+            "kind": one.finding.kind,
+            "title": one.finding.title,
+            "cause": one.finding.cause,
+            "source": one.finding.source,
+            "begun_at": one.opened_at,
+            "link": one.finding.link,
+        }
+        for key, one in read_state(alerts.state_path).incidents.items()
+    ]
+
+
+def plans(budgets: Mapping[str, int], spent: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Rows of BUDGETS: what each plan allows, and what of it this month is spent."""
+    now = datetime.now(UTC)
+    return [
+        {"source": source, "allowed": allowed, "spent": spent.get(source, 0), "checked_at": now}
+        for source, allowed in budgets.items()
+    ]
