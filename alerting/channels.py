@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import smtplib
 import ssl
 from collections.abc import Callable
@@ -87,12 +88,10 @@ def cause_of(error: Exception) -> str:
 def send_slack(alerts: AlertSettings, message: Message) -> None:
     if alerts.slack_webhook_url is None:
         raise ValueError("slack is not configured")
-    text = f"{message.subject}\n\n{message.text}"
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(character, entity)
-    httpx.post(
-        alerts.slack_webhook_url.get_secret_value(), json={"text": text}, timeout=SEND_SECONDS
-    ).raise_for_status()
+    url = alerts.slack_webhook_url.get_secret_value()
+    # Slack reads &, < and > as markup.
+    text = html.escape(f"{message.subject}\n\n{message.text}", quote=False)
+    httpx.post(url, json={"text": text}, timeout=SEND_SECONDS).raise_for_status()
 
 
 def send_email(alerts: AlertSettings, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -50,9 +50,9 @@ MISSED_AFTER: dict[Inspector, timedelta] = {
 class Names:
     """Deployments and flows by id; `scheduled` are those with a schedule that nobody has paused."""
 
-    deployments: dict[UUID, str] = field(default_factory=dict)
-    flows: dict[UUID, str] = field(default_factory=dict)
-    scheduled: dict[UUID, str] = field(default_factory=dict)
+    flows: dict[UUID, str]
+    deployments: dict[UUID, str]
+    scheduled: dict[UUID, str]
 
     @property
     def all(self) -> set[str]:
@@ -65,9 +65,10 @@ class Names:
 
 
 def read_names(client: SyncPrefectClient) -> Names:
-    names = Names(flows={flow.id: flow.name for flow in every(client.read_flows)})
+    flows = {flow.id: flow.name for flow in every(client.read_flows)}
+    names = Names(flows, {}, {})
     for one in every(client.read_deployments):
-        names.deployments[one.id] = f"{names.flows.get(one.flow_id, 'flow')}/{one.name}"
+        names.deployments[one.id] = f"{flows.get(one.flow_id, 'flow')}/{one.name}"
         if not one.paused and any(schedule.active for schedule in one.schedules):
             names.scheduled[one.id] = names.deployments[one.id]
     return names
@@ -76,11 +77,15 @@ def read_names(client: SyncPrefectClient) -> Names:
 def inspect_prefect(
     client: SyncPrefectClient, inspection: Inspection, state: State, alerts: AlertSettings
 ) -> None:
-    """Add how runs ended, and which do not begin or do not end."""
-    names = read_names(client)
+    """Add how runs ended, which do not begin or do not end, and schedules without a run to come."""
+    names, now = read_names(client), inspection.at
     inspection.names = names.all
-    inspection.runs = ended_runs(client, state, names, inspection.at)
-    inspection.findings += waiting_runs(client, names, alerts, inspection.at)
+    inspection.runs = ended_runs(client, state, names, now)
+    inspection.findings += [
+        *late_runs(client, names, alerts.not_started_minutes, now),
+        *slow_runs(client, names, alerts.running_hours, now),
+        *unscheduled(client, names),
+    ]
     inspection.covered.add("prefect")
 
 
@@ -145,17 +150,6 @@ def about(run: FlowRun) -> dict[str, Any]:
         "window": ", ".join(one for one in (asked, due) if one),
         "link": url_for("flow-run", obj_id=run.id),
     }
-
-
-def waiting_runs(
-    client: SyncPrefectClient, names: Names, alerts: AlertSettings, now: datetime
-) -> list[Finding]:
-    """Runs that are late, runs that take too long, and schedules without a run to come."""
-    return [
-        *late_runs(client, names, alerts.not_started_minutes, now),
-        *slow_runs(client, names, alerts.running_hours, now),
-        *unscheduled(client, names),
-    ]
 
 
 def late_runs(

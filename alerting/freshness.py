@@ -16,10 +16,11 @@ from core.stamps import AHEAD
 
 Status = Literal["fresh", "warn", "error"]
 ClockName = Literal["last_look", "newest_event"]
-CLOCKS: tuple[ClockName, ...] = ("last_look", "newest_event")
-# The key of the artifact that a look leaves.
-ARTIFACT = "freshness"
 WORDS: dict[ClockName, str] = {"last_look": "last look", "newest_event": "newest event"}
+# When each clock of a source was last set, UTC; None for never.
+LastSeen = Mapping[ClockName, datetime | None]
+# The key of the artifact that a check leaves.
+ARTIFACT = "freshness"
 
 
 class StaleSource(NamedFailure):
@@ -38,14 +39,6 @@ class Threshold:
     def __post_init__(self) -> None:
         if not timedelta() < self.warn_after < self.error_after:
             raise ValueError(f"warn after {self.warn_after} and error after {self.error_after}")
-
-
-@dataclass(frozen=True)
-class LastSeen:
-    """When a source was last looked at and had its newest event, UTC; None for never."""
-
-    last_look: datetime | None = None
-    newest_event: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +86,8 @@ def read_clocks(
     """Both clocks of every source that has thresholds, by source."""
     readings = []
     for source in sorted(thresholds):
-        stroke = last_seen.get(source, LastSeen())
-        for clock in CLOCKS:
-            at = getattr(stroke, clock)
+        for clock in WORDS:
+            at = last_seen.get(source, {}).get(clock)
             age = now - (at or ledger_born_at)
             readings.append(Reading(source, clock, at, age, thresholds[source][clock]))
     return readings

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import yaml
 
-from alerting.freshness import CLOCKS, ClockName, LastSeen, Reading, Threshold, read_clocks
+from alerting.freshness import WORDS, ClockName, LastSeen, Reading, Threshold, read_clocks
 from core.steps import step
 from core.task import task
 from runs.build import PROJECT_DIR
@@ -31,7 +31,7 @@ def declared_thresholds() -> dict[str, dict[ClockName, Threshold]]:
             if declared is None:
                 continue
             try:
-                found[source["name"]] = {clock: _threshold(declared[clock]) for clock in CLOCKS}
+                found[source["name"]] = {clock: _threshold(declared[clock]) for clock in WORDS}
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{file.name}: freshness of {source['name']}: {error}") from error
     return found
@@ -70,8 +70,10 @@ def read_freshness(
         born_at = warehouse.table(warehouse.raw_id("_loads")).created
         for recent in (True, False):
             now, last_seen = read_last_seen(warehouse, is_recent=recent)
-            if all(is_settled(last_seen.get(source, LastSeen()), now) for source in sources):
-                break
+            oldest = now - timedelta(days=RECENT_DAYS)
+            newest = [last_seen.get(one, {}).get(clock) for one in sources for clock in WORDS]
+            if all(at and at > oldest for at in newest):
+                break  # no older line can say anything else
     own = configured or {}
     wanted = {source: {**thresholds[source], **own.get(source, {})} for source in sources}
     return read_clocks(wanted, last_seen, born_at, now)
@@ -118,11 +120,4 @@ def read_last_seen(
         source="freshness",
         purpose="ledger",
     )
-    last_seen = {row["source"]: LastSeen(row["last_look"], row["newest_event"]) for row in rows}
-    return rows[0]["now"], last_seen
-
-
-def is_settled(stroke: LastSeen, now: datetime) -> bool:
-    """Whether no older line can say anything else."""
-    oldest = now - timedelta(days=RECENT_DAYS)
-    return all(at is not None and at > oldest for at in (stroke.last_look, stroke.newest_event))
+    return rows[0]["now"], {row["source"]: {clock: row[clock] for clock in WORDS} for row in rows}

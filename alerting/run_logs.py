@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -25,7 +26,6 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.objects import Log as PrefectLog
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.exceptions import ObjectNotFound
 
@@ -145,20 +145,19 @@ def write(
     client: SyncPrefectClient,
     names: Names,
     day: date,
-    runs: Iterable[FlowRun],
+    runs: Sequence[FlowRun],
     number: int,
     copied: Copied,
 ) -> None:
     """One more object of a day, with these runs and their logs; counted in `copied`."""
-    runs_written = lines_written = 0
+    lines_written = 0
 
     def lines() -> Iterator[Line]:
-        nonlocal runs_written, lines_written
+        nonlocal lines_written
         for run in runs:
             yield Line(run=as_run(run, names))
-            runs_written += 1
             for log in log_of(client, run.id):
-                yield Line(log=as_log(run.id, log))
+                yield Line(log=log)
                 lines_written += 1
 
     name = object_name(platform.prefix(ROOM), day, number)
@@ -166,9 +165,9 @@ def write(
         content = packed(lines())
     with step("run_logs.put"):
         platform.landing.put_if_absent(name, content)
-    logger.info("%s: %d runs, %d lines", name, runs_written, lines_written)
+    logger.info("%s: %d runs, %d lines", name, len(runs), lines_written)
     copied.days += 1
-    copied.runs += runs_written
+    copied.runs += len(runs)
     copied.lines += lines_written
     copied.bytes += len(content)
 
@@ -181,25 +180,14 @@ def as_run(run: FlowRun, names: Names) -> Run:
         deployment=names.deployments.get(run.deployment_id, "") if run.deployment_id else "",
         parent_task_run_id=str(run.parent_task_run_id) if run.parent_task_run_id else None,
         parameters=run.parameters,
-        state=(run.state.name if run.state else None) or "",
+        state=run.state_name or "",
         message=(run.state.message if run.state else None) or "",
         started_at=plain(run.start_time) if run.start_time else None,
         ended_at=plain(run.end_time) if run.end_time else None,
     )
 
 
-def as_log(run_id: UUID, log: PrefectLog) -> Log:
-    return Log(
-        run_id=str(run_id),
-        task_run_id=str(log.task_run_id) if log.task_run_id else None,
-        at=plain(log.timestamp),
-        level=log.level,
-        logger=log.name,
-        message=log.message,
-    )
-
-
-def log_of(client: SyncPrefectClient, run_id: UUID) -> list[PrefectLog]:
+def log_of(client: SyncPrefectClient, run_id: UUID) -> list[Log]:
     """A run's log, in its order.
 
     Prefect pages by an offset into an order by time alone, which lines of one moment do not have:
@@ -209,7 +197,17 @@ def log_of(client: SyncPrefectClient, run_id: UUID) -> list[PrefectLog]:
     for _ in range(TRIES):
         read = every(client.read_logs, log_filter=of_run, sort=LogSort.TIMESTAMP_ASC)
         if len({log.id for log in read}) == len(read):
-            return read
+            return [
+                Log(
+                    run_id=str(run_id),
+                    task_run_id=str(log.task_run_id) if log.task_run_id else None,
+                    at=plain(log.timestamp),
+                    level=log.level,
+                    logger=log.name,
+                    message=log.message,
+                )
+                for log in read
+            ]
     raise LogsUnread(f"run {run_id}: {len(read)} lines of its log were read and some are twice")
 
 
@@ -248,20 +246,12 @@ def remove_runs(
                 write(platform, client, names, day, late, len(objects) + 1, copied)
             for run in runs:
                 if str(run.id) in known:
-                    removed += remove(client, run.id)
+                    with step("run_logs.remove"), suppress(ObjectNotFound):
+                        client.delete_flow_run(run.id)
+                        removed += 1
         except TROUBLE as error:
             copied.failed[day] = f"{type(error).__name__}: {error}"
     return removed
-
-
-def remove(client: SyncPrefectClient, run_id: UUID) -> bool:
-    """The run is gone; whether it was there."""
-    with step("run_logs.remove"):
-        try:
-            client.delete_flow_run(run_id)
-        except ObjectNotFound:
-            return False
-    return True
 
 
 def expire_logs(platform: Platform, now: datetime) -> int:

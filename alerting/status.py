@@ -1,8 +1,8 @@
-"""Rows of serving/status.py: what the pages show of runs, incidents and plans."""
+"""Rows of serving/status.py: what the pages show of runs and incidents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,13 +48,4 @@ def open_incidents(alerts: AlertSettings) -> list[dict[str, Any]]:
             "link": one.finding.link,
         }
         for key, one in read_state(alerts.state_path).incidents.items()
-    ]
-
-
-def plans(budgets: Mapping[str, int], spent: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Rows of BUDGETS: what each plan allows, and what of it this month is spent."""
-    now = datetime.now(UTC)
-    return [
-        {"source": source, "allowed": allowed, "spent": spent.get(source, 0), "checked_at": now}
-        for source, allowed in budgets.items()
     ]

@@ -39,13 +39,7 @@ from alerting.state_file import read_state
 from core.batch import MANIFEST
 from core.errors import first_line
 from core.names import deployment_of, source_of
-from runs.settings import (
-    Misconfigured,
-    Settings,
-    SettingsWithoutFiles,
-    not_configured,
-    read,
-)
+from runs.settings import Misconfigured, Settings, SettingsWithoutFiles, not_configured, read
 from stores.state import spool_path
 from tasks.server import server_url
 

@@ -40,7 +40,7 @@ from alerting.run_logs import logs_behind
 from alerting.secrets import saved_secrets, scrubber
 from alerting.settings import AlertSettings
 from alerting.state_file import read_state
-from alerting.status import last_runs, open_incidents, plans
+from alerting.status import last_runs, open_incidents
 from blocks.alerts import ALERTS, Alerts
 from blocks.automations import WATCH_FLOW
 from blocks.platform import load_block, load_platform
@@ -151,7 +151,11 @@ def inspect_ledger(
         warehouse.flush_jobs(SOURCE)
     except (GoogleAPIError, GoogleAuthError, LandingError) as error:
         return f"{type(error).__name__}: {first_line(str(error), 400)}"
-    publish_status(blocks, {BUDGETS: plans(budgets, spent)})
+    plans = [
+        {"source": source, "allowed": allowed, "spent": spent.get(source, 0), "checked_at": now}
+        for source, allowed in budgets.items()
+    ]
+    publish_status(blocks, {BUDGETS: plans})
     if unlisted:  # what it would tell is not over
         return "; ".join(unlisted.values())
     inspection.covered.add("ledger")

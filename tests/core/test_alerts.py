@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from alerting.findings import Finding, Inspection, Kind, Run, kind_of
 from alerting.freshness import StaleSource
@@ -30,45 +31,33 @@ T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 CHANNELS = ["slack", "email"]
 
 
+BAD_BATCH = Finding("parked-batch:a", "parked-batch", "ledger", "a: 1 parked batch", "bad manifest")
+
+
 def run(
     number: int, state_type: str = "FAILED", name: str = "elt/a", second: float = 0, **given: Any
 ) -> Run:
+    said = {"state_name": state_type.title(), "message": f"boom {number}", "source": "a", **given}
     return Run(
         id=f"{name} {number}",
         name=name,
         state_type=state_type,
-        state_name=given.get("state_name", state_type.title()),
-        message=given.get("message", f"boom {number}"),
         ended_at=T0 + timedelta(seconds=second),
-        source=given.get("source", "a"),
         window="what changed",
         link=f"http://ui/{number}",
-        stale=given.get("stale", {}),
+        **said,
     )
 
 
-def inspect(
-    state: State, second: float, *runs: Run, findings: tuple[Finding, ...] = (), **covered: bool
-) -> list[Message]:
-    """An inspection of the watchdog, and what it has told."""
+def inspect(state: State, second: float, *runs: Run, **given: Any) -> list[Message]:
+    """An inspection, with these fields of it, and what it has told."""
     at = T0 + timedelta(seconds=second)
-    scopes: Any = {name.replace("_", "-") for name, is_covered in covered.items() if is_covered}
-    seen = Inspection(
-        by="watchdog", at=at, runs=list(runs), findings=list(findings), covered=scopes
-    )
-    advance(state, seen, without_shapes)
+    advance(state, Inspection("watchdog", at, runs=[*runs], **given), without_shapes)
     return write_messages(state, at, CHANNELS, "docs/operations.md")
 
 
-def condition(second: float = 0, kind: Kind = "parked-batch", **given: str) -> Finding:
-    return Finding(
-        key=given.get("key", "parked-batch:a"),
-        kind=kind,
-        scope="health" if kind in ("server", "worker") else "ledger",
-        title=given.get("title", "a: 1 parked batch"),
-        cause=given.get("cause", "bad manifest"),
-        at=T0 + timedelta(seconds=second),
-    )
+def inspect_ledger(state: State, second: float, *findings: Finding) -> list[Message]:
+    return inspect(state, second, findings=[*findings], covered={"ledger"})
 
 
 def test_an_incident_is_one_letter_and_one_recovery() -> None:
@@ -96,25 +85,14 @@ def test_an_incident_is_one_letter_and_one_recovery() -> None:
 
 def test_nothing_of_a_source_that_does_not_run_here_is_told_and_what_was_is_over() -> None:
     state = State()
-    parked = Finding(
-        key="parked-batch:ph_news",
-        kind="parked-batch",
-        scope="ledger",
-        title="ph_news: 1 parked batch",
-        cause="bad manifest",
-        at=T0,
-        source="ph_news",
-    )
+    parked = replace(BAD_BATCH, key="parked-batch:ph_news", source="ph_news")
+    both = [parked, replace(BAD_BATCH, key="bytes-billed", kind="bytes-billed")]
     assert len(inspect(state, 60, run(1, name="elt/ph-news", source="ph-news"))) == 1
-    both = (parked, condition(kind="bytes-billed", key="bytes-billed"))
     assert len(inspect(state, 70, findings=both)) == 1
 
     def without(second: float) -> list[Message]:
-        at = T0 + timedelta(seconds=second)
         failed = run(2, name="elt/ph-news", source="ph-news", second=second - 40)
-        seen = Inspection("watch", at, absent={"ph_news"}, runs=[failed], findings=[*both])
-        advance(state, seen, without_shapes)
-        return write_messages(state, at, CHANNELS, "docs/operations.md")
+        return inspect(state, second, failed, findings=both, absent={"ph_news"})
 
     (over,) = without(100)
     assert over.subject.startswith("[pipelines] recovered: 2 incidents: ")
@@ -216,7 +194,9 @@ def test_a_run_that_is_tried_again_by_hand_ends_again() -> None:
 
 def test_a_clock_that_was_ahead_delays_nothing_and_counts_nothing_twice() -> None:
     state, day = State(), 86_400
-    assert inspect(state, day, run(1, second=day), findings=(condition(day, "server"),)) == []
+    assert (
+        inspect(state, day, run(1, second=day), findings=[replace(BAD_BATCH, kind="server")]) == []
+    )
     assert len(state.incidents) == 2
     # Set right: what was found by it is told at once, what is found from now on as ever.
     (message,) = inspect(state, 0)
@@ -241,49 +221,44 @@ def test_what_a_deployment_began_that_is_removed_is_told_and_over() -> None:
 
 def test_a_condition_lasts_as_long_as_it_is_found() -> None:
     state = State()
-    (message,) = inspect(state, 0, findings=(condition(),), ledger=True)
+    (message,) = inspect_ledger(state, 0, BAD_BATCH)
     assert message.text.endswith("docs/operations.md#parked-batch")
     assert inspect(state, 60) == []  # an inspection that did not cover the ledger
-    assert inspect(state, 120, findings=(condition(120),), ledger=True) == []
-    (message,) = inspect(state, 180, ledger=True)
+    assert inspect_ledger(state, 120, BAD_BATCH) == []
+    (message,) = inspect_ledger(state, 180)
     assert message.subject == "[pipelines] recovered: a: 1 parked batch"
 
 
 def test_a_look_that_began_before_the_last_one_says_nothing_of_what_that_one_saw() -> None:
     """`watch` reads the ledger for seconds between reading the runs and telling."""
     state = State()
-    assert len(inspect(state, 10, findings=(condition(10),), ledger=True)) == 1
-    assert inspect(state, 5, ledger=True) == []
-    assert len(inspect(state, 20, ledger=True)) == 1
-    assert inspect(state, 15, findings=(condition(15),), ledger=True) == []
+    assert len(inspect_ledger(state, 10, BAD_BATCH)) == 1
+    assert inspect_ledger(state, 5) == []
+    assert len(inspect_ledger(state, 20)) == 1
+    assert inspect_ledger(state, 15, BAD_BATCH) == []
     assert state.covered == {"ledger": T0 + timedelta(seconds=20)}
     # The clock had been wrong.
     state.covered["ledger"] += timedelta(days=365)
-    assert len(inspect(state, 30, findings=(condition(30),), ledger=True)) == 1
+    assert len(inspect_ledger(state, 30, BAD_BATCH)) == 1
 
 
 def test_a_restart_is_told_to_nobody() -> None:
     state = State()
-    down = {"kind": "server", "key": "health:server", "title": "the server does not answer"}
-    assert inspect(state, 0, findings=(condition(0, **down),), health=True) == []  # type: ignore[arg-type]
-    assert inspect(state, 30, health=True) == []
-    assert inspect(state, 90, findings=(condition(90, **down),), health=True) == []  # type: ignore[arg-type]
-    (message,) = inspect(state, 150, findings=(condition(150, **down),), health=True)  # type: ignore[arg-type]
+    health: dict[str, Any] = {"covered": {"health"}}
+    title = "the server does not answer"
+    down = [Finding("health:server", "server", "health", title, "no route")]
+    assert inspect(state, 0, findings=down, **health) == []
+    assert inspect(state, 30, **health) == []
+    assert inspect(state, 90, findings=down, **health) == []
+    (message,) = inspect(state, 150, findings=down, **health)
     assert message.subject == "[pipelines] the server does not answer"
 
 
 def test_a_notice_is_told_once_and_has_no_end() -> None:
     state = State()
-    changed = Finding(
-        key="schema-change:a:1",
-        kind="schema-change",
-        scope="notice",
-        title="a sends other fields",
-        cause="new field mood",
-        at=T0,
-    )
-    assert len(inspect(state, 0, findings=(changed,), ledger=True)) == 1
-    assert inspect(state, 60, ledger=True) == []
+    changed = replace(BAD_BATCH, key="schema-change:a:1", kind="schema-change", scope="notice")
+    assert len(inspect_ledger(state, 0, changed)) == 1
+    assert inspect_ledger(state, 60) == []
 
 
 def test_nothing_is_forgotten_while_nobody_listens() -> None:
@@ -295,7 +270,7 @@ def test_nothing_is_forgotten_while_nobody_listens() -> None:
 
 def test_a_state_survives_a_restart() -> None:
     state = State()
-    inspect(state, 60, run(1), findings=(condition(),), ledger=True)
+    inspect(state, 60, run(1), findings=[BAD_BATCH], covered={"ledger"})
     assert decode_state(encode_state(state)) == state
     assert decode_state(b"") == State()
 

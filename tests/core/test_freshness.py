@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerting.freshness import LastSeen, Reading, Status, Threshold, in_words, read_clocks, summary
+from alerting.freshness import Reading, Status, Threshold, in_words, read_clocks, summary
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BORN = NOW - timedelta(hours=5)
@@ -38,7 +38,7 @@ def test_each_clock_has_its_own_age(
 ) -> None:
     readings = read_clocks(
         {"weather": {"last_look": LIMIT, "newest_event": LIMIT}},
-        {"weather": LastSeen(last_look, newest_event), "another": LastSeen()},
+        {"weather": {"last_look": last_look, "newest_event": newest_event}, "another": {}},
         BORN,
         NOW,
     )

@@ -13,21 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State as PrefectState
-from prefect.states import (
-    AwaitingRetry,
-    Cancelling,
-    Completed,
-    Crashed,
-    Failed,
-    Pending,
-    Running,
-)
+from prefect.states import AwaitingRetry, Cancelling, Completed, Crashed, Failed, Pending, Running
 
-from alerting.conditions import read_names, silence, waiting_runs
+from alerting.conditions import late_runs, read_names, silence, slow_runs
 from alerting.findings import Finding, Inspection
 from alerting.incidents import State, advance
 from alerting.messages import write_messages
@@ -52,15 +45,12 @@ class Watched:
     sinks: Sinks
     environ: dict[str, str]
 
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self.environ, **self.stack.env()}
+
     def inspect(self, **changed: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "deploy.watchdog"],
-            cwd=ROOT,
-            env={**self.environ, **self.stack.env(), **changed},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = command({**self.env, **changed})
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -72,6 +62,11 @@ class Watched:
             for one in self.sinks.email
             if title in one.text and "recovered: " not in one.subject
         ]
+
+
+def command(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "deploy.watchdog"]
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +99,8 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
         ]
         for number, id_ in enumerate(ids):
             run = client.create_flow_run_from_deployment(id_)
-            client.set_flow_run_state(run.id, Pending())
-            client.set_flow_run_state(run.id, Running())
             bad = Crashed if number % 2 else Failed
-            client.set_flow_run_state(run.id, bad(message=f"key {SECRET}\nAppid: no\n?appid=abc"))
+            end(client, run.id, bad(message=f"key {SECRET}\nAppid: no\n?appid=abc"))
         late = client.create_flow_run_from_deployment(ids[0])
         # There is no worker and no key file here: both are told too, with or after the storm.
         time.sleep(1)
@@ -127,13 +120,8 @@ def test_a_storm_a_late_run_and_dead_processes_are_each_told_once(watched: Watch
         assert "the ledger cannot be read" in told
 
         for id_ in ids:
-            run = client.create_flow_run_from_deployment(id_)
-            client.set_flow_run_state(run.id, Pending())
-            client.set_flow_run_state(run.id, Running())
-            client.set_flow_run_state(run.id, Completed())
-        client.set_flow_run_state(late.id, Pending())
-        client.set_flow_run_state(late.id, Running())
-        client.set_flow_run_state(late.id, Completed())
+            end(client, client.create_flow_run_from_deployment(id_).id, Completed())
+        end(client, late.id, Completed())
     watched.inspect()
     (recovered,) = [one for one in watched.sinks.email if "recovered: 51 incidents" in one.subject]
     assert "flow/00 has not started: over" in recovered.text
@@ -153,7 +141,6 @@ def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Wat
     """It keeps the times of its first attempt."""
     watched.stack.up(["prefect"])
     seconds = 8
-    limits = AlertSettings(not_started_minutes=seconds / 60, running_hours=seconds / 3600)
     with SyncPrefectClient(api=watched.stack.env()["PREFECT_API_URL"]) as client:
         flow_id = client.create_flow_from_name("again")
         id_ = client.create_deployment(flow_id, name="by-hand", entrypoint="f.py:f")
@@ -165,7 +152,9 @@ def test_a_run_that_is_tried_again_by_hand_is_neither_late_nor_slow(watched: Wat
             return found()
 
         def found() -> list[str]:
-            listed = waiting_runs(client, read_names(client), limits, datetime.now(UTC))
+            names, now = read_names(client), datetime.now(UTC)
+            listed = late_runs(client, names, seconds / 60, now)
+            listed += slow_runs(client, names, seconds / 3600, now)
             return [one.title for one in listed if one.title.startswith("again/")]
 
         assert move(Pending(), Running()) == []
@@ -253,6 +242,11 @@ def test_while_the_worker_is_dead_a_silent_watch_is_not_over(watched: Watched) -
     path.unlink()
 
 
+def end(client: SyncPrefectClient, run_id: UUID, final: PrefectState[Any]) -> None:
+    for state in (Pending(), Running(), final):
+        client.set_flow_run_state(run_id, state)
+
+
 def last_end(client: SyncPrefectClient) -> float:
     """When the last run of the storm ended."""
     return max(run.end_time.timestamp() for run in client.read_flow_runs() if run.end_time)
@@ -287,11 +281,8 @@ def test_a_certificate_that_ends_is_told(tmp_path: Path) -> None:
     assert old_certificate(None, now) == []
     assert old_certificate(pair(tmp_path, "good", 15, now)[0], now) == []
     (ends,) = old_certificate(pair(tmp_path, "old", 13, now)[0], now)
-    assert (ends.key, ends.scope, ends.title) == (
-        "certificate",
-        "health",
-        "the certificate ends soon",
-    )
+    assert (ends.key, ends.scope) == ("certificate", "health")
+    assert ends.title == "the certificate ends soon"
     assert ends.cause == f"it is valid until {now + timedelta(days=13):%Y-%m-%d %H:%M} UTC"
     for bad in ("nothing", "text"):
         (tmp_path / "text").write_text("none")
@@ -317,17 +308,10 @@ def test_without_a_channel_or_a_server_it_says_so(watched: Watched) -> None:
         "PREFECT_API_URL": "PREFECT_API_URL is not set",
         "GCP_PROJECT": "GCP_PROJECT: is not set",
     }.items():
-        env = {**watched.environ, **watched.stack.env()}
+        env = {**watched.env, "PREFECT_PROFILES_PATH": "/nonexistent"}
         for name in missing.split():
             env.pop(name)
-        done = subprocess.run(
-            [sys.executable, "-m", "deploy.watchdog"],
-            cwd=ROOT,
-            env={**env, "PREFECT_PROFILES_PATH": "/nonexistent"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = command(env)
         assert done.returncode == 1
         assert told in done.stderr
 

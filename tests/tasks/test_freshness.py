@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alerting.freshness import CLOCKS, Status
+from alerting.freshness import WORDS, Status
 from alerting.read_freshness import declared_thresholds, read_freshness
 from flows.dbt_freshness import as_rows, thresholds_of
 from runs.build import PROJECT_DIR
@@ -142,6 +142,6 @@ def test_the_documentation_has_the_thresholds() -> None:
                 f"{span.total_seconds() / 3600:.0f} h"
                 for span in (clocks[clock].warn_after, clocks[clock].error_after)
             )
-            for clock in CLOCKS
+            for clock in WORDS
         ]
         assert f"| {source} | {' | '.join(told)} |" in text
