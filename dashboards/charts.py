@@ -1,21 +1,65 @@
-"""Vega-Lite specifications, made and checked by Altair.
+"""Charts of Altair, which makes and checks Vega-Lite specifications.
 
 They name no colour, font or size: a page's script puts those in from the style's tokens, so that a
 chart follows light and dark. Categories get the colours of the tokens in the order of their domain.
+A tooltip tells what a chart goes along, the category and the measure, in this order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
 
-LAND = "land-110m.json"
-PHILIPPINES = "philippines-50m.json"
+from dashboards.page import Control, Row
 
 
-def finished(chart: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Along:
+    """What a chart goes along: its lower axis, and a line of its tooltip."""
+
+    x: alt.X
+    tip: alt.Tooltip
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that a chart draws: its field, what its axis says, its name, and d3's format."""
+
+    field: str
+    unit: str
+    label: str
+    format: str = ","
+
+    @property
+    def tip(self) -> alt.Tooltip:
+        return tip(self.field, self.label, self.format)
+
+
+@dataclass(frozen=True)
+class Category:
+    """What a chart tells apart by colour: its field, its name, and its values in their order."""
+
+    field: str
+    label: str
+    domain: Sequence[str]
+
+    @property
+    def tip(self) -> alt.Tooltip:
+        return tip(self.field, self.label)
+
+    @property
+    def color(self) -> alt.Color:
+        scale = alt.Scale(domain=list(self.domain))
+        return alt.Color(self.field, type="nominal", scale=scale, legend=LEGEND)
+
+
+LEGEND = alt.Legend(title=None, orient="top", direction="horizontal", labelLimit=160)
+
+
+def as_json(chart: Any) -> dict[str, Any]:
     """The specification without Altair's own theme, sized by its container."""
     spec: dict[str, Any] = chart.properties(width="container").to_dict()
     for unwanted in ("config", "$schema", "datasets"):
@@ -23,23 +67,24 @@ def finished(chart: Any) -> dict[str, Any]:
     return spec
 
 
-def base(data: str) -> Any:
+def of(data: str) -> alt.Chart:
+    """A chart of rows that a section names so."""
     return alt.Chart(alt.NamedData(data))
 
 
-def axis(title: str | None = None, **options: Any) -> Any:
+def axis(title: str | None = None, **options: Any) -> alt.Axis:
     return alt.Axis(title=title, **options)
 
 
-def months(field: str, found: Iterable[str]) -> Any:
-    """Months such as 2026-11, all of which are `found`. Years are written where there are many
-    months, else as many months as there is room for."""
-    listed = sorted(set(found))
+def months(field: str, rows: Iterable[Row]) -> Along:
+    """Months such as 2026-11, of these rows. Years are written where there are many months, else as
+    many months as there is room for."""
+    listed = sorted({row[field] for row in rows})
     if len(listed) <= 24:
-        return level(field)
+        return level(field, "Month")
     values = [month for month in listed if month.endswith("-01")]
     written = axis(labelAngle=0, values=values, labelExpr="slice(datum.value, 0, 4)")
-    return alt.X(field, type="ordinal", axis=written)
+    return Along(alt.X(field, type="ordinal", axis=written), tip(field, "Month"))
 
 
 # Times are drawn and told as UTC whatever a browser's zone is: rows have them as they are to be
@@ -49,18 +94,26 @@ DAY: Literal["utcyearmonthdate"] = "utcyearmonthdate"
 MINUTE: Literal["utcyearmonthdatehoursminutes"] = "utcyearmonthdatehoursminutes"
 
 
-def days(field: str) -> Any:
+def days(field: str) -> Along:
     """Days as bands, for bars."""
-    return alt.X(
-        field,
-        type="temporal",
-        timeUnit=DAY,
-        axis=axis(format="%b %-d", labelOverlap="parity", labelSeparation=12),
+    written = axis(format="%b %-d", labelOverlap="parity", labelSeparation=12)
+    return Along(alt.X(field, type="temporal", timeUnit=DAY, axis=written), day_tip(field))
+
+
+def dates(field: str, label: str = "Day") -> Along:
+    """Days on a line."""
+    return Along(time(field), day_tip(field, label))
+
+
+def moments(field: str, label: str) -> Along:
+    """Times on a line."""
+    told = alt.Tooltip(
+        field, type="temporal", timeUnit=MINUTE, title=label, format="%Y-%m-%d %H:%M"
     )
+    return Along(time(field), told)
 
 
-def time(field: str) -> Any:
-    """Moments or days, for lines and points."""
+def time(field: str) -> alt.X:
     written = axis(tickCount=7, labelExpr=WRITTEN_TIME, labelOverlap="parity", labelSeparation=12)
     return alt.X(field, type="temporal", scale=UTC_SCALE, axis=written)
 
@@ -72,184 +125,67 @@ WRITTEN_TIME = (
 )
 
 
-def level(field: str) -> Any:
+def level(field: str, label: str) -> Along:
     """A few words or numbers; as many are written as there is room for."""
     written = axis(labelAngle=0, labelOverlap="parity", labelSeparation=8)
-    return alt.X(field, type="ordinal", axis=written)
+    return Along(alt.X(field, type="ordinal", axis=written), tip(field, label))
 
 
-def lines(
-    data: str,
-    x: Any,
-    y: str,
-    color: str,
-    domain: Sequence[str],
-    *,
-    title: str,
-    tooltip: Sequence[Any],
-    from_zero: bool = True,
-    transform: Sequence[Any] = (),
-    params: Sequence[Any] = (),
-) -> dict[str, Any]:
+def lines(data: str, x: Along, y: Measure, by: Category, from_zero: bool = True) -> Any:
     """One line per category. Nulls break a line. Its points are there for a mouse, and unseen."""
-    chart = (
-        base(data)
+    scale = alt.Scale(zero=from_zero, nice=True)
+    return (
+        of(data)
         .mark_line(point="transparent", invalid="break-paths-show-domains")
         .encode(
-            x=x,
-            y=alt.Y(
-                y, type="quantitative", axis=axis(title), scale=alt.Scale(zero=from_zero, nice=True)
-            ),
-            color=categories(color, domain),
-            tooltip=list(tooltip),
+            x=x.x,
+            y=alt.Y(y.field, type="quantitative", axis=axis(y.unit), scale=scale),
+            color=by.color,
+            tooltip=[x.tip, by.tip, y.tip],
         )
     )
-    return finished(_with(chart, transform, params))
 
 
-def bars(
-    data: str,
-    x: Any,
-    y: str,
-    *,
-    title: str,
-    tooltip: Sequence[Any],
-    color: str | None = None,
-    domain: Sequence[str] = (),
-    stack: bool = True,
-    transform: Sequence[Any] = (),
-    params: Sequence[Any] = (),
-) -> dict[str, Any]:
-    """Upright bars, stacked or beside each other by `color`."""
+def bars(data: str, x: Along, y: Measure, by: Category | None = None, stack: bool = True) -> Any:
+    """Upright bars, stacked or beside each other by category."""
+    stacked: Literal["zero"] | None = "zero" if stack else None
     encoded: dict[str, Any] = {
-        "x": x,
-        "y": alt.Y(y, type="quantitative", axis=axis(title), stack="zero" if stack else None),
-        "tooltip": list(tooltip),
+        "x": x.x,
+        "y": alt.Y(y.field, type="quantitative", axis=axis(y.unit), stack=stacked),
+        "tooltip": [x.tip, by.tip, y.tip] if by else [x.tip, y.tip],
     }
-    if color:
-        encoded["color"] = categories(color, domain)
+    if by:
+        encoded["color"] = by.color
         if not stack:
-            encoded["xOffset"] = alt.XOffset(color, type="nominal", sort=list(domain))
-    return finished(_with(base(data).mark_bar().encode(**encoded), transform, params))
+            encoded["xOffset"] = alt.XOffset(by.field, type="nominal", sort=list(by.domain))
+    return of(data).mark_bar().encode(**encoded)
 
 
-def ranked(
-    data: str,
-    y: str,
-    x: str,
-    *,
-    title: str,
-    tooltip: Sequence[Any],
-    format: str | None = None,
-    transform: Sequence[Any] = (),
-    params: Sequence[Any] = (),
-) -> dict[str, Any]:
-    """Lying bars, the longest first."""
-    chart = (
-        base(data)
+def ranked(data: str, field: str, label: str, x: Measure, **written: Any) -> Any:
+    """Lying bars of a field's values, the longest first. `written` are options of the axis."""
+    return (
+        of(data)
         .mark_bar(cornerRadiusEnd=3)
         .encode(
-            y=alt.Y(y, type="nominal", sort="-x", axis=axis()),
-            x=alt.X(
-                x,
-                type="quantitative",
-                axis=axis(title, **({"format": format} if format else {})),
-            ),
-            tooltip=list(tooltip),
+            y=alt.Y(field, type="nominal", sort="-x", axis=axis()),
+            x=alt.X(x.field, type="quantitative", axis=axis(x.unit, **written)),
+            tooltip=[tip(field, label), x.tip],
         )
     )
-    return finished(_with(chart, transform, params))
 
 
-def categories(color: str, domain: Sequence[str]) -> Any:
-    return alt.Color(color, type="nominal", scale=alt.Scale(domain=list(domain)), legend=legend())
+def chosen(control: Control) -> Any:
+    """The parameter that a control of the section sets, with the value that it has at first."""
+    number = control.kind in ("least", "most")
+    return alt.param(name=control.name, value=int(control.value) if number else control.value)
 
 
-def points_on_map(
-    data: str,
-    *,
-    outline: str,
-    projection: dict[str, Any],
-    tooltip: Sequence[Any],
-    transform: Sequence[Any] = (),
-    params: Sequence[Any] = (),
-) -> dict[str, Any]:
-    """Events on land: size by magnitude, colour by depth class. What comes last lies on top."""
-    if outline == LAND:
-        land = alt.Chart(alt.UrlData(outline, format={"type": "topojson", "feature": "land"}))
-    else:
-        land = alt.Chart(alt.UrlData(outline, format={"type": "json"}))
-    # Land is no data: a screen reader skips it.
-    land = land.mark_geoshape(aria=False, style="land", clip=True)
-    events = _with(
-        base(data)
-        .mark_circle(clip=True, opacity=0.65, stroke=None)
-        .encode(
-            longitude=alt.Longitude("lon", type="quantitative"),
-            latitude=alt.Latitude("lat", type="quantitative"),
-            size=alt.Size(
-                "mag",
-                type="quantitative",
-                scale=MAGNITUDES,
-                legend=None,
-            ),
-            color=alt.Color(
-                "depth_class",
-                type="nominal",
-                scale=alt.Scale(domain=list(DEPTHS)),
-                legend=legend(),
-            ),
-            tooltip=list(tooltip),
-        ),
-        transform,
-        params,
-    )
-    if outline == LAND:
-        sea = alt.Chart(alt.sphere()).mark_geoshape(aria=False, style="sea")
-        return finished(alt.layer(sea, land, events).project(**projection))
-    return finished(alt.layer(land, events).project(**projection))
+def tip(field: str, title: str, format: str = "") -> alt.Tooltip:
+    """A line of a tooltip: a number in this format of d3, or words."""
+    if format:
+        return alt.Tooltip(field, type="quantitative", title=title, format=format)
+    return alt.Tooltip(field, type="nominal", title=title)
 
 
-# Areas of circles: those of strong events are seen among many weak ones.
-MAGNITUDES = alt.Scale(type="pow", exponent=4, domain=[0, 9], range=[3, 1100])
-DEPTHS = ("to 70 km", "70 to 300 km", "over 300 km", "unknown")
-
-
-def depth_class(depth_km: float | None) -> str:
-    """Shallow, intermediate or deep by USGS's own limits, 70 and 300 km."""
-    if depth_km is None:
-        return DEPTHS[3]
-    return DEPTHS[0] if depth_km < 70 else DEPTHS[1] if depth_km < 300 else DEPTHS[2]
-
-
-def legend(title: str | None = None) -> Any:
-    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=160)
-
-
-def param(name: str, value: Any) -> Any:
-    """A parameter that a control of the page sets."""
-    return alt.param(name=name, value=value)
-
-
-Measure = Literal["quantitative", "nominal"]
-
-
-def tip(field: str, title: str, kind: Measure = "nominal", format: str | None = None) -> Any:
-    options: dict[str, Any] = {"format": format} if format else {}
-    return alt.Tooltip(field, type=kind, title=title, **options)
-
-
-def day_tip(field: str, title: str = "Day") -> Any:
+def day_tip(field: str, title: str = "Day") -> alt.Tooltip:
     return alt.Tooltip(field, type="temporal", timeUnit=DAY, title=title, format="%Y-%m-%d")
-
-
-def time_tip(field: str, title: str) -> Any:
-    return alt.Tooltip(
-        field, type="temporal", timeUnit=MINUTE, title=title, format="%Y-%m-%d %H:%M"
-    )
-
-
-def _with(chart: Any, transform: Sequence[Any], params: Sequence[Any]) -> Any:
-    for one in transform:
-        chart = one(chart)
-    return chart.add_params(*params) if params else chart

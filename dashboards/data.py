@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -40,13 +39,12 @@ class Data:
         of_that_time = " of that time" if self.snapshot.manifest.marts[mart].rows else ""
         return f"The mart {mart} has no rows{of_that_time}."
 
-    def rows(self, mart: str, *columns: str, order: str | None = None, **least: Any) -> Rows:
-        """Rows of a mart with these columns (all, when none is named), by `order` (`-name` from the
-        highest). `least` bounds columns from below. None when the mart is not there."""
+    def rows(self, mart: str, order: str | None = None, **least: Any) -> Rows:
+        """Rows of a mart by `order` (`-name` from the highest). `least` bounds columns from below.
+        None when the mart is not there."""
         if not self.has(mart):
             return []
-        read = {*columns, *least, *([order.lstrip("-")] if order else [])} if columns else None
-        table = self.snapshot.table(mart, sorted(read) if read else None)
+        table = self.snapshot.table(mart)
         for name, bound in least.items():
             table = table.filter(pc.greater_equal(table[name], bound))
         if order:
@@ -64,9 +62,19 @@ def absent_sources(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(row["source"] for row in rows if not row["is_configured"])
 
 
-def total(rows: Rows, name: str, where: Callable[[dict[str, Any]], bool] = lambda _: True) -> Any:
+def total(rows: Rows, name: str) -> Any:
     """The sum of a column; nulls count as nothing."""
-    return sum(row[name] for row in rows if where(row) and row[name] is not None)
+    return sum(row[name] for row in rows if row[name] is not None)
+
+
+def renamed(rows: Rows, **fields: str) -> Rows:
+    """Of rows these fields alone, by the name that each is to have."""
+    return [{new: row[old] for new, old in fields.items()} for row in rows]
+
+
+def with_month(rows: Rows, day: str) -> Rows:
+    """Rows and the `month` of a date of theirs, such as 2026-11."""
+    return [{**row, "month": f"{row[day]:%Y-%m}"} for row in rows]
 
 
 def grouped(rows: Rows, by: tuple[str, ...], *sums: str) -> Rows:

@@ -33,7 +33,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class TableColumn:
+class Column:
     """A column of a table. `link` names the field with a cell's address."""
 
     name: str
@@ -46,24 +46,25 @@ class TableColumn:
 class Table:
     """Rows as they are written in HTML. `filters` are fields by which controls choose rows;
     `left_out` says which rows a reader does not see, and why; `empty` what it means that there are
-    none."""
+    none; `title` is for a table beside others."""
 
-    columns: Sequence[TableColumn]
+    columns: Sequence[Column]
     rows: Sequence[Row]
     filters: Sequence[str] = ()
     left_out: str = ""
     empty: str = "There is nothing to show yet."
+    title: str = ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite specification over named data of the page, what it shows in words, and the table
-    of the numbers behind it."""
+    """A chart of Altair over named data of the page (dashboards/charts.py), what it shows in words,
+    and the table of the numbers behind it."""
 
     id: str
     title: str
     description: str
-    spec: Mapping[str, Any]
+    drawn: Any
     table: Table
     # Height by width; a map is wider than high.
     aspect: float = 0.5
@@ -74,28 +75,38 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of a control's values, as it is and as it is written."""
-
-    value: str
-    label: str
-
-
-@dataclass(frozen=True)
 class Control:
     """What a reader may choose. It sets the parameter `name` of every chart of its section that has
     one, and shows the rows of every table whose `field` fits: equal to, at least, at most, or with
-    the word somewhere in the row."""
+    the word somewhere in the row. `choices` are values, each with how it is written."""
 
     name: str
     label: str
     field: str
     kind: Literal["select", "least", "most", "search"]
-    choices: Sequence[Choice] = ()
+    choices: Sequence[tuple[str, str]] = ()
     low: float = 0
     high: float = 0
     step: float = 1
     value: str = ""
+
+
+SEARCH = Control("word", "Search", "", "search")
+# The choice that leaves nothing out, as static/app.js knows it too.
+ALL = "all"
+
+
+def select(
+    name: str, label: str, field: str, everything: str, values: Sequence[str], value: str = ALL
+) -> Control:
+    """A choice of one of these values, or of all; `value` is chosen at first."""
+    choices = [(ALL, everything), *((one, one) for one in values)]
+    return Control(name, label, field, "select", choices, value=value)
+
+
+def left_out(rows: Sequence[Row], most: int, which: str = "newest", among: str = "") -> str:
+    """What a table of the first `most` rows says of the others; empty where there are none."""
+    return f"The {which} {most:,} of {len(rows):,}{among}." if len(rows) > most else ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,8 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under a heading."""
+    """A part of a page under a heading. `data` are rows by the name under which charts have them;
+    `empty` says why there is nothing else."""
 
     id: str
     title: str
@@ -119,22 +131,18 @@ class Section:
     cards: Sequence[Card] = ()
     controls: Sequence[Control] = ()
     charts: Sequence[Chart] = ()
-    tables: Sequence[tuple[str, Table]] = ()
+    tables: Sequence[Table] = ()
+    data: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     empty: str = ""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page. `data` are the rows that its charts are of, by name; `notice` is what a reader has to
-    know first."""
+    """A page. `outlines` are files of dashboards/vendor on which its maps are drawn."""
 
-    slug: str
     title: str
     lead: str
     figures: Sequence[Figure]
     sections: Sequence[Section]
-    data: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     credits: Sequence[str] = ()
-    # Outlines that its maps are drawn on: files of dashboards/vendor.
     outlines: Sequence[str] = ()
-    notice: str = ""

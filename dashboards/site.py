@@ -12,14 +12,15 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dashboards import charts
 from dashboards.data import Data, absent_sources
 from dashboards.formats import TONES, Formats, ago
 from dashboards.page import Chart, Page, Section
@@ -87,11 +88,20 @@ def build(
         if only and slug not in only:
             continue
         data = Data(snapshot, audience, formats, now or datetime.now(UTC))
-        page = replace(make(data), notice=notice(slug, absent, audience))
+        page = make(data)
         outlines = {name: _asset(directory, HERE / "vendor" / name) for name in page.outlines}
         content = as_json(page, outlines)
         data_file = _hashed(directory, f"{slug}.json", content)
-        html = _render(environment, page, data, assets, data_file, [one[:2] for one in pages])
+        html = _render(
+            environment,
+            page,
+            data,
+            slug=slug,
+            pages=pages,
+            asset=assets,
+            data_file=data_file,
+            notice=notice(slug, absent, audience),
+        )
         _write(directory / f"{slug}.html", html.encode())
         sizes[slug] = len(html.encode()) + len(content)
     write_durably(record, json.dumps({"made_by": made_by}).encode())
@@ -142,12 +152,17 @@ def fingerprint(formats: Formats, absent: Collection[str] = ()) -> str:
 
 def as_json(page: Page, outlines: Mapping[str, str]) -> bytes:
     """What a page's script reads: its charts, their rows and the addresses of outlines."""
-    charts = {
-        chart.id: {"spec": chart.spec, "aspect": chart.aspect, "rows": chart.rows}
+    drawn = {
+        chart.id: {
+            "spec": charts.as_json(chart.drawn),
+            "aspect": chart.aspect,
+            "rows": chart.rows,
+        }
         for section in page.sections
         for chart in section.charts
     }
-    told = {"charts": charts, "data": page.data, "outlines": outlines}
+    rows = {name: rows for section in page.sections for name, rows in section.data.items()}
+    told = {"charts": drawn, "data": rows, "outlines": outlines}
     return json.dumps(told, default=_json_value, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -194,22 +209,14 @@ def address(value: object) -> str:
     return str(value) if is_web else ""
 
 
-def _render(
-    environment: Environment,
-    page: Page,
-    data: Data,
-    assets: Mapping[str, str],
-    data_file: str,
-    pages: list[tuple[str, str]],
-) -> str:
+def _render(environment: Environment, page: Page, data: Data, **told: Any) -> str:
+    """`told` is what the template asks for besides the page and what it is made of."""
     manifest = data.snapshot.manifest
     made_of = [manifest.marts[name] for name in data.used if name in manifest.marts]
     newest = max((mart.built_at for mart in made_of), default=None)
     return environment.get_template("page.html").render(
+        **told,
         page=page,
-        pages=pages,
-        asset=assets,
-        data_file=data_file,
         has_charts=any(section.charts for section in page.sections),
         made_of=made_of,
         newest=newest,

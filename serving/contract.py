@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,8 +53,8 @@ class UnknownType(Exception):
 class PublicPart:
     """What the public gets of a private mart: these columns, of rows with these values."""
 
-    columns: tuple[str, ...]
-    rows: Mapping[str, tuple[str, ...] | Literal["public"]]
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[str] | Literal["public"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +82,7 @@ class Contract:
         if self.public_part is None:
             return None
         shown = tuple(one for one in self.columns if one.name in self.public_part.columns)
-        return Contract(
-            self.name,
-            self.relation,
-            self.group,
-            self.description,
-            self.grain,
-            shown,
-            "public",
-            self.public_part,
-        )
+        return replace(self, columns=shown, audience="public")
 
     def of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows and columns of a batch that this contract has, under its schema."""
@@ -192,15 +183,7 @@ def _contract(node: Mapping[str, Any]) -> Contract:
             for one in node["columns"].values()
         ),
         audience="public" if meta.get("audience") == "public" else "private",
-        public_part=PublicPart(
-            tuple(part["columns"]),
-            {
-                column: "public" if values == "public" else tuple(values)
-                for column, values in part["rows"].items()
-            },
-        )
-        if part
-        else None,
+        public_part=PublicPart(part["columns"], part["rows"]) if part else None,
     )
 
 
@@ -208,13 +191,9 @@ def _downstream(manifest: Mapping[str, Any], source: str) -> set[str]:
     """Everything that is made of a dbt source, by unique id."""
     prefix = f"source.data_pipelines.{source}."
     found: set[str] = set()
-
-    def children(unique_ids: list[str]) -> Iterator[str]:
-        for unique_id in unique_ids:
-            yield from manifest["child_map"].get(unique_id, [])
-
     waiting = [unique_id for unique_id in manifest["sources"] if unique_id.startswith(prefix)]
     while waiting:
-        waiting = [one for one in children(waiting) if one not in found]
+        children = (child for one in waiting for child in manifest["child_map"].get(one, []))
+        waiting = [child for child in children if child not in found]
         found.update(waiting)
     return found

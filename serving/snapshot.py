@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -105,10 +105,9 @@ class Snapshot:
         except FileNotFoundError as error:
             raise NoSnapshot(f"{root}: no snapshot was published yet") from error
 
-    def table(self, mart: str, columns: Sequence[str] | None = None) -> pa.Table:
+    def table(self, mart: str) -> pa.Table:
         """All rows of a mart. Raises KeyError when the version does not have it."""
-        file = self.directory / self.manifest.marts[mart].file
-        return pq.read_table(file, columns=list(columns) if columns else None)
+        return pq.read_table(self.directory / self.manifest.marts[mart].file)
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -274,10 +273,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def columns_of(told: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """Columns as dbt's manifest or BigQuery's schema lists them: name, type, description."""
-    return tuple(
-        Column(one["name"], str(one["type"]).upper(), one.get("description") or "") for one in told
-    )

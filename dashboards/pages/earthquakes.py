@@ -8,55 +8,136 @@ from typing import Any
 import altair as alt
 
 from dashboards import charts
-from dashboards.data import Data, Rows
-from dashboards.page import Chart, Control, Figure, Page, Section, Table, TableColumn
+from dashboards.charts import Category, Measure
+from dashboards.data import Data, Rows, grouped, renamed, with_month
+from dashboards.page import SEARCH, Chart, Column, Control, Figure, Page, Section, Table, left_out
 
 # About 1,000 events a month reach the first worldwide (USGS locates some 10,000); near the
 # Philippines all are shown.
 LEAST_SHOWN = 4.0
 LEAST_OVER_TIME = 6.0
 MOST_ROWS = 300
+CALENDAR = "Asia/Manila"
+CLASSES = ("micro", "minor", "light", "moderate", "strong", "major", "great", "unknown")
+DEPTHS = ("to 70 km", "70 to 300 km", "over 300 km", "unknown")
+LAND = "land-110m.json"
+PHILIPPINES = "philippines-50m.json"
+# A box of fixed places, so that the map does not move with the events on it.
+PHILIPPINE_BOX: dict[str, Any] = {
+    "type": "mercator",
+    "fit": {
+        "type": "Feature",
+        "properties": {},
+        "geometry": {
+            "type": "MultiPoint",
+            "coordinates": [[116, 4], [128, 4], [128, 21.5], [116, 21.5]],
+        },
+    },
+}
+IN_THE_BOX = "datum.lon >= 116 && datum.lon <= 128 && datum.lat >= 4 && datum.lat <= 21.5"
+# Areas of circles: those of strong events are seen among many weak ones.
+MAGNITUDES = alt.Scale(type="pow", exponent=4, domain=[0, 9], range=[3, 1100])
+RANGES = (
+    Control("least", "Magnitude, at least", "magnitude", "least", (), 0, 9, 0.5, "0"),
+    Control("deepest", "Depth in km, at most", "depth_km", "most", (), 0, 700, 10, "700"),
+    Control("days", "Days ago, at most", "age", "most", (), 1, 30, 1, "30"),
+)
+IN_THE_RANGES = (
+    "datum.mag >= least && datum.age <= days && (datum.depth == null || datum.depth <= deepest)"
+)
+TIME = Column("occurred_at", "Time", "time")
 EVENT = [
-    TableColumn("occurred_at", "Time", "time"),
-    TableColumn("magnitude", "Magnitude", "number"),
-    TableColumn("place", "Place", link="event_url"),
-    TableColumn("depth_km", "Depth, km", "number"),
-    TableColumn("felt_reports", "Felt by", "count"),
+    TIME,
+    Column("magnitude", "Magnitude", "number"),
+    Column("place", "Place", link="event_url"),
+    Column("depth_km", "Depth, km", "number"),
+    Column("felt_reports", "Felt by", "count"),
 ]
 
 
 def page(data: Data) -> Page:
     recent = data.rows("recent_earthquakes", order="-occurred_at")
     strong = data.rows("strong_earthquakes", order="occurred_at")
-    shown = [row for row in recent if is_shown(row)]
     return Page(
-        slug="earthquakes",
         title="Earthquakes",
         lead="What USGS located: the last thirty days on maps, the stronger events over years.",
         figures=figures(data, recent),
         sections=[
-            maps(data, recent, shown),
+            maps(data, recent),
             over_time(data, strong),
-            *lists(data),
+            felt(data),
+            revised(data),
+            deleted(data),
         ],
-        data={
-            # A weak event is drawn over a strong one.
-            "recent": [
-                point(data, row) for row in sorted(shown, key=lambda row: -row["magnitude"])
-            ],
-            "strong": [
-                {
-                    "at": data.formats.clock(row["occurred_at"]),
-                    "mag": row["magnitude"],
-                    "place": row["place"],
-                }
-                for row in strong
-                if row["magnitude"] >= LEAST_OVER_TIME
-            ],
-            "daily": per_day(data),
-        },
         credits=["Earthquakes: U.S. Geological Survey. Outlines of land: Natural Earth."],
-        outlines=[charts.LAND, charts.PHILIPPINES],
+        outlines=[LAND, PHILIPPINES],
+    )
+
+
+def figures(data: Data, recent: Rows) -> list[Figure]:
+    if not recent:
+        return []
+
+    def count(flag: str) -> str:
+        return data.formats.write(sum(row[flag] for row in recent), "count")
+
+    strongest = max(recent, key=lambda row: row["magnitude"] or -9)
+    magnitude = data.formats.write(strongest["magnitude"], "number")
+    everything = data.formats.write(len(recent), "count")
+    return [
+        Figure("Events in 30 days", everything, "worldwide, every magnitude"),
+        Figure("Near the Philippines", count("is_near_philippines"), "4 to 21.5 N, 116 to 128 E"),
+        Figure("Strongest", magnitude, strongest["place"] or ""),
+        Figure("Felt", count("is_felt"), "by anybody"),
+        Figure("Significant", count("is_significant"), "by USGS"),
+    ]
+
+
+def maps(data: Data, recent: Rows) -> Section:
+    if not recent:
+        return Section("maps", "Maps", empty=data.why_empty("recent_earthquakes"))
+    shown = [{**row, "age": age_days(data, row)} for row in recent if is_shown(row)]
+    rows = shown[:MOST_ROWS]
+    told = (
+        f"Of {len(recent):,} events the maps show {len(shown):,}: those of magnitude "
+        f"{LEAST_SHOWN:g} and more, and all near the Philippines that have a magnitude."
+    )
+    if len(shown) > len(rows):
+        told += f" The table has the newest {len(rows):,} of them."
+    filters = [control.field for control in RANGES]
+    # A weak event is drawn over a strong one.
+    drawn = [point(data, row) for row in sorted(shown, key=lambda row: -row["magnitude"])]
+    return Section(
+        "maps",
+        "The last thirty days",
+        controls=RANGES,
+        charts=[
+            Chart(
+                "world",
+                "World",
+                "Larger circles are stronger events; the colour is the depth.",
+                world(events(data)),
+                Table(EVENT, rows, filters=filters, left_out=told),
+                # As high as the other map beside it.
+                aspect=0.59,
+                span=4,
+            ),
+            Chart(
+                "philippines",
+                "Philippines",
+                "The archipelago and the trenches beside it.",
+                philippines(events(data, IN_THE_BOX)),
+                Table(
+                    EVENT,
+                    [row for row in rows if row["is_near_philippines"]],
+                    filters=filters,
+                    empty="There was no event near the Philippines among those of the table.",
+                ),
+                aspect=1.35,
+                span=2,
+            ),
+        ],
+        data={"recent": drawn},
     )
 
 
@@ -82,170 +163,89 @@ def point(data: Data, row: dict[str, Any]) -> dict[str, Any]:
         "lat": round(row["latitude_degrees"], 2),
         "mag": row["magnitude"],
         "depth": row["depth_km"],
-        "depth_class": charts.depth_class(row["depth_km"]),
+        "depth_class": depth_class(row["depth_km"]),
         "place": row["place"],
         "at": data.formats.time(row["occurred_at"]),
-        "age": age_days(data, row),
+        "age": row["age"],
     }
 
 
-def figures(data: Data, recent: Rows) -> list[Figure]:
-    if not recent:
-        return []
-    strongest = max(recent, key=lambda row: row["magnitude"] or -9)
-    count = data.formats.write
-    near = [row for row in recent if row["is_near_philippines"]]
-    return [
-        Figure("Events in 30 days", count(len(recent), "count"), "worldwide, every magnitude"),
-        Figure("Near the Philippines", count(len(near), "count"), "4 to 21.5 N, 116 to 128 E"),
-        Figure("Strongest", count(strongest["magnitude"], "number"), strongest["place"] or ""),
-        Figure("Felt", count(sum(row["is_felt"] for row in recent), "count"), "by anybody"),
-        Figure(
-            "Significant", count(sum(row["is_significant"] for row in recent), "count"), "by USGS"
-        ),
-    ]
+def depth_class(depth_km: float | None) -> str:
+    """Shallow, intermediate or deep by USGS's own limits, 70 and 300 km."""
+    if depth_km is None:
+        return DEPTHS[3]
+    return DEPTHS[0] if depth_km < 70 else DEPTHS[1] if depth_km < 300 else DEPTHS[2]
 
 
-def maps(data: Data, recent: Rows, shown: Rows) -> Section:
-    if not recent:
-        return Section(id="maps", title="Maps", empty=data.why_empty("recent_earthquakes"))
-    ranges = [
-        Control("least", "Magnitude, at least", "magnitude", "least", (), 0, 9, 0.5, "0"),
-        Control("deepest", "Depth in km, at most", "depth_km", "most", (), 0, 700, 10, "700"),
-        Control("days", "Days ago, at most", "age", "most", (), 1, 30, 1, "30"),
-    ]
-    params = [
-        alt.param(name="least", value=0),
-        alt.param(name="deepest", value=700),
-        alt.param(name="days", value=30),
-    ]
-
-    def chosen(chart: Any) -> Any:
-        return chart.transform_filter(
-            "datum.mag >= least && datum.age <= days && (datum.depth == null || "
-            "datum.depth <= deepest)"
+def events(data: Data, *where: str) -> Any:
+    """Circles: size by magnitude, colour by depth class. What comes last lies on top."""
+    chart = (
+        charts.of("recent")
+        .mark_circle(clip=True, opacity=0.65, stroke=None)
+        .encode(
+            longitude=alt.Longitude("lon", type="quantitative"),
+            latitude=alt.Latitude("lat", type="quantitative"),
+            size=alt.Size("mag", type="quantitative", scale=MAGNITUDES, legend=None),
+            color=Category("depth_class", "Depth", DEPTHS).color,
+            tooltip=[
+                charts.tip("mag", "Magnitude", ".1f"),
+                charts.tip("place", "Place"),
+                charts.tip("depth", "Depth, km", ".1f"),
+                charts.tip("at", f"Time ({data.formats.time_zone})"),
+            ],
         )
-
-    tooltip = [
-        charts.tip("mag", "Magnitude", "quantitative", ".1f"),
-        charts.tip("place", "Place"),
-        charts.tip("depth", "Depth, km", "quantitative", ".1f"),
-        charts.tip("at", f"Time ({data.formats.time_zone})"),
-    ]
-    rows = [{**row, "age": age_days(data, row)} for row in shown[:MOST_ROWS]]
-    left_out = (
-        f"Of {len(recent):,} events the maps show {len(shown):,}: those of magnitude "
-        f"{LEAST_SHOWN:g} and more, and all near the Philippines that have a magnitude."
     )
-    if len(shown) > len(rows):
-        left_out += f" The table has the newest {len(rows):,} of them."
-    table = Table(EVENT, rows, filters=["magnitude", "depth_km", "age"], left_out=left_out)
-    return Section(
-        id="maps",
-        title="The last thirty days",
-        controls=ranges,
-        charts=[
-            Chart(
-                "world",
-                "World",
-                "Larger circles are stronger events; the colour is the depth.",
-                charts.points_on_map(
-                    "recent",
-                    outline=charts.LAND,
-                    projection={"type": "equalEarth", "rotate": [-150, 0, 0]},
-                    tooltip=tooltip,
-                    transform=[chosen],
-                    params=params,
-                ),
-                table,
-                # As high as the other map beside it.
-                aspect=0.59,
-                span=4,
-            ),
-            Chart(
-                "philippines",
-                "Philippines",
-                "The archipelago and the trenches beside it.",
-                charts.points_on_map(
-                    "recent",
-                    outline=charts.PHILIPPINES,
-                    projection=PHILIPPINE_BOX,
-                    tooltip=tooltip,
-                    transform=[
-                        lambda chart: chart.transform_filter(
-                            "datum.lon >= 116 && datum.lon <= 128 && datum.lat >= 4 && "
-                            "datum.lat <= 21.5"
-                        ),
-                        chosen,
-                    ],
-                    params=params,
-                ),
-                Table(
-                    EVENT,
-                    [row for row in rows if row["is_near_philippines"]],
-                    filters=["magnitude", "depth_km", "age"],
-                    empty="There was no event near the Philippines among those of the table.",
-                ),
-                aspect=1.35,
-                span=2,
-            ),
-        ],
-    )
+    for condition in (*where, IN_THE_RANGES):
+        chart = chart.transform_filter(condition)
+    return chart.add_params(*map(charts.chosen, RANGES))
 
 
-# A box of fixed places, so that the map does not move with the events on it.
-PHILIPPINE_BOX: dict[str, Any] = {
-    "type": "mercator",
-    "fit": {
-        "type": "Feature",
-        "properties": {},
-        "geometry": {
-            "type": "MultiPoint",
-            "coordinates": [[116, 4], [128, 4], [128, 21.5], [116, 21.5]],
-        },
-    },
-}
+def land(outline: str, **format: str) -> Any:
+    """It is no data: a screen reader skips it."""
+    outlines = alt.Chart(alt.UrlData(outline, format=format))
+    return outlines.mark_geoshape(aria=False, style="land", clip=True)
+
+
+def world(circles: Any) -> Any:
+    sea = alt.Chart(alt.sphere()).mark_geoshape(aria=False, style="sea")
+    layers = alt.layer(sea, land(LAND, type="topojson", feature="land"), circles)
+    return layers.project(type="equalEarth", rotate=[-150, 0, 0])
+
+
+def philippines(circles: Any) -> Any:
+    return alt.layer(land(PHILIPPINES, type="json"), circles).project(**PHILIPPINE_BOX)
 
 
 def over_time(data: Data, strong: Rows) -> Section:
+    months = per_month(data)
     if not strong:
-        why = data.why_empty("strong_earthquakes")
-        return Section(id="over-time", title="Over time", empty=why)
+        return Section("over-time", "Over time", empty=data.why_empty("strong_earthquakes"))
     shown = [row for row in strong if row["magnitude"] >= LEAST_OVER_TIME]
     newest = shown[::-1][:MOST_ROWS]
-    left_out = (
+    told = (
         f"{len(shown):,} of {len(strong):,} events of the mart: those of magnitude "
         f"{LEAST_OVER_TIME:g} and more."
     )
     if len(shown) > len(newest):
-        left_out += f" The table has the newest {len(newest):,}."
-    days = per_day(data)
+        told += f" The table has the newest {len(newest):,}."
+    drawn = [
+        {
+            "at": data.formats.clock(row["occurred_at"]),
+            "mag": row["magnitude"],
+            "place": row["place"],
+        }
+        for row in shown
+    ]
     return Section(
-        id="over-time",
-        title="Over time",
+        "over-time",
+        "Over time",
         charts=[
             Chart(
                 "magnitudes",
                 "Magnitude over time",
                 f"Events of magnitude {LEAST_OVER_TIME:g} and more, since the first load.",
-                charts.finished(
-                    charts.base("strong")
-                    .mark_circle(opacity=0.5, size=28)
-                    .encode(
-                        x=charts.time("at"),
-                        y=alt.Y(
-                            "mag:Q",
-                            axis=charts.axis("magnitude"),
-                            scale=alt.Scale(domainMin=LEAST_OVER_TIME, nice=True),
-                        ),
-                        tooltip=[
-                            charts.tip("mag", "Magnitude", "quantitative", ".1f"),
-                            charts.tip("place", "Place"),
-                            charts.time_tip("at", f"Time ({data.formats.time_zone})"),
-                        ],
-                    )
-                ),
-                Table(EVENT, newest, left_out=left_out),
+                magnitudes(data),
+                Table(EVENT, newest, left_out=told),
             ),
             Chart(
                 "daily",
@@ -253,120 +253,104 @@ def over_time(data: Data, strong: Rows) -> Section:
                 "Live events by magnitude, in months of the Philippine calendar.",
                 charts.bars(
                     "daily",
-                    charts.months("month", (row["month"] for row in days)),
-                    "events",
-                    title="events",
-                    color="class",
-                    domain=CLASSES,
-                    stack=True,
-                    tooltip=[
-                        charts.tip("month", "Month"),
-                        charts.tip("class", "Magnitude"),
-                        charts.tip("events", "Events", "quantitative", ","),
-                    ],
+                    charts.months("month", months),
+                    Measure("events", "events", "Events"),
+                    Category("class", "Magnitude", CLASSES),
                 ),
                 Table(
                     [
-                        TableColumn("month", "Month", "month"),
-                        TableColumn("class", "Magnitude"),
-                        TableColumn("events", "Events", "count"),
+                        Column("month", "Month", "month"),
+                        Column("class", "Magnitude"),
+                        Column("events", "Events", "count"),
                     ],
-                    days[::-1],
+                    months[::-1],
                 ),
             ),
         ],
+        data={"strong": drawn, "daily": months},
     )
 
 
-CLASSES = ("micro", "minor", "light", "moderate", "strong", "major", "great", "unknown")
-
-
-def per_day(data: Data) -> Rows:
+def per_month(data: Data) -> Rows:
     """Counts of `daily_earthquake_activity` by month and class: days of years are too many."""
-    found: dict[tuple[str, str], int] = {}
-    for row in data.rows("daily_earthquake_activity", order="activity_date"):
-        if row["calendar"] == CALENDAR:
-            key = (f"{row['activity_date']:%Y-%m}", row["magnitude_class"])
-            found[key] = found.get(key, 0) + row["event_count"]
-    return [{"month": key[0], "class": key[1], "events": count} for key, count in found.items()]
+    days = data.rows("daily_earthquake_activity", order="activity_date")
+    of_calendar = [row for row in days if row["calendar"] == CALENDAR]
+    named = renamed(
+        with_month(of_calendar, "activity_date"),
+        month="month",
+        **{"class": "magnitude_class"},
+        events="event_count",
+    )
+    return grouped(named, ("month", "class"), "events")
 
 
-CALENDAR = "Asia/Manila"
-
-
-def lists(data: Data) -> list[Section]:
-    felt = data.rows("significant_and_felt_earthquakes", order="-occurred_at")
-    revised = data.rows("earthquake_revisions", order="-latest_magnitude_at")
-    deleted = data.rows("deleted_earthquakes", order="-marked_at")
-
-    def newest(rows: Rows) -> str:
-        return f"The newest {MOST_ROWS:,} of {len(rows):,}." if len(rows) > MOST_ROWS else ""
-
-    return [
-        Section(
-            id="felt",
-            title="Significant and felt",
-            controls=[Control("word", "Search", "", "search")] if felt else [],
-            tables=[
-                (
-                    "",
-                    Table(
-                        [
-                            *EVENT,
-                            TableColumn("significance", "Significance", "count"),
-                            TableColumn("pager_alert", "Alert"),
-                        ],
-                        felt[:MOST_ROWS],
-                        filters=["event_id"] if felt else [],
-                        left_out=newest(felt),
-                        empty="No event was significant or felt.",
-                    ),
-                )
+def magnitudes(data: Data) -> Any:
+    at = charts.moments("at", f"Time ({data.formats.time_zone})")
+    scale = alt.Scale(domainMin=LEAST_OVER_TIME, nice=True)
+    return (
+        charts.of("strong")
+        .mark_circle(opacity=0.5, size=28)
+        .encode(
+            x=at.x,
+            y=alt.Y("mag:Q", axis=charts.axis("magnitude"), scale=scale),
+            tooltip=[
+                charts.tip("mag", "Magnitude", ".1f"),
+                charts.tip("place", "Place"),
+                at.tip,
             ],
-        ),
-        Section(
-            id="revised",
-            title="Revised",
-            text="What was first said of an event, and what is said now.",
-            tables=[
-                (
-                    "",
-                    Table(
-                        [
-                            TableColumn("occurred_at", "Time", "time"),
-                            TableColumn("place", "Place"),
-                            TableColumn("first_magnitude", "First", "number"),
-                            TableColumn("latest_magnitude", "Now", "number"),
-                            TableColumn("magnitude_change", "Change", "number"),
-                            TableColumn("revision_count", "Revisions", "count"),
-                        ],
-                        revised[:MOST_ROWS],
-                        left_out=newest(revised),
-                        empty="No magnitude was revised since the first load.",
-                    ),
-                )
-            ],
-        ),
-        Section(
-            id="deleted",
-            title="Deleted",
-            text="Events that USGS withdrew, or that got another id.",
-            tables=[
-                (
-                    "",
-                    Table(
-                        [
-                            TableColumn("occurred_at", "Time", "time"),
-                            TableColumn("magnitude", "Magnitude", "number"),
-                            TableColumn("place", "Place"),
-                            TableColumn("deletion_kind", "What happened"),
-                            TableColumn("replaced_by_event_id", "Now known as"),
-                        ],
-                        deleted[:MOST_ROWS],
-                        left_out=newest(deleted),
-                        empty="No event was deleted.",
-                    ),
-                )
-            ],
-        ),
-    ]
+        )
+    )
+
+
+def felt(data: Data) -> Section:
+    rows = data.rows("significant_and_felt_earthquakes", order="-occurred_at")
+    table = Table(
+        [
+            *EVENT,
+            Column("significance", "Significance", "count"),
+            Column("pager_alert", "Alert"),
+        ],
+        rows[:MOST_ROWS],
+        filters=["event_id"],
+        left_out=left_out(rows, MOST_ROWS),
+        empty="No event was significant or felt.",
+    )
+    controls = [SEARCH] if rows else []
+    return Section("felt", "Significant and felt", controls=controls, tables=[table])
+
+
+def revised(data: Data) -> Section:
+    rows = data.rows("earthquake_revisions", order="-latest_magnitude_at")
+    table = Table(
+        [
+            TIME,
+            Column("place", "Place"),
+            Column("first_magnitude", "First", "number"),
+            Column("latest_magnitude", "Now", "number"),
+            Column("magnitude_change", "Change", "number"),
+            Column("revision_count", "Revisions", "count"),
+        ],
+        rows[:MOST_ROWS],
+        left_out=left_out(rows, MOST_ROWS),
+        empty="No magnitude was revised since the first load.",
+    )
+    text = "What was first said of an event, and what is said now."
+    return Section("revised", "Revised", text, tables=[table])
+
+
+def deleted(data: Data) -> Section:
+    rows = data.rows("deleted_earthquakes", order="-marked_at")
+    table = Table(
+        [
+            TIME,
+            Column("magnitude", "Magnitude", "number"),
+            Column("place", "Place"),
+            Column("deletion_kind", "What happened"),
+            Column("replaced_by_event_id", "Now known as"),
+        ],
+        rows[:MOST_ROWS],
+        left_out=left_out(rows, MOST_ROWS),
+        empty="No event was deleted.",
+    )
+    text = "Events that USGS withdrew, or that got another id."
+    return Section("deleted", "Deleted", text, tables=[table])

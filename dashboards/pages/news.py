@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dashboards import charts
-from dashboards.data import Data, Rows, grouped, total
-from dashboards.page import Chart, Choice, Control, Figure, Page, Section, Table, TableColumn
+from dashboards.charts import Category, Measure
+from dashboards.data import Data, Rows, grouped, renamed, total, with_month
+from dashboards.page import SEARCH, Chart, Column, Figure, Page, Section, Table, select
 
 MOST_HEADLINES = 500
 MOST_SITES = 15
-ALL = "all"
 CATEGORIES = (
     *("general", "business", "entertainment", "health", "science", "sports", "technology"),
     "unknown",
@@ -16,110 +16,80 @@ CATEGORIES = (
 
 
 def page(data: Data) -> Page:
-    headlines = data.rows("headlines", order="-published_at")
+    found = data.rows("headlines", order="-published_at")
     by_day = data.rows("daily_news_by_source_and_category", order="published_date_manila")
     by_hour = data.rows("news_by_hour_of_day", order="published_hour_manila")
+    return Page(
+        title="News",
+        lead="Headlines of the Philippines as mediastack lists them. Links lead to the publishers.",
+        figures=figures(data, found, by_day),
+        sections=[headlines(data, found), when(data, by_hour, by_day)],
+    )
+
+
+def figures(data: Data, found: Rows, by_day: Rows) -> list[Figure]:
+    if not by_day:
+        return []
+    write = data.formats.write
+    days = len({row["published_date_manila"] for row in by_day})
+    stories = total(by_day, "story_count")
+    return [
+        Figure("Stories in 30 days", write(len(found), "count")),
+        Figure("Stories in all", write(stories, "count"), f"of {days:,} days"),
+        Figure("Outlets", write(len({row["source_site"] for row in by_day}), "count")),
+        Figure("Stories a day", write(stories / days, "number"), "mean"),
+    ]
+
+
+def headlines(data: Data, found: Rows) -> Section:
+    if not found:
+        return Section("headlines", "Headlines", empty=data.why_empty("headlines"))
+    shown = found[:MOST_HEADLINES]
+    outlets = sorted({row["source_site"] for row in shown})
+    categories = sorted({row["category"] for row in shown})
+    older = len(found) - len(shown)
+    table = Table(
+        [
+            Column("published_at", "Published", "time"),
+            Column("title", "Headline", "prose", link="article_url"),
+            Column("source_site", "Source"),
+            Column("category", "Category"),
+        ],
+        shown,
+        filters=["source_site", "category"],
+        left_out=f"The {older:,} older ones of 30 days are in gold.headlines." if older else "",
+    )
+    return Section(
+        "headlines",
+        "Headlines",
+        controls=[
+            SEARCH,
+            select("site", "Source", "source_site", "All sources", outlets),
+            select("category", "Category", "category", "All categories", categories),
+        ],
+        tables=[table],
+    )
+
+
+def when(data: Data, by_hour: Rows, by_day: Rows) -> Section:
+    if not by_hour or not by_day:
+        return Section("when", "When and by whom", empty=data.why_empty("news_by_hour_of_day"))
+    months = grouped(
+        with_month(by_day, "published_date_manila"), ("month", "category"), "story_count"
+    )
     sites = sorted(
         grouped(by_day, ("source_site",), "story_count"),
         key=lambda row: (-row["story_count"], row["source_site"]),
     )
-    months = [{**row, "month": f"{row['published_date_manila']:%Y-%m}"} for row in by_day]
-    return Page(
-        slug="news",
-        title="News",
-        lead="Headlines of the Philippines as mediastack lists them. Links lead to the publishers.",
-        figures=figures(data, headlines, by_day),
-        sections=[
-            section_of_headlines(data, headlines),
-            when(data, by_hour, by_day, sites),
-        ],
-        data={
-            "hours": [
-                {
-                    "hour": row["published_hour_manila"],
-                    "category": row["category"],
-                    "stories": row["story_count"],
-                }
-                for row in by_hour
-            ],
-            "months": grouped(months, ("month", "category"), "story_count"),
-            "sites": sites[:MOST_SITES],
-        },
+    hours = renamed(
+        by_hour, hour="published_hour_manila", category="category", stories="story_count"
     )
-
-
-def figures(data: Data, headlines: Rows, by_day: Rows) -> list[Figure]:
-    if not by_day:
-        return []
-    count = data.formats.write
-    days = len({row["published_date_manila"] for row in by_day})
-    stories = total(by_day, "story_count")
-    return [
-        Figure("Stories in 30 days", count(len(headlines), "count")),
-        Figure("Stories in all", count(stories, "count"), f"of {days:,} days"),
-        Figure("Outlets", count(len({row["source_site"] for row in by_day}), "count")),
-        Figure("Stories a day", count(stories / days, "number"), "mean"),
-    ]
-
-
-def section_of_headlines(data: Data, headlines: Rows) -> Section:
-    if not headlines:
-        return Section(id="headlines", title="Headlines", empty=data.why_empty("headlines"))
-    shown = headlines[:MOST_HEADLINES]
-    outlets = sorted({row["source_site"] for row in shown})
-    categories = sorted({row["category"] for row in shown})
-    older = len(headlines) - len(shown)
+    by_category = Category("category", "Category", CATEGORIES)
+    stories = Measure("story_count", "stories", "Stories")
+    count = Column("story_count", "Stories", "count")
     return Section(
-        id="headlines",
-        title="Headlines",
-        controls=[
-            Control("word", "Search", "", "search"),
-            Control(
-                "site",
-                "Source",
-                "source_site",
-                "select",
-                [Choice(ALL, "All sources"), *(Choice(one, one) for one in outlets)],
-                value=ALL,
-            ),
-            Control(
-                "category",
-                "Category",
-                "category",
-                "select",
-                [Choice(ALL, "All categories"), *(Choice(one, one) for one in categories)],
-                value=ALL,
-            ),
-        ],
-        tables=[
-            (
-                "",
-                Table(
-                    [
-                        TableColumn("published_at", "Published", "time"),
-                        TableColumn("title", "Headline", "prose", link="article_url"),
-                        TableColumn("source_site", "Source"),
-                        TableColumn("category", "Category"),
-                    ],
-                    shown,
-                    filters=["source_site", "category"],
-                    left_out=f"The {older:,} older ones of 30 days are in gold.headlines."
-                    if older
-                    else "",
-                ),
-            )
-        ],
-    )
-
-
-def when(data: Data, by_hour: Rows, by_day: Rows, sites: Rows) -> Section:
-    if not by_hour or not by_day:
-        why = data.why_empty("news_by_hour_of_day")
-        return Section(id="when", title="When and by whom", empty=why)
-    months = [{**row, "month": f"{row['published_date_manila']:%Y-%m}"} for row in by_day]
-    return Section(
-        id="when",
-        title="When and by whom",
+        "when",
+        "When and by whom",
         charts=[
             Chart(
                 "hours",
@@ -127,22 +97,15 @@ def when(data: Data, by_hour: Rows, by_day: Rows, sites: Rows) -> Section:
                 "Stories by the hour of publication, Philippine time.",
                 charts.bars(
                     "hours",
-                    charts.level("hour"),
-                    "stories",
-                    title="stories",
-                    color="category",
-                    domain=CATEGORIES,
-                    tooltip=[
-                        charts.tip("hour", "Hour"),
-                        charts.tip("category", "Category"),
-                        charts.tip("stories", "Stories", "quantitative", ","),
-                    ],
+                    charts.level("hour", "Hour"),
+                    Measure("stories", "stories", "Stories"),
+                    by_category,
                 ),
                 Table(
                     [
-                        TableColumn("published_hour_manila", "Hour", "count"),
-                        TableColumn("category", "Category"),
-                        TableColumn("story_count", "Stories", "count"),
+                        Column("published_hour_manila", "Hour", "count"),
+                        Column("category", "Category"),
+                        count,
                     ],
                     [row for row in by_hour if row["story_count"]],
                 ),
@@ -151,51 +114,21 @@ def when(data: Data, by_hour: Rows, by_day: Rows, sites: Rows) -> Section:
                 "months",
                 "By month",
                 "Stories by category, in months of publication.",
-                charts.bars(
-                    "months",
-                    charts.months("month", (row["month"] for row in months)),
-                    "story_count",
-                    title="stories",
-                    color="category",
-                    domain=CATEGORIES,
-                    tooltip=[
-                        charts.tip("month", "Month"),
-                        charts.tip("category", "Category"),
-                        charts.tip("story_count", "Stories", "quantitative", ","),
-                    ],
-                ),
+                charts.bars("months", charts.months("month", months), stories, by_category),
                 Table(
-                    [
-                        TableColumn("month", "Month", "month"),
-                        TableColumn("category", "Category"),
-                        TableColumn("story_count", "Stories", "count"),
-                    ],
-                    grouped(months, ("month", "category"), "story_count")[::-1],
+                    [Column("month", "Month", "month"), Column("category", "Category"), count],
+                    months[::-1],
                 ),
             ),
             Chart(
                 "sites",
                 "Largest sources",
                 f"The {MOST_SITES} outlets with the most stories.",
-                charts.ranked(
-                    "sites",
-                    "source_site",
-                    "story_count",
-                    title="stories",
-                    tooltip=[
-                        charts.tip("source_site", "Source"),
-                        charts.tip("story_count", "Stories", "quantitative", ","),
-                    ],
-                ),
-                Table(
-                    [
-                        TableColumn("source_site", "Source"),
-                        TableColumn("story_count", "Stories", "count"),
-                    ],
-                    sites,
-                ),
+                charts.ranked("sites", "source_site", "Source", stories),
+                Table([Column("source_site", "Source"), count], sites),
                 rows=min(len(sites), MOST_SITES),
                 span=6,
             ),
         ],
+        data={"hours": hours, "months": months, "sites": sites[:MOST_SITES]},
     )
