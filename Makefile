@@ -135,7 +135,7 @@ audit: install
 
 vendor: install
 	@command -v npm >/dev/null || (echo "make vendor needs npm"; exit 2)
-	@$(BIN)/python -m dashboards.vendor
+	@$(BIN)/python -m tools.vendor
 
 clean: down
 	rm -rf $(VENV) .sandbox .sandbox-debian $(LIVE_STATE)

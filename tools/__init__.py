@@ -1,1 +1,1 @@
-"""What developers run: benchmarks, costs, the soak, pictures of pages."""
+"""What developers run: benchmarks, costs, the soak, pictures of pages, vendored files."""

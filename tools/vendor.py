@@ -20,7 +20,7 @@ from typing import Any
 
 import vl_convert
 
-HERE = Path(__file__).resolve().parent / "vendor"
+VENDORED = Path(__file__).resolve().parents[1] / "dashboards" / "vendor"
 ATLAS = "world-atlas@2.0.2"
 # By its number in ISO 3166-1.
 PHILIPPINES = "608"
@@ -29,7 +29,7 @@ DECIMALS = 3
 
 def main() -> int:
     """All files of `dashboards/vendor` are written, DIGESTS.json last."""
-    HERE.mkdir(exist_ok=True)
+    VENDORED.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         modules = install(
             Path(folder),
@@ -47,7 +47,7 @@ def main() -> int:
         write("LICENSES.txt", f"\n\n{'-' * 80}\n\n".join(licences(modules)))
     digests = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(HERE.iterdir())
+        for file in sorted(VENDORED.iterdir())
         if file.name != "DIGESTS.json"
     }
     write("DIGESTS.json", json.dumps(digests, indent=1) + "\n")
@@ -66,7 +66,7 @@ def install(folder: Path, *packages: str) -> Path:
 
 
 def write(name: str, text: str) -> None:
-    (HERE / name).write_text(text)
+    (VENDORED / name).write_text(text)
     print(f"{name:<24}{len(text.encode()):>10,} bytes")
 
 

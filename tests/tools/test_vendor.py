@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import vl_convert
 
-from dashboards.vendor import HERE, PHILIPPINES, outline_of
 from sandbox.stack import ROOT
+from tools.vendor import PHILIPPINES, VENDORED, outline_of
 
 
 def test_vendored_files_are_those_of_their_digests() -> None:
-    known = json.loads((HERE / "DIGESTS.json").read_text())
+    known = json.loads((VENDORED / "DIGESTS.json").read_text())
     assert {"vega.js", "land-110m.json", "philippines-50m.json", "LICENSES.txt"} <= known.keys()
     found = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in HERE.iterdir()
+        for file in VENDORED.iterdir()
         if file.name != "DIGESTS.json"
     }
     assert found == known
@@ -35,7 +35,7 @@ def test_vendored_files_are_those_of_their_digests() -> None:
 )
 def test_the_libraries_are_of_the_wheel_that_is_locked(name: str, version: str) -> None:
     """A newer wheel in the lock needs `make vendor`."""
-    licences = (HERE / "LICENSES.txt").read_text()
+    licences = (VENDORED / "LICENSES.txt").read_text()
     assert re.search(rf"^{name} {re.escape(version.lstrip('v'))}[.\d]* \(", licences, re.MULTILINE)
 
 
@@ -57,7 +57,8 @@ def test_arcs_become_rings_in_degrees() -> None:
 def test_every_make_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("dashboards/*.py")]
+    code = [*ROOT.glob("dashboards/*.py"), *ROOT.glob("tools/*.py")]
+    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *code]
     named = {
         (file.name, target)
         for file in files
