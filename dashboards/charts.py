@@ -59,8 +59,8 @@ class Category:
 LEGEND = alt.Legend(title=None, orient="top", direction="horizontal", labelLimit=160)
 
 
-def as_json(chart: Any) -> dict[str, Any]:
-    """The specification without Altair's own theme, sized by its container."""
+def specification(chart: Any) -> dict[str, Any]:
+    """Vega-Lite of a chart without Altair's own theme, sized by its container."""
     spec: dict[str, Any] = chart.properties(width="container").to_dict()
     for unwanted in ("config", "$schema", "datasets"):
         spec.pop(unwanted, None)
@@ -176,8 +176,7 @@ def ranked(data: str, field: str, label: str, x: Measure, **written: Any) -> Any
 
 def chosen(control: Control) -> Any:
     """The parameter that a control of the section sets, with the value that it has at first."""
-    number = control.kind in ("least", "most")
-    return alt.param(name=control.name, value=int(control.value) if number else control.value)
+    return alt.param(name=control.name, value=control.value)
 
 
 def tip(field: str, title: str, format: str = "") -> alt.Tooltip:

@@ -88,7 +88,7 @@ class Control:
     low: float = 0
     high: float = 0
     step: float = 1
-    value: str = ""
+    value: float | str = ""
 
 
 SEARCH = Control("word", "Search", "", "search")

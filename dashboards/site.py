@@ -154,15 +154,15 @@ def as_json(page: Page, outlines: Mapping[str, str]) -> bytes:
     """What a page's script reads: its charts, their rows and the addresses of outlines."""
     drawn = {
         chart.id: {
-            "spec": charts.as_json(chart.drawn),
+            "spec": charts.specification(chart.drawn),
             "aspect": chart.aspect,
             "rows": chart.rows,
         }
         for section in page.sections
         for chart in section.charts
     }
-    rows = {name: rows for section in page.sections for name, rows in section.data.items()}
-    told = {"charts": drawn, "data": rows, "outlines": outlines}
+    data = {name: rows for section in page.sections for name, rows in section.data.items()}
+    told = {"charts": drawn, "data": data, "outlines": outlines}
     return json.dumps(told, default=_json_value, separators=(",", ":"), allow_nan=False).encode()
 
 

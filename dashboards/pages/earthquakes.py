@@ -38,9 +38,9 @@ IN_THE_BOX = "datum.lon >= 116 && datum.lon <= 128 && datum.lat >= 4 && datum.la
 # Areas of circles: those of strong events are seen among many weak ones.
 MAGNITUDES = alt.Scale(type="pow", exponent=4, domain=[0, 9], range=[3, 1100])
 RANGES = (
-    Control("least", "Magnitude, at least", "magnitude", "least", (), 0, 9, 0.5, "0"),
-    Control("deepest", "Depth in km, at most", "depth_km", "most", (), 0, 700, 10, "700"),
-    Control("days", "Days ago, at most", "age", "most", (), 1, 30, 1, "30"),
+    Control("least", "Magnitude, at least", "magnitude", "least", (), 0, 9, 0.5, 0),
+    Control("deepest", "Depth in km, at most", "depth_km", "most", (), 0, 700, 10, 700),
+    Control("days", "Days ago, at most", "age", "most", (), 1, 30, 1, 30),
 )
 IN_THE_RANGES = (
     "datum.mag >= least && datum.age <= days && (datum.depth == null || datum.depth <= deepest)"
