@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sandbox.sources.server import OpenWorld, SourcesServer
 from sandbox.sources.usgs_catalog import load_files
+from sandbox.sources.usgs_earthquake import SERVICE as USGS
+from sandbox.sources.usgs_earthquake import FilesWorld
 from sources import SOURCES
 
 
@@ -25,18 +27,15 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     arguments.state.mkdir(parents=True, exist_ok=True)
-    files = load_files(arguments.usgs_files) if arguments.usgs_files else None
+    stand_ins = [import_module(f"sandbox.sources.{source}") for source in SOURCES]
+    sources: dict[str, OpenWorld] = {one.SERVICE: one.WORLD for one in stand_ins}
+    if arguments.usgs_files:
+        files = load_files(arguments.usgs_files)
+        sources[USGS] = functools.partial(FilesWorld, files=files)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    own = {"usgs_earthquake": {"files": files}}
-    sources: dict[str, OpenWorld] = {}
-    for source in SOURCES:
-        stand_in = import_module(f"sandbox.sources.{source}")
-        sources[stand_in.SERVICE] = functools.partial(
-            stand_in.WORLD, state_dir=arguments.state, **own.get(source, {})
-        )
     try:
-        with SourcesServer(arguments.port, sources) as server:
+        with SourcesServer(arguments.port, arguments.state, sources) as server:
             print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
             server.serve_forever()
     except KeyboardInterrupt:

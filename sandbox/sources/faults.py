@@ -6,7 +6,9 @@ always).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Kind = Literal[
     "status",
@@ -28,16 +30,17 @@ HTML_PAGE = (
 )
 
 
-@dataclass
-class Fault:
+class Fault(BaseModel):
     """One entry of a fault plan; `skip` and `times` count down as requests arrive."""
+
+    model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     path: str = ""
     skip: int = 0
     times: int = 1
     status: int = 503
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict)
     body: str = ""
     encoding: str = "utf-8"
     n: int = 1
@@ -49,19 +52,7 @@ class Fault:
         return self.kind not in ("drip", "withhold", "repeat")
 
 
-def parse_plan(payload: Any) -> list[Fault]:
-    """The plan in a JSON list. Raises ValueError for an unknown kind or field."""
-    if not isinstance(payload, list):
-        raise ValueError("a fault plan is a JSON list")
-    plan = []
-    for entry in payload:
-        if not isinstance(entry, dict) or entry.get("kind") not in get_args(Kind):
-            raise ValueError(f"a fault needs a kind out of {', '.join(get_args(Kind))}: {entry}")
-        try:
-            plan.append(Fault(**entry))
-        except TypeError as error:
-            raise ValueError(f"unknown field in fault {entry}: {error}") from None
-    return plan
+PLAN = TypeAdapter(list[Fault])
 
 
 def next_fault(plan: list[Fault], uri: str) -> Fault | None:

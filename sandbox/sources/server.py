@@ -1,9 +1,8 @@
 """The HTTP server under every stand-in: worlds, faults, request logs, control. Knows no source.
 
-A source is a module with a world class. `/<world>/<source>/...` reaches the world of that name,
-made on first use and isolated from all others: `control/<action>` and `truth` belong to the
-stand-in, every other path is the source's real API. Plain sockets, because a fault has to be able
-to break the protocol itself.
+`/<world>/<source>/...` reaches the world of that name, made on first use and isolated from all
+others: `control/<action>` and `truth` belong to the stand-in, every other path is the source's real
+API. Plain sockets, because a fault has to be able to break the protocol itself.
 """
 
 import gzip
@@ -19,75 +18,25 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol, cast
-from urllib.parse import parse_qsl, urlsplit
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from sandbox.sources.faults import Fault, Response, distort, next_fault, parse_plan
+from sandbox.sources.faults import PLAN, Fault, Response, distort, next_fault
+from sandbox.sources.world import ControlError, Request, World, refused_in_words
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 WORLD_PATH = re.compile(r"/(?P<world>[a-z0-9_-]+)/(?P<source>[a-z0-9_-]+)(?P<rest>/.*)")
 DRIP_PIECES = 20
 BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One call of a source's API: path and query as the real host would see them."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-    reaches_client: bool = True
-    """Whether the answer's body gets through; a fault may break it."""
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The query's parameters; of a repeated one the last wins."""
-        return dict(parse_qsl(self.query, keep_blank_values=True))
-
-    @property
-    def uri(self) -> str:
-        """Path and query as in the request line."""
-        return f"{self.path}?{self.query}" if self.query else self.path
-
-
-class ControlError(Exception):
-    """A control call that cannot be done; carries the HTTP status of the answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class World(Protocol):
-    """What a source module gives the server for one world name. Calls are serialised."""
-
-    def now_ms(self) -> int:
-        """The world's clock in epoch milliseconds; dates every response."""
-
-    def answer(self, request: Request) -> Response:
-        """The real API's answer."""
-
-    def control(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Do a control action of this source; raises ControlError."""
-
-    def state(self) -> dict[str, Any]:
-        """What the world is made of."""
-
-    def truth(self) -> dict[str, Any]:
-        """What a perfect copy must say now."""
-
-
-OpenWorld = Callable[[str], World]
+OpenWorld = Callable[[Path], World[Any, Any]]
 
 
 @dataclass
 class Room:
     """A world with what the server keeps about it."""
 
-    world: World
+    world: World[Any, Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
     faults: list[Fault] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -106,10 +55,8 @@ class Room:
         except json.JSONDecodeError as error:
             raise ControlError(400, f"control body is not JSON: {error}") from None
         if action == "faults":
-            try:
-                self.faults = parse_plan(payload)
-            except ValueError as error:
-                raise ControlError(400, str(error)) from None
+            with refused_in_words():
+                self.faults = PLAN.validate_python(payload)
             return {"faults": len(self.faults)}
         if action == "reset-requests":
             self.requests = []
@@ -137,17 +84,21 @@ class Room:
                 "query": request.query,
                 "status": None if silent else response.status,
                 "fault": fault.kind if fault is not None else None,
-                "user_agent": request.headers.get("User-Agent"),
+                "user_agent": request.headers.get("user-agent"),
             }
         )
         return response, fault
 
 
 class SourcesServer(ThreadingHTTPServer):
-    """Serves the given sources on 127.0.0.1; `port` 0 takes a free one."""
+    """Serves the given sources on 127.0.0.1; `port` 0 takes a free one.
 
-    def __init__(self, port: int, sources: Mapping[str, OpenWorld]) -> None:
+    A source opens a world of a file in the directory `state`.
+    """
+
+    def __init__(self, port: int, state: Path, sources: Mapping[str, OpenWorld]) -> None:
         super().__init__(("127.0.0.1", port), Handler)
+        self.state = state
         self.sources = sources
         self.stopping = threading.Event()
         self._rooms: dict[tuple[str, str], Room] = {}
@@ -158,7 +109,8 @@ class SourcesServer(ThreadingHTTPServer):
         open_world = self.sources[source]
         with self._rooms_lock:
             if (world, source) not in self._rooms:
-                self._rooms[world, source] = Room(open_world(world))
+                path = self.state / f"{world}.{source}.json"
+                self._rooms[world, source] = Room(open_world(path))
             return self._rooms[world, source]
 
     def server_close(self) -> None:
@@ -211,7 +163,8 @@ class Handler(BaseHTTPRequestHandler):
                     content = json.dumps(answer).encode()
                 self._send(Response(200, content, JSON_HEADERS), time.time())
                 return
-            request = Request(self.command, rest, url.query, dict(self.headers), body)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, rest, url.query, headers, body)
             with room.lock:
                 response, fault = room.call(request)
                 date = room.world.now_ms() / 1000

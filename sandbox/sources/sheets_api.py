@@ -12,8 +12,8 @@ from typing import Any, cast, get_args
 from urllib.parse import parse_qsl, unquote
 
 from sandbox.sources.faults import Listing, Response
-from sandbox.sources.server import Request
 from sandbox.sources.sheets_grid import Area, DateRender, RangeError, Render, Tab, parse_range
+from sandbox.sources.world import Refusal, Request
 
 SPREADSHEET_ID = "sandbox-ledger"
 PRIVATE_ID = "sandbox-private"
@@ -44,22 +44,11 @@ OPTIONS = {
 NOT_OFFERED = ("majorDimension", "fields", "alt", "callback", "key", "ranges")
 
 
-class ApiError(Exception):
+def api_error(code: int, status: str, message: str, **more: Any) -> Refusal:
     """A refusal in Google's JSON shape."""
-
-    def __init__(self, code: int, status: str, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.code = code
-        self.body = {
-            "error": {"code": code, "message": message, "status": status, **more},
-        }
-
-    def response(self) -> Response:
-        """The refusal as an answer."""
-        headers = dict(JSON)
-        if self.code == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="https://accounts.google.com/"'
-        return Response(self.code, encode(self.body), headers)
+    headers = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/"'}
+    body = {"error": {"code": code, "message": message, "status": status, **more}}
+    return Refusal(Response(code, encode(body), JSON | (headers if code == 401 else {})))
 
 
 def encode(value: Any) -> bytes:
@@ -67,9 +56,9 @@ def encode(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def quota_error(reads_per_minute: int) -> ApiError:
+def quota_error(reads_per_minute: int) -> Refusal:
     """The refusal of a read beyond the quota of one user."""
-    return ApiError(
+    return api_error(
         429,
         "RESOURCE_EXHAUSTED",
         "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per minute per "
@@ -108,7 +97,7 @@ def answer(
 ) -> tuple[Response, bool]:
     """The API's answer, and whether values of the tab `data` are in it.
 
-    `count_read` is called for every request that came with a good token; it raises ApiError when
+    `count_read` is called for every request that came with a good token; it raises Refusal when
     the quota is used up.
     """
     found = CALL.fullmatch(request.path)
@@ -121,24 +110,24 @@ def answer(
         if found[2] is None and found[3] is None:
             return _spreadsheet(request, tabs), False
         return _values(request, tabs, unquote(found[2]) if found[2] else None)
-    except ApiError as error:
-        return error.response(), False
+    except Refusal as refusal:
+        return refusal.response, False
 
 
 def _check_token(request: Request) -> None:
-    header = {name.lower(): value for name, value in request.headers.items()}.get("authorization")
+    header = request.headers.get("authorization")
     if header is None:
-        raise ApiError(401, "UNAUTHENTICATED", NO_CREDENTIAL)
+        raise api_error(401, "UNAUTHENTICATED", NO_CREDENTIAL)
     if not TOKEN.fullmatch(header):
-        raise ApiError(401, "UNAUTHENTICATED", BAD_CREDENTIAL)
+        raise api_error(401, "UNAUTHENTICATED", BAD_CREDENTIAL)
 
 
 def _check_access(request: Request, spreadsheet_id: str, is_shared: bool) -> None:
     """The spreadsheet exists and is shared for reading."""
     if spreadsheet_id not in (SPREADSHEET_ID, PRIVATE_ID):
-        raise ApiError(404, "NOT_FOUND", "Requested entity was not found.")
+        raise api_error(404, "NOT_FOUND", "Requested entity was not found.")
     if spreadsheet_id == PRIVATE_ID or not is_shared or request.method != "GET":
-        raise ApiError(403, "PERMISSION_DENIED", "The caller does not have permission")
+        raise api_error(403, "PERMISSION_DENIED", "The caller does not have permission")
 
 
 def _spreadsheet(request: Request, tabs: list[Tab]) -> Response:
@@ -236,5 +225,5 @@ def _refuse(params: dict[str, str]) -> None:
         )
 
 
-def _bad_request(message: str) -> ApiError:
-    return ApiError(400, "INVALID_ARGUMENT", message)
+def _bad_request(message: str) -> Refusal:
+    return api_error(400, "INVALID_ARGUMENT", message)

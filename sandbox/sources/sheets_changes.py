@@ -1,6 +1,6 @@
 """What people do to the ledger between two reads: one edit, or a stage of many.
 
-A change is a JSON object with its action and is all that is stored of it; `apply` repeats it.
+A change is all that is stored of it; `apply` repeats it.
 """
 
 from collections.abc import Callable
@@ -8,85 +8,52 @@ from random import Random
 from typing import Any
 
 from sandbox.sources.sheets_generator import KINDS, STAMP, new_row, wall_time
-from sandbox.sources.sheets_grid import Row, check_cell, check_row, check_rows
+from sandbox.sources.sheets_grid import Row, kept_cell, kept_row, kept_rows
 from sandbox.sources.sheets_ledger import COLUMNS, Ledger
+from sandbox.sources.world import Change, ControlError
 
 HOUR_MS = 3_600_000
 INCOME = ("SALARY", "BONUS", "INTEREST", "CASHBACK", "CASH OUT", "ALLOWANCE", "SELL", "BET WIN")
 EXPENSE = {kind.type for kind in KINDS} - set(INCOME)
 
 
-def apply(ledger: Ledger, seed: int, change: dict[str, Any]) -> dict[str, Any]:
+def apply(ledger: Ledger, seed: int, change: Change) -> dict[str, Any]:
     """Do one change and say what it did. Raises ValueError before anything has changed."""
-    fields = {name: value for name, value in change.items() if name != "action"}
-    actions: dict[str, tuple[set[str], Callable[[], dict[str, Any]]]] = {
-        "advance": ({"stage", "moment_ms"}, lambda: _advance(ledger, seed, **fields)),
-        "set": ({"rows"}, lambda: _set(ledger, **fields)),
-        "append": ({"rows"}, lambda: _append(ledger, **fields)),
-        "edit": ({"id", "column", "value"}, lambda: _edit(ledger, fields)),
-        "delete": ({"ids"}, lambda: _delete(ledger, **fields)),
-        "header": ({"values"}, lambda: _header(ledger, **fields)),
-        "duplicate": ({"id"}, lambda: _duplicate(ledger, fields)),
-        "read": (set(), lambda: _read(ledger)),
-    }
-    names, action = actions[change["action"]]
-    if fields.keys() != names:
-        raise ValueError(f"{change['action']} takes {', '.join(sorted(names))}")
-    return action()
-
-
-def _set(ledger: Ledger, rows: Any) -> dict[str, Any]:
-    """The whole tab, its first row being the header."""
-    header, *rest = check_rows(rows) or [[]]
-    ledger.header, ledger.rows = header, rest
-    return {"rows": len(rest)}
-
-
-def _append(ledger: Ledger, rows: Any) -> dict[str, Any]:
-    new = check_rows(rows)
-    ledger.rows += new
-    return {"appended": len(new)}
-
-
-def _edit(ledger: Ledger, fields: dict[str, Any]) -> dict[str, Any]:
-    """The first row with the id; `updated_at` stays as it is."""
-    row = ledger.with_id(str(fields["id"]))[0]
-    ledger.put(row, str(fields["column"]), check_cell(fields["value"]))
-    return {"edited": 1}
-
-
-def _delete(ledger: Ledger, ids: Any) -> dict[str, Any]:
-    """Every row with one of the ids."""
-    if not isinstance(ids, list):
-        raise ValueError("ids are a list")
-    gone = [row for name in dict.fromkeys(map(str, ids)) for row in ledger.with_id(name)]
-    _remove(ledger, gone)
-    return {"deleted": len(gone)}
-
-
-def _header(ledger: Ledger, values: Any) -> dict[str, Any]:
-    ledger.header = check_row(values)
-    return {"columns": len(ledger.header)}
-
-
-def _duplicate(ledger: Ledger, fields: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the first row with the id, at the end."""
-    ledger.rows.append(list(ledger.with_id(str(fields["id"]))[0]))
-    return {"appended": 1}
-
-
-def _read(ledger: Ledger) -> dict[str, Any]:
-    ledger.note_read()
-    return {}
+    match change.action, change.payload:
+        case "set", {"rows": rows}:
+            ledger.set(rows)
+            return {"rows": len(ledger.rows)}
+        case "append", {"rows": rows}:
+            new = kept_rows(rows)
+            ledger.rows += new
+            return {"appended": len(new)}
+        case "edit", {"id": name, "column": column, "value": value}:
+            ledger.put(ledger.with_id(str(name))[0], column, kept_cell(value))
+            return {"edited": 1}
+        case "delete", {"ids": names}:
+            gone = [row for name in dict.fromkeys(map(str, names)) for row in ledger.with_id(name)]
+            _remove(ledger, gone)
+            return {"deleted": len(gone)}
+        case "header", {"values": values}:
+            ledger.header = kept_row(values)
+            return {"columns": len(ledger.header)}
+        case "duplicate", {"id": name}:
+            ledger.rows.append(list(ledger.with_id(str(name))[0]))
+            return {"appended": 1}
+        case "read", _:
+            ledger.note_read()
+            return {}
+        case _:
+            return _advance(ledger, seed, change.stage, change.moment_ms)
 
 
 def _advance(ledger: Ledger, seed: int, stage: int, moment_ms: int) -> dict[str, Any]:
-    """One stage; a row is touched by one kind of change only. Raises ValueError for other headers.
+    """One stage; a row is touched by one kind of change only. Raises ControlError.
 
     Of all changes only the pair of the same second writes `updated_at`.
     """
     if not set(COLUMNS) <= set(ledger.names()):
-        raise ValueError("advance needs the ledger's own columns")
+        raise ControlError(409, "advance needs the ledger's own columns")
     rng = Random(f"{seed}/stage {stage}")
     live = ledger.valid()
     rng.shuffle(live)
@@ -135,7 +102,7 @@ def _raise_cost(ledger: Ledger, row: Row, rng: Random) -> None:
     cost = ledger.get(row, "cost")
     old = cost if isinstance(cost, int | float) and abs(cost) < 1e9 else 0
     new = round(old + rng.choice((0.01, 10.1, 100, 250.75)), 2)
-    ledger.put(row, "cost", check_cell(new))
+    ledger.put(row, "cost", kept_cell(new))
 
 
 def _late_row(rng: Random, ledger: Ledger, moment_ms: int) -> Row:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from sandbox.sources.sheets_grid import Cell, Row, check_cell, check_row
+from sandbox.sources.sheets_grid import Cell, Row, kept_cell, kept_row
 from sandbox.sources.sheets_ledger import Ledger, formats_of
 
 DAY_MS = 86_400_000
@@ -121,7 +121,7 @@ def generate(
     rng = Random(f"{seed}/ledger")
     first_ms = anchor_ms - SPAN_DAYS * DAY_MS
     moments = sorted(rng.randrange(first_ms, anchor_ms - TYPED_WITHIN_MS) for _ in range(size))
-    header = check_row(list(columns))
+    header = kept_row(list(columns))
     ledger = Ledger(header, [], formats_of(header))
     kinds = KINDS[:size] + rng.choices(KINDS, SHARES, k=max(size - len(KINDS), 0))
     rng.shuffle(kinds)
@@ -162,7 +162,7 @@ def new_row(rng: Random, ledger: Ledger, moment_ms: int, one: Kind | None = None
         "day": day.day,
         "item": one.item or None,
         "type": one.type,
-        "cost": check_cell(rng.randint(one.low, one.high) + centavos / 100),
+        "cost": kept_cell(rng.randint(one.low, one.high) + centavos / 100),
         "to": to or None,
         "store": store or None,
         "source": rng.choice(ACCOUNTS),
@@ -177,7 +177,7 @@ def new_row(rng: Random, ledger: Ledger, moment_ms: int, one: Kind | None = None
     for place, name in enumerate(ledger.names()):
         if name not in entry and rng.random() < 0.3:
             row[place] = rng.choice(("₱20 change kept", "paid late", 7, 0.5, True))
-    return check_row(row)
+    return kept_row(row)
 
 
 def wall_time(epoch_ms: int) -> datetime:
@@ -189,7 +189,7 @@ def stamp(rng: Random, epoch_ms: int) -> Cell:
     """What the sheet's script writes: a text; now and then Sheets takes it for a date."""
     at = wall_time(epoch_ms)
     if rng.random() < 0.1:
-        return check_cell((at - SERIAL_ZERO) / timedelta(days=1))
+        return kept_cell((at - SERIAL_ZERO) / timedelta(days=1))
     return f"{at:{STAMP}}"
 
 
@@ -203,4 +203,4 @@ def _without_id(rng: Random, ledger: Ledger) -> Row:
 def _total(ledger: Ledger) -> Row:
     costs = [ledger.get(row, "cost") for row in ledger.rows if row]
     known = [cost for cost in costs if isinstance(cost, int | float) and abs(cost) < 1e9]
-    return ledger.row_of({"item": "TOTAL", "cost": check_cell(float(sum(known)))})
+    return ledger.row_of({"item": "TOTAL", "cost": kept_cell(float(sum(known)))})

@@ -125,34 +125,26 @@ def parse_range(text: str, tabs: list[Tab]) -> Area:
     return Area(tab, rows[0], columns[0], bottom_end, min(columns[1] + 1, tab.column_count))
 
 
-def check_rows(value: Any) -> list[Row]:
-    """Rows of cells out of JSON, as the sheet keeps them. Raises ValueError."""
-    if not isinstance(value, list):
-        raise ValueError("rows are a list of lists of cells")
-    return [check_row(row) for row in value]
+def kept_rows(rows: list[Row]) -> list[Row]:
+    """Rows as the sheet keeps them. Raises ValueError."""
+    return [kept_row(row) for row in rows]
 
 
-def check_row(value: Any) -> Row:
-    """One row of cells out of JSON, as the sheet keeps it. Raises ValueError."""
-    if not isinstance(value, list):
-        raise ValueError(f"a row is a list of cells, not {value!r}")
-    return trimmed([check_cell(cell) for cell in value])
+def kept_row(row: Row) -> Row:
+    """A row as the sheet keeps it. Raises ValueError."""
+    return trimmed([kept_cell(cell) for cell in row])
 
 
-def check_cell(value: Any) -> Cell:
+def kept_cell(value: Cell) -> Cell:
     """A cell as the sheet keeps it: an empty text is a blank, 7.0 is 7. Raises ValueError.
 
     A number beyond what a float counts by ones stays one: 1e300 has no 301 digits.
     """
-    if value is None or value == "":
-        return None
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"a cell cannot hold {value}")
         return int(value) if value.is_integer() and abs(value) < EXACT else value
-    if isinstance(value, str | int):
-        return value
-    raise ValueError(f"a cell is a text, a number, a boolean or null, not {value!r}")
+    return None if value == "" else value
 
 
 def trimmed(row: Row) -> Row:

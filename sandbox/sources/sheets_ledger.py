@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.sources.sheets_grid import Cell, Row, text_of, trimmed
+from sandbox.sources.sheets_grid import Cell, Row, kept_rows, text_of, trimmed
 from sandbox.sources.sheets_truth import as_loaded
 
 COLUMNS = (
@@ -45,10 +45,9 @@ class Ledger:
     serial: int = 0
     served: dict[str, None] = field(default_factory=dict)
 
-    def copy(self) -> "Ledger":
-        """One that can be changed without a trace in this one."""
-        rows = [list(row) for row in self.rows]
-        return Ledger(list(self.header), rows, self.formats, self.serial, dict(self.served))
+    def set(self, rows: list[Row]) -> None:
+        """The whole tab, its first row being the header. Raises ValueError."""
+        self.header, *self.rows = kept_rows(rows) or [[]]
 
     def names(self) -> list[str]:
         """The header as a reader sees it, without outer blanks."""

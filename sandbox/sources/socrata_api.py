@@ -17,11 +17,10 @@ import pyarrow.compute as pc
 
 from sandbox.sources.faults import Listing, Response
 from sandbox.sources.socrata_dataset import CHUNK, TYPES, Dataset, Order, decoded, positions
-from sandbox.sources.socrata_query import Query, Refusal
+from sandbox.sources.socrata_query import JSON, Query
 
 DATASET_ID = "8wbx-tsch"
 NAME = "For Hire Vehicles (FHV) - Active"
-JSON = "application/json;charset=utf-8"
 CSV = "text/csv;charset=utf-8"
 JSON_ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 CSV_ESCAPES = (('"', '""'),)
@@ -63,9 +62,8 @@ def headers(
     }
 
 
-def is_known(request_headers: Mapping[str, str], answer_headers: Mapping[str, str]) -> bool:
-    """Whether the client says that it has this answer already; a tag outweighs a date."""
-    asked = {name.lower(): value for name, value in request_headers.items()}
+def is_known(asked: Mapping[str, str], answer_headers: Mapping[str, str]) -> bool:
+    """Whether a request's headers say that it has this answer already; a tag outweighs a date."""
     if "if-none-match" in asked:
         tags = {tag.strip().removeprefix("W/") for tag in asked["if-none-match"].split(",")}
         return bool(tags & {"*", answer_headers["etag"]})
@@ -107,11 +105,6 @@ def metadata(dataset: Dataset) -> Response:
         "columns": columns,
     }
     return Response(200, json.dumps(document).encode(), {"content-type": JSON})
-
-
-def refuse(refusal: Refusal) -> Response:
-    """The error as the service writes it."""
-    return Response(refusal.status, json.dumps(refusal.body).encode(), {"content-type": JSON})
 
 
 def _rows(query: Query, dataset: Dataset, shuffle: str) -> list[int]:

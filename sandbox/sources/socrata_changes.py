@@ -1,28 +1,17 @@
 """What happens to the stand-in's dataset between two versions.
 
-A change is a JSON object with its action and its moment, and is all that is stored of it; `apply`
-repeats it.
+A change is all that is stored of it; `apply` repeats it.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from random import Random
-from typing import Any
 
 from sandbox.sources.socrata_dataset import Dataset
-from sandbox.sources.socrata_generator import (
-    BASES,
-    DAYS,
-    PLATES,
-    Fleet,
-    generate,
-    join,
-    names,
-)
+from sandbox.sources.socrata_generator import BASES, DAYS, PLATES, Fleet, generate, join, names
+from sandbox.sources.world import Change
 
-COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,60}")
 RENEWAL_DAYS = 730
 
 
@@ -31,22 +20,20 @@ def first_version(seed: int, size: int, moment_s: int) -> Dataset:
     return Dataset(seed, generate(seed, size, _day(moment_s)), moment_s, created_at_s=moment_s)
 
 
-def apply(dataset: Dataset, change: dict[str, Any]) -> tuple[Dataset, dict[str, int]]:
+def apply(dataset: Dataset, change: Change) -> tuple[Dataset, dict[str, int]]:
     """The next version and what is different in it; the old one stays. Raises ValueError."""
-    fields = {name: value for name, value in change.items() if name not in ("action", "moment_s")}
-    fleet, moment_s = dataset.fleet.copy(), change["moment_s"]
+    fleet, moment_s = dataset.fleet.copy(), change.moment_ms // 1000
     rng = Random(f"{dataset.seed}/version {dataset.number + 1}")
     following = replace(dataset, fleet=fleet, number=dataset.number + 1, updated_at_s=moment_s)
-    actions: dict[str, tuple[set[str], Callable[[], dict[str, int]]]] = {
-        "advance": (set(), lambda: _advance(fleet, rng, dataset.seed, _day(moment_s))),
-        "shrink": ({"share"}, lambda: _shrink(fleet, rng, **fields)),
-        "empty": (set(), lambda: _shrink(fleet, rng, 1)),
-        "columns": ({"add", "remove"}, lambda: _columns(following, **fields)),
-    }
-    known, action = actions[change["action"]]
-    if unknown := fields.keys() - known:
-        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-    return following, action()
+    match change.action, change.payload:
+        case "shrink", {"share": share}:
+            return following, _shrink(fleet, rng, share)
+        case "empty", _:
+            return following, _shrink(fleet, rng, 1)
+        case "columns", {"add": add, "remove": remove}:
+            return following, _columns(following, add, remove)
+        case _:
+            return following, _advance(fleet, rng, dataset.seed, _day(moment_s))
 
 
 def _advance(fleet: Fleet, rng: Random, seed: int, day: date) -> dict[str, int]:
@@ -82,21 +69,14 @@ def _advance(fleet: Fleet, rng: Random, seed: int, day: date) -> dict[str, int]:
     }
 
 
-def _shrink(fleet: Fleet, rng: Random, share: Any = None) -> dict[str, int]:
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ValueError("share must be a number from 0 to 1")
+def _shrink(fleet: Fleet, rng: Random, share: float) -> dict[str, int]:
     gone = rng.sample(range(len(fleet)), round(len(fleet) * share))
     fleet.remove(gone)
     return {"left": len(gone)}
 
 
-def _columns(dataset: Dataset, add: Any = (), remove: Any = ()) -> dict[str, int]:
-    """Columns that come stand at the end, also one that was there before."""
-    for listed in (add, remove):
-        if not isinstance(listed, list | tuple) or not all(
-            isinstance(name, str) and COLUMN_NAME.fullmatch(name) for name in listed
-        ):
-            raise ValueError('columns takes {"add": [..], "remove": [..]} with names like a_b2')
+def _columns(dataset: Dataset, add: Sequence[str], remove: Sequence[str]) -> dict[str, int]:
+    """Columns that come stand at the end, also one that was there before. Raises ValueError."""
     kept = [name for name in dataset.columns if name not in remove]
     if absent := set(remove) - set(dataset.columns):
         raise ValueError(f"no such column: {', '.join(sorted(absent))}")

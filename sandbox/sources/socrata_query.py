@@ -5,27 +5,22 @@ of `$` parameters that do not exist. Filters and groups are offered by the real 
 here, so that nobody takes silence for support.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.sources.faults import Response
 from sandbox.sources.socrata_dataset import SYSTEM_COLUMNS, Dataset
+from sandbox.sources.world import Refusal
 
+JSON = "application/json;charset=utf-8"
 DEFAULT_LIMIT = 1000
 PARAMETERS = ("$select", "$order", "$limit", "$offset", "$$app_token")
 NOT_OFFERED = ("$where", "$group", "$having", "$q", "$query")
 ORDER_KEY = re.compile(r"(?P<name>[:\w]+)(\s+(?P<way>asc|desc))?", re.IGNORECASE)
 NUMBER = re.compile(r"\d{1,12}")
-
-
-class Refusal(Exception):
-    """An error's HTTP status and body."""
-
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
-        super().__init__(body["message"])
-        self.status = status
-        self.body = body
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,16 @@ def parse(params: Mapping[str, str], dataset: Dataset) -> Query:
 def platform_refusal(status: int, code: str, message: str, **data: str) -> Refusal:
     """An error that does not come from the query."""
     body: dict[str, Any] = {"code": code, "error": True, "message": message}
-    return Refusal(status, {**body, "data": data} if data else body)
+    return _refusal(status, {**body, "data": data} if data else body)
 
 
 def _bad_query(code: str, message: str, **data: Any) -> Refusal:
     text = f"Query coordinator error: {code}; {message}"
-    return Refusal(400, {"message": text, "errorCode": code, "data": data})
+    return _refusal(400, {"message": text, "errorCode": code, "data": data})
+
+
+def _refusal(status: int, body: dict[str, Any]) -> Refusal:
+    return Refusal(Response(status, json.dumps(body).encode(), {"content-type": JSON}))
 
 
 def _no_such_column(name: str) -> Refusal:

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import Any
 
 from sandbox.sources.faults import Listing, Response
-from sandbox.sources.server import Request
 from sandbox.sources.usgs_catalog import Catalog, Event, encode
 from sandbox.sources.usgs_query import EPOCH, ApiError, Query, parse
+from sandbox.sources.world import Request
 
 HOST = "https://earthquake.usgs.gov"
 SERVICE_PATH = "/fdsnws/event/1"

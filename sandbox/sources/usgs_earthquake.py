@@ -1,168 +1,108 @@
-"""The USGS stand-in: one world with its control, its truth and its memory across restarts.
+"""The USGS stand-in: one world with its control and its truth, generated or of real payloads.
 
-Only seed, size, anchor, cap, clock offset and the moments of the stages are stored; the events are
-made again from them. Planted features are for one test and are forgotten on restart.
+Planted features are for one test and are forgotten on restart.
 """
 
-import json
-import time
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from sandbox.sources import usgs_api
 from sandbox.sources.faults import Response
-from sandbox.sources.server import ControlError, Request
 from sandbox.sources.usgs_catalog import Catalog, Event, PayloadFiles
 from sandbox.sources.usgs_generator import generate
 from sandbox.sources.usgs_stages import CHANGES_MAX, advance
+from sandbox.sources.world import Change, Clock, ControlError, Recipe, Request, World
 
 # The service in the addresses of its worlds.
 SERVICE = "usgs"
-SIZE_MAX = 400_000
 
 
-@dataclass
-class Recipe:
-    """Everything a generated world is a function of, and its service's cap and clock."""
+class UsgsRecipe(Recipe):
+    """What a generated world is a function of, and its service's cap."""
 
-    anchor_ms: int
-    seed: int = 1
-    size: int = 1500
+    size: int = Field(default=1500, ge=0, le=400_000)
     cap: int = 20_000
-    clock_offset_ms: int = 0
-    stage_moments_ms: list[int] = field(default_factory=list)
+
+    @property
+    def moments_ms(self) -> list[int]:
+        """The anchor, and when each stage happened."""
+        return [self.anchor_ms, *(change.moment_ms for change in self.changes)]
 
 
-class UsgsWorld:
-    """A world by its name: from its stored recipe, from real payload files, or new."""
+class UsgsWorld(World[UsgsRecipe, Catalog]):
+    """A generated catalog at the current stage."""
 
-    def __init__(self, name: str, *, state_dir: Path, files: PayloadFiles | None = None) -> None:
-        self._path = state_dir / f"{name}.usgs.json"
-        self._files = files
-        self._planted: list[Event] = []
-        self._catalog: Catalog | None = files.catalog if files is not None else None
-        if files is None and self._path.exists():
-            self._recipe = Recipe(**json.loads(self._path.read_text(encoding="utf-8")))
-        else:
-            self._recipe = Recipe(anchor_ms=self._machine_ms())
-            self._store()
+    recipe_type = UsgsRecipe
+    origin = "generator"
 
-    def now_ms(self) -> int:
-        """The world's clock: shifted machine time, or when the newest payload was generated."""
-        return self._machine_ms() + self._recipe.clock_offset_ms
+    def start(self) -> Catalog:
+        return generate(self.recipe.seed, self.recipe.size, self.recipe.anchor_ms)
+
+    def apply(self, content: Catalog, change: Change) -> dict[str, Any]:
+        previous_ms = self.recipe.moments_ms[change.number - 1]
+        return advance(content, self.recipe.seed, change.stage, change.moment_ms, previous_ms)
+
+    def forget(self) -> None:
+        self.planted: list[Event] = []
+
+    def moment_ms(self) -> int:
+        return max(self.now_ms(), self.recipe.moments_ms[-1] + CHANGES_MAX)
 
     def answer(self, request: Request) -> Response:
         """The event service's answer."""
-        return usgs_api.answer(
-            request, self._events(), self._planted, self.now_ms(), self._recipe.cap
-        )
+        return usgs_api.answer(request, self.content, self.planted, self.now_ms(), self.recipe.cap)
 
     def truth(self) -> dict[str, Any]:
         """What a perfect copy must say now; planted features are not in it."""
-        return self._events().truth()
+        return self.content.truth()
 
     def state(self) -> dict[str, Any]:
-        """The recipe, with the number of stages and where the events come from."""
+        """The recipe, with the moments of the stages and where the events come from."""
         return {
-            **asdict(self._recipe),
-            "stages": len(self._recipe.stage_moments_ms),
-            "now_ms": self.now_ms(),
-            "planted": len(self._planted),
-            "source": "generator" if self._files is None else "files",
+            **super().state(),
+            "stage_moments_ms": self.recipe.moments_ms[1:],
+            "planted": len(self.planted),
+            "source": self.origin,
         }
 
-    def control(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Do `world`, `advance`, `clock` or `plant`. Raises ControlError."""
-        match action:
-            case "world":
-                return self._create(payload)
-            case "advance":
-                return self._advance()
-            case "clock":
-                self._recipe.clock_offset_ms = _whole(payload, "offset_ms", 0)
-                self._store()
-                return {"now_ms": self.now_ms()}
-            case "plant":
-                return self._plant(payload)
-            case _:
-                raise ControlError(404, f"no control action {action!r}")
+    def do_plant(
+        self, features: list[dict[str, Any]], deleted: bool = False, instead: bool = False
+    ) -> dict[str, Any]:
+        """Serve these features as they are, with those planted before or instead of them."""
+        kept = [] if instead else self.planted
+        self.planted = kept + [Event(feature, [], deleted) for feature in features]
+        return {"planted": len(self.planted)}
 
-    def _create(self, payload: dict[str, Any]) -> dict[str, Any]:
-        unknown = payload.keys() - {"seed", "size", "anchor_ms", "cap"}
-        if unknown:
-            raise ControlError(400, f"unknown: {', '.join(sorted(unknown))}")
-        if self._files is not None and payload.keys() - {"cap"}:
+
+class FilesWorld(UsgsWorld):
+    """Real payloads at the moment when the newest was generated. Nothing of it is stored."""
+
+    origin = "files"
+
+    def __init__(self, path: Path, files: PayloadFiles) -> None:
+        self.files = files
+        super().__init__(path)
+
+    def start(self) -> Catalog:
+        return self.files.catalog
+
+    def apply(self, content: Catalog, change: Change) -> dict[str, Any]:
+        raise ControlError(409, "this world serves payload files and cannot advance")
+
+    def do_world(self, **given: Any) -> None:
+        if given.keys() - {"cap"}:
             raise ControlError(409, "this world serves payload files; only its cap can be set")
-        recipe = Recipe(
-            anchor_ms=_whole(payload, "anchor_ms", self._machine_ms()),
-            seed=_whole(payload, "seed", 1),
-            size=_whole(payload, "size", 1500),
-            cap=_whole(payload, "cap", 20_000),
-        )
-        if not 0 <= recipe.size <= SIZE_MAX:
-            raise ControlError(400, f"size must lie in 0..{SIZE_MAX}")
-        self._recipe = recipe
-        self._planted = []
-        if self._files is None:
-            self._catalog = None
-        self._store()
-        return self.state()
+        self.do_settings(**given)
+        self.forget()
 
-    def _advance(self) -> dict[str, Any]:
-        if self._files is not None:
-            raise ControlError(409, "this world serves payload files and cannot advance")
-        catalog = self._events()
-        previous_ms = self._previous_moment_ms()
-        moment_ms = max(self.now_ms(), previous_ms + CHANGES_MAX)
-        stage = len(self._recipe.stage_moments_ms) + 1
-        counts = advance(catalog, self._recipe.seed, stage, moment_ms, previous_ms)
-        self._recipe.stage_moments_ms.append(moment_ms)
-        self._store()
-        return {"stage": stage, "moment_ms": moment_ms, **counts}
+    def recall(self) -> UsgsRecipe:
+        moment_ms = self.files.generated_ms
+        return UsgsRecipe(anchor_ms=moment_ms, clock=Clock(stopped_at_ms=moment_ms))
 
-    def _plant(self, payload: dict[str, Any]) -> dict[str, Any]:
-        features = payload.get("features")
-        if not isinstance(features, list) or not all(isinstance(f, dict) for f in features):
-            raise ControlError(400, 'plant takes {"features": [...], "deleted", "instead": false}')
-        is_deleted = bool(payload.get("deleted", False))
-        if payload.get("instead", False):
-            # Of those planted before.
-            self._planted = []
-        self._planted += [Event(feature, [], is_deleted) for feature in features]
-        return {"planted": len(self._planted)}
-
-    def _events(self) -> Catalog:
-        """The catalog at the current stage, made on first need."""
-        if self._catalog is None:
-            recipe = self._recipe
-            catalog = generate(recipe.seed, recipe.size, recipe.anchor_ms)
-            previous_ms = recipe.anchor_ms
-            for stage, moment_ms in enumerate(recipe.stage_moments_ms, start=1):
-                advance(catalog, recipe.seed, stage, moment_ms, previous_ms)
-                previous_ms = moment_ms
-            self._catalog = catalog
-        return self._catalog
-
-    def _previous_moment_ms(self) -> int:
-        return [self._recipe.anchor_ms, *self._recipe.stage_moments_ms][-1]
-
-    def _machine_ms(self) -> int:
-        return self._files.generated_ms if self._files is not None else time.time_ns() // 1_000_000
-
-    def _store(self) -> None:
-        if self._files is not None:
-            return
-        draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps(asdict(self._recipe)), encoding="utf-8")
-        draft.replace(self._path)
-
-
-def _whole(payload: dict[str, Any], name: str, default: int) -> int:
-    value = payload.get(name, default)
-    if not isinstance(value, int):
-        raise ControlError(400, f"{name} must be a whole number, not {value!r}")
-    return value
+    def store(self) -> None:
+        """The files are all there is."""
 
 
 WORLD = UsgsWorld

@@ -143,7 +143,7 @@ def test_gspread_meets_the_errors_that_the_reference_tells_of(
         book.worksheet("ledgers")
     with pytest.raises(gspread.exceptions.APIError, match="Unable to parse range: ledgers!A1"):
         book.values_get("ledgers!A1")
-    body = json.dumps(sheets_api.quota_error(60).body)
+    body = sheets_api.quota_error(60).response.content().decode()
     world.control("faults", [{"kind": "status", "status": 429, "body": body}])
     with pytest.raises(gspread.exceptions.APIError, match="Quota exceeded") as refusal:
         book.values_get("data")
@@ -203,7 +203,7 @@ def test_the_quota_is_counted_by_the_minute_of_the_clock(world: World) -> None:
     # Without a token, and beyond the quota, nothing is counted.
     assert httpx.get(world.url + BOOK).status_code == 401
     assert [world.get(BOOK).status_code for _ in range(3)] == [200, 200, 429]
-    world.control("clock", {"offset_ms": state["clock_offset_ms"] + 60_000})
+    world.control("clock", {"offset_ms": state["clock"]["offset_ms"] + 60_000})
     assert [world.get(BOOK).status_code for _ in range(3)] == [200, 200, 429]
 
 

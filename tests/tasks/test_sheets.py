@@ -78,7 +78,7 @@ def test_an_empty_tab_has_no_rows(lab: Lab, read: Read) -> None:
 
 
 PASSING: list[dict[str, Any]] = [
-    {"kind": "status", "status": 429, "body": json.dumps(quota_error(60).body)},
+    {"kind": "status", "status": 429, "body": quota_error(60).response.content().decode()},
     {"kind": "status", "status": 500},
     {"kind": "status", "status": 502, "body": "<html>Bad gateway</html>"},
     {"kind": "status", "status": 503},
