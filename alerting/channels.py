@@ -13,8 +13,8 @@ from email.utils import formatdate, make_msgid
 import httpx
 
 from alerting.incidents import Message, State
-from alerting.settings import AlertSettings
 from core.errors import first_line
+from runs.alert_settings import AlertSettings
 
 SEND_SECONDS = 20.0
 # One that a channel refuses so long is given up, and the failure of its inspection has said so.

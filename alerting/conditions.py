@@ -31,8 +31,8 @@ from prefect.utilities.urls import url_for
 from alerting.findings import Finding, Inspection, Inspector, Run
 from alerting.freshness import ARTIFACT, StaleSource, stale_sources
 from alerting.incidents import OVERLAP, State, begun_at
-from alerting.settings import AlertSettings
 from core.batch import asked_for
+from runs.alert_settings import AlertSettings
 from tasks.server import every
 
 # The first inspection ever goes back so far.

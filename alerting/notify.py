@@ -11,8 +11,8 @@ from alerting.findings import Inspection
 from alerting.incidents import Message, advance
 from alerting.messages import seconds_to_wait, write_messages
 from alerting.secrets import without_shapes
-from alerting.settings import AlertSettings
 from alerting.state_file import locked_state
+from runs.alert_settings import AlertSettings
 
 
 @dataclass(frozen=True)

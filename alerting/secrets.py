@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from pydantic import BaseModel, SecretStr
 
@@ -76,13 +75,13 @@ def differing(clear: Any, hidden: Any) -> set[str]:
     return set()
 
 
-def secrets_of(model: BaseModel) -> set[str]:
+def secrets_of(model: BaseModel | Mapping[str, Any]) -> set[str]:
     """Every secret of a model, such as the settings or a block."""
     found: set[str] = set()
-    for _, value in model:
+    for value in dict(model).values():
         if isinstance(value, SecretStr):
             found |= pieces(value.get_secret_value())
-        elif isinstance(value, BaseModel | Block):
+        elif isinstance(value, BaseModel | Mapping):
             found |= secrets_of(value)
     return found
 

@@ -9,9 +9,9 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 
 from alerting.conditions import read_ended, read_names
-from alerting.settings import AlertSettings
 from alerting.state_file import read_state
 from core.errors import first_line
+from runs.alert_settings import AlertSettings
 
 # How long pages list a run that ended.
 SHOWN = timedelta(days=7)

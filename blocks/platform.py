@@ -1,12 +1,11 @@
-"""The blocks that every source shares: Google credentials, landing buckets, the warehouse.
+"""The blocks that every source shares: Google credentials, landing buckets, the warehouse, alerts.
 
-They are one way to fill in `stores/settings.py`.
+They are one way to fill in `stores/settings.py` and `runs/alert_settings.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.blocks.core import Block
@@ -17,6 +16,8 @@ from prefect_gcp import GcpCredentials
 from prefect_gcp.cloud_storage import GcsBucket
 from pydantic import SecretStr, ValidationError
 
+from blocks import AWS, GCP, WAREHOUSE
+from runs.alert_settings import AlertSettings
 from stores.google import credentials_for
 from stores.settings import (
     LANDING_GCS,
@@ -30,9 +31,6 @@ from stores.settings import (
 if TYPE_CHECKING:
     from prefect_aws.s3 import S3Bucket
 
-GCP = "gcp"
-AWS = "aws"
-WAREHOUSE = "warehouse"
 # The slug of prefect-aws's S3Bucket, and where a block's data say what type it is of.
 S3_TYPE = "s3-bucket"
 TYPE = "block_type_slug"
@@ -47,6 +45,14 @@ class Warehouse(WarehouseSettings, Block):
     _block_type_name = "Warehouse"
     _block_type_slug = "warehouse"
     _description = "BigQuery project, location, raw dataset and limits."
+
+
+class Alerts(AlertSettings, Block):
+    """Channels and limits. A channel that is not set is not used."""
+
+    _block_type_name = "Alerts"
+    _block_type_slug = "alerts"
+    _description = "Where alerts go and from when on something is one; read by the flow watch."
 
 
 def platform_blocks(settings: PlatformSettings) -> dict[str, Block]:
@@ -64,8 +70,7 @@ def platform_blocks(settings: PlatformSettings) -> dict[str, Block]:
 
 
 def gcp_from(account: GoogleAccount, project: str) -> GcpCredentials:
-    info = json.loads(account.info.get_secret_value()) if account.info else None
-    return GcpCredentials(service_account_info=info, project=project)
+    return GcpCredentials(service_account_info=account.content or None, project=project)
 
 
 def s3_from(settings: S3Settings) -> S3Bucket:
@@ -73,12 +78,15 @@ def s3_from(settings: S3Settings) -> S3Bucket:
     from prefect_aws.credentials import AwsCredentials
     from prefect_aws.s3 import S3Bucket
 
+    endpoint = settings.endpoint_url
     aws = AwsCredentials(
         aws_access_key_id=settings.access_key_id,
         aws_secret_access_key=settings.secret_access_key,
         region_name=settings.region,
         assume_role_arn=settings.role_arn,
-        aws_client_parameters=AwsClientParameters(**settings.options),
+        aws_client_parameters=AwsClientParameters(
+            endpoint_url=str(endpoint) if endpoint else None, **settings.options
+        ),
     )
     return S3Bucket(bucket_name=settings.bucket, credentials=aws)
 
@@ -90,6 +98,7 @@ def account_of(gcp: GcpCredentials) -> GoogleAccount:
 
 def s3_settings(bucket: S3Bucket) -> S3Settings:
     aws = bucket.credentials
+    options = aws.aws_client_parameters.get_params_override()
     return S3Settings(
         bucket=bucket.bucket_name,
         region=aws.region_name,
@@ -98,7 +107,8 @@ def s3_settings(bucket: S3Bucket) -> S3Settings:
         session_token=aws.aws_session_token,
         profile=aws.profile_name,
         role_arn=aws.assume_role_arn,
-        options=aws.aws_client_parameters.get_params_override(),
+        endpoint_url=options.pop("endpoint_url", None),
+        options=options,
     )
 
 
@@ -113,37 +123,39 @@ def load_block(block_type: type[B], name: str) -> B:
 
 def load_if_saved(block_type: type[B], name: str) -> B | None:
     """A saved block, or None when none is. Raises ValueError when it is there but not readable."""
-    data = saved(block_type.get_block_type_slug(), name)
-    return None if data is None else read(block_type, name, data)
+    block: B | None = load_by_slug(block_type.get_block_type_slug(), name)
+    return block
 
 
-def saved(slug: str, name: str) -> dict[str, Any] | None:
-    """What the server has of a block, secrets included; None when it has none."""
+def load_by_slug(slug: str, name: str) -> Any:
+    """As `load_if_saved`, for a type that need not be imported while no block of it is saved."""
     with get_client(sync_client=True) as client:
         try:
             document = client.read_block_document_by_name(name, slug, include_secrets=True)
         except ObjectNotFound:
             return None
-    return document.data
-
-
-def read(block_type: type[B], name: str, data: Mapping[str, Any]) -> B:
-    """The block of that name. Raises ValueError, with how to save it, for what is not readable."""
     try:
-        return built(block_type, data)
+        return built({**document.data, TYPE: slug})
     except ValueError as error:
-        address = f"{block_type.get_block_type_slug()}/{name}"
-        raise ValueError(f"block {address}: {error}; {SAVED_BY}") from error
+        raise ValueError(f"block {slug}/{name}: {error}; {SAVED_BY}") from error
 
 
-def built(block_type: type[B], data: Mapping[str, Any]) -> B:
-    """A block of what the server has of it, and of the blocks within it.
+def built(value: Any) -> Any:
+    """A block of what the server has of it, and of the blocks within it; any other value as it is.
 
     Prefect's own `load` imports every installed integration to find the type of a block within
     another: with dbt and boto3, two seconds and 65 MB. Raises ValueError for a type that nothing
     has imported, and for data that are not a block's.
     """
-    fields = {name: within(value) for name, value in data.items() if name != TYPE}
+    if not isinstance(value, dict) or TYPE not in value:
+        return value
+    if value[TYPE] == S3_TYPE:
+        import prefect_aws.s3  # noqa: F401  # it makes the type known
+    try:
+        block_type = lookup_type(Block, value[TYPE])
+    except KeyError as error:
+        raise ValueError(f"holds a block of type {value[TYPE]}, which is not known here") from error
+    fields = {name: built(one) for name, one in value.items() if name != TYPE}
     try:
         return block_type(**fields)
     except ValidationError as error:
@@ -152,30 +164,11 @@ def built(block_type: type[B], data: Mapping[str, Any]) -> B:
         raise ValueError(f"does not fit this release: {wrong}") from None
 
 
-def within(value: Any) -> Any:
-    if not isinstance(value, dict) or TYPE not in value:
-        return value
-    try:
-        return built(lookup_type(Block, value[TYPE]), value)
-    except KeyError as error:
-        raise ValueError(f"holds a block of type {value[TYPE]}, which is not known here") from error
-
-
-def load_s3() -> S3Bucket | None:
-    """The bucket on S3, if one is saved; without one nothing of Amazon's is imported."""
-    data = saved(S3_TYPE, LANDING_S3)
-    if data is None:
-        return None
-    from prefect_aws.s3 import S3Bucket
-
-    return read(S3Bucket, LANDING_S3, data)
-
-
 def load_platform() -> PlatformSettings:
     """What the saved blocks say. Raises ValueError naming the one that is not there."""
     gcp = load_block(GcpCredentials, GCP)
     gcs = load_block(GcsBucket, LANDING_GCS)
-    s3 = load_s3()
+    s3 = load_by_slug(S3_TYPE, LANDING_S3)
     return PlatformSettings(
         google=account_of(gcp),
         gcs_bucket=gcs.bucket,

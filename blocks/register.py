@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -21,24 +20,13 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from alerting.settings import alert_settings
-from blocks.alerts import ALERTS, Alerts
-from blocks.check import Finding, Subject, check, hosts_of, no_network, silent_hosts, subjects
-from blocks.platform import GCP, load_if_saved, platform_blocks
+from blocks import ALERTS, GCP
+from blocks.check import findings
+from blocks.platform import Alerts, load_if_saved, platform_blocks
 from blocks.sources import block_of, is_deployed, remove
-from core.names import deployment_of, flow_of, source_of
-from runs.settings import (
-    SOURCES,
-    Misconfigured,
-    Settings,
-    google_account,
-    not_configured,
-    platform_settings,
-    read_settings,
-    source_settings,
-    unknown_variables,
-)
-from stores.settings import LANDING_GCS
+from core.names import deployment_of, source_of
+from runs.environment import Misconfigured, unknown_variables
+from runs.settings import Settings, platform_settings, read_settings
 
 
 def all_blocks(settings: Settings) -> dict[str, Block]:
@@ -50,10 +38,10 @@ def all_blocks(settings: Settings) -> dict[str, Block]:
     shared = platform_blocks(platform_settings(settings))
     return {
         **shared,
-        ALERTS: Alerts(**dict(alert_settings(settings))),
+        ALERTS: Alerts(**dict(settings.alerts)),
         **{
             flow: block_of(source_of(flow), source, shared[GCP])
-            for flow, source in source_settings(settings).items()
+            for flow, source in settings.sources.items()
         },
     }
 
@@ -73,15 +61,15 @@ def register(settings: Settings) -> dict[str, bool]:
 
 def tidy(settings: Settings) -> list[str]:
     """The server has nothing of the sources that do not run; what was done or is left, in lines."""
-    missing = not_configured(settings)
-    lines = [f"not configured {source}: {what}" for source, what in missing.items()]
+    absent = settings.not_configured
+    lines = [f"not configured {source}: {what}" for source, what in absent.items()]
     with get_client(sync_client=True) as client:
-        for source in missing:
+        for source in absent:
             lines += [f"removed {one}" for one in remove(client, source_of(source))]
         waiting = [
             deployment_of(source)
-            for source in map(source_of, SOURCES)
-            if flow_of(source) not in missing and not is_deployed(client, source)
+            for source in map(source_of, settings.sources)
+            if not is_deployed(client, source)
         ]
     if waiting:
         lines.append(f"not deployed {', '.join(waiting)}: run python -m deploy.apply")
@@ -152,30 +140,10 @@ def check_all(settings: Settings) -> int:
     for finding in findings(settings):
         print(finding, flush=True)
         faults += bool(finding.fault)
-    missing = not_configured(settings)
-    running = [source for source in SOURCES if source not in missing]
-    print(f"note   sources          configured: {', '.join(running)}")
-    for source, what in missing.items():
+    print(f"note   sources          configured: {', '.join(settings.sources)}")
+    for source, what in settings.not_configured.items():
         print(f"note   {source:<16} is not configured: {what}")
     return 1 if faults else 0
-
-
-def findings(settings: Settings) -> Iterator[Finding]:
-    """What is found of each block. Where no host answers, that is said and nothing else tried."""
-    hosts = hosts_of(settings)
-    silent = silent_hosts(hosts)
-    tried: list[Subject]
-    if len(silent) == len(hosts):
-        yield no_network(silent)
-        names = [GCP, LANDING_GCS, *(one.name for one in subjects(settings, None))]
-        yield from (Finding(name, "every check", not_tried="no network") for name in names)
-        return
-    try:
-        tried = list(subjects(settings, google_account(settings)))
-    except Misconfigured as error:
-        yield Finding(GCP, "credentials", fault=str(error))
-        tried = list(subjects(settings, None))
-    yield from check(tried, silent)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 A source's block is its settings as a form (`sources/<source>/settings.py`).
 
 `python -m blocks.register` saves the block of every source that the settings configure
-(`runs.settings.not_configured`), and removes the others and their deployments. Whatever deploys,
+(runs/settings.py), and removes the others and their deployments. Whatever deploys,
 watches, sweeps or shows sources asks here which ones they are, by the names of the ledger.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -81,18 +82,12 @@ def remove(client: SyncPrefectClient, source: str) -> list[str]:
     With a deployment go its runs to come. Its past runs stay, and so does what was loaded.
     """
     removed = []
-    name = flow_of(source)
-    try:
+    name, deployment = flow_of(source), deployment_of(source)
+    with suppress(ObjectNotFound):
         # The slug of the type is the name, too.
-        document = client.read_block_document_by_name(name, name)
-        client.delete_block_document(document.id)
+        client.delete_block_document(client.read_block_document_by_name(name, name).id)
         removed.append(f"{name}/{name}")
-    except ObjectNotFound:
-        pass
-    try:
-        deployment = client.read_deployment_by_name(deployment_of(source))
-        client.delete_deployment(deployment.id)
-        removed.append(f"deployment {deployment_of(source)}")
-    except ObjectNotFound:
-        pass
+    with suppress(ObjectNotFound):
+        client.delete_deployment(client.read_deployment_by_name(deployment).id)
+        removed.append(f"deployment {deployment}")
     return removed

@@ -28,7 +28,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 
-from blocks.platform import WAREHOUSE, Warehouse, load_if_saved
+from blocks import WAREHOUSE
+from blocks.platform import Warehouse, load_if_saved
 from blocks.sources import load_sources
 from core.names import flow_of, source_of
 from deploy.pool import PoolError, create

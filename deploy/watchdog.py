@@ -34,13 +34,13 @@ from alerting.findings import Finding, Inspection, Kind
 from alerting.incidents import State
 from alerting.notify import notify
 from alerting.secrets import pieces, saved_secrets, scrubber, secrets_of
-from alerting.settings import AlertSettings, alert_settings
 from alerting.state_file import read_state
 from core.batch import MANIFEST
 from core.errors import first_line
 from core.names import deployment_of, source_of
-from runs.settings import Misconfigured, Settings, SettingsWithoutFiles, not_configured, read
-from stores.state import spool_path
+from runs.alert_settings import AlertSettings
+from runs.environment import Misconfigured
+from runs.settings import Settings, read_settings
 from tasks.server import server_url
 
 HEALTH_SECONDS = 10.0
@@ -79,7 +79,7 @@ def inspect(settings: Settings, alerts: AlertSettings, state: State) -> tuple[In
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}")]
     seen.findings += server
     seen.findings += full_disk(alerts, state)
-    seen.findings += waiting_spool(spool_path(settings.spool_directory), absent, now)
+    seen.findings += waiting_spool(settings.warehouse.spool_path, absent, now)
     seen.findings += old_backup(os.environ.get("BACKUP_STAMP"), now)
     seen.findings += old_certificate(os.environ.get("CERTIFICATE"), now)
     return seen, secrets
@@ -87,7 +87,7 @@ def inspect(settings: Settings, alerts: AlertSettings, state: State) -> tuple[In
 
 def absent_sources(settings: Settings) -> set[str]:
     """Those that do not run here, as the ledger names them."""
-    return {source_of(flow) for flow in not_configured(settings)}
+    return {source_of(flow) for flow in settings.not_configured}
 
 
 def health(kind: Kind, what: str, url: str) -> list[Finding]:
@@ -230,21 +230,21 @@ def known_secrets(settings: Settings) -> set[str]:
     secrets = secrets_of(settings)
     if auth := get_current_settings().api.auth_string:
         secrets.add(auth.get_secret_value())
-    if settings.gcp_service_account_file and settings.gcp_service_account_file.exists():
-        account = json.loads(settings.gcp_service_account_file.read_text())
+    if settings.google_file and settings.google_file.exists():
+        account = json.loads(settings.google_file.read_text())
         secrets |= pieces(account.get("private_key", ""))
     return secrets
 
 
 def main() -> int:
     try:
-        settings = read(SettingsWithoutFiles)
+        settings = read_settings(needs_key_files=False)
     except Misconfigured as error:
         print(error, file=sys.stderr)
         return 1
     if not server_url():
         return 1
-    alerts = alert_settings(settings)
+    alerts = settings.alerts
     if not alerts.channels:
         print("nobody can be told: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST", file=sys.stderr)
         return 1

@@ -31,8 +31,8 @@ from alerting.report import (
     read_counted,
 )
 from alerting.state_file import read_state
-from blocks.alerts import ALERTS, Alerts
-from blocks.platform import load_block, load_platform
+from blocks import ALERTS
+from blocks.platform import Alerts, load_block, load_platform
 from blocks.sources import load_sources
 from stores.platform import connect
 

@@ -38,14 +38,14 @@ from alerting.notify import notify
 from alerting.pages import serving_findings
 from alerting.run_logs import logs_behind
 from alerting.secrets import saved_secrets, scrubber
-from alerting.settings import AlertSettings
 from alerting.state_file import read_state
 from alerting.status import last_runs, open_incidents
-from blocks.alerts import ALERTS, Alerts
+from blocks import ALERTS
 from blocks.automations import WATCH_FLOW
-from blocks.platform import load_block, load_platform
+from blocks.platform import Alerts, load_block, load_platform
 from blocks.sources import load_sources
 from core.errors import first_line
+from runs.alert_settings import AlertSettings
 from runs.serve import publish_status
 from serving.status import BUDGETS, INCIDENTS, RUNS, SOURCES
 from sources import SOURCES as NAMES

@@ -42,8 +42,9 @@ from migration.tables import (
     table_id,
 )
 from runs.course import run_source
+from runs.environment import Misconfigured
 from runs.outcome import Outcome, report
-from runs.settings import Misconfigured, platform_settings, read_settings
+from runs.settings import platform_settings, read_settings
 from runs.upload import new_batch
 from stores.clock import Moment
 from stores.landing import Discard

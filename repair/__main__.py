@@ -30,15 +30,10 @@ from repair.replay import replay
 from repair.trace import trace
 from repair.undo import preview, undo
 from repair.undo_script import TIME_TRAVEL
+from runs.environment import Misconfigured
 from runs.extract import run_of
 from runs.outcome import report
-from runs.settings import (
-    Misconfigured,
-    not_configured,
-    platform_settings,
-    read_settings,
-    source_settings,
-)
+from runs.settings import platform_settings, read_settings
 from sources import SOURCES
 from sources.tables import table_of
 from stores.landing import Discard
@@ -71,13 +66,13 @@ def main() -> int:
     try:
         settings = read_settings()
         shared = platform_settings(settings)
-        own = source_settings(settings).get(flow_of(source))
+        own = settings.sources.get(flow_of(source))
     except Misconfigured as error:
         print(error, file=sys.stderr)
         return 1
     if own is None:
         name = flow_of(source)
-        print(f"{name} is not configured: {not_configured(settings)[name]}", file=sys.stderr)
+        print(f"{name} is not configured: {settings.not_configured[name]}", file=sys.stderr)
         return 1
     platform = connect(shared, own.landing)
     if options.dry_run:

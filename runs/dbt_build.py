@@ -102,7 +102,7 @@ def dbt_environment(warehouse: Warehouse, google: GoogleAccount) -> Iterator[dic
         "DBT_MAXIMUM_BYTES_BILLED": str(warehouse.maximum_bytes_billed),
         "GCP_SERVICE_ACCOUNT_FILE": "",
     }
-    info = json.loads(google.info.get_secret_value()) if google.info else None
+    info = google.content
     with tempfile.TemporaryDirectory(prefix="dbt-") as directory:
         if info:
             key_file = Path(directory) / "key.json"

@@ -37,7 +37,8 @@ TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105  # a variable's name
 
 def s3_client(settings: S3Settings, config: Config) -> Any:
     """A client for S3; what the settings' options say wins. Nothing is sent yet."""
-    options = dict(settings.options)
+    options = {"endpoint_url": settings.endpoint_url and str(settings.endpoint_url)}
+    options |= settings.options
     merged = config.merge(options.pop("config", Config()))
     return session_for(settings).client("s3", config=merged, **options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import httpx
@@ -44,7 +43,7 @@ def name_of(account: GoogleAccount) -> str:
     """Whom a role is to be given."""
     if account.info is None:
         return "the machine's service account"
-    info = json.loads(account.info.get_secret_value())
+    info = account.content
     if is_federation(info):
         # What only reads `.env` has no client of Google's in memory.
         from stores.google import federated

@@ -1,21 +1,36 @@
-"""What the clients of the stores are configured with: plain values, whoever fills them in.
-
-`runs/settings.py` reads them from the environment, `blocks/platform.py` from saved blocks.
-"""
+"""What the clients of the stores are configured with, whoever fills it in."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
 from stores.state import spool_path
+from stores.variables import Variables, matching, variable
 
 LandingName = Literal["landing-gcs", "landing-s3"]
 LANDING_GCS: LandingName = "landing-gcs"
 LANDING_S3: LandingName = "landing-s3"
+
+Bucket = Annotated[
+    str,
+    matching(
+        r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
+        "must be a bucket's name alone, such as my-landing: no gs:// or s3://, no folder",
+    ),
+]
+DATASET = "may have letters, digits and underscores only"
+
+
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("must be a time zone of the IANA database, such as Asia/Manila")
+    return name
 
 
 class GoogleAccount(BaseModel):
@@ -26,8 +41,14 @@ class GoogleAccount(BaseModel):
 
     info: SecretStr | None = None
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the file says; empty for the machine's account."""
+        content: dict[str, Any] = json.loads(self.info.get_secret_value()) if self.info else {}
+        return content
 
-class S3Settings(BaseModel):
+
+class S3Settings(Variables):
     """A bucket on S3. Without keys and role: by what the machine has by itself.
 
     `options` are further arguments of boto3's client.
@@ -35,49 +56,83 @@ class S3Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    bucket: str
-    region: str | None = None
-    access_key_id: str | None = None
-    secret_access_key: SecretStr | None = None
+    bucket: Bucket = variable("S3_BUCKET")
+    region: Annotated[
+        str | None, matching(r"[a-z0-9-]+", "must be a region, such as ap-southeast-1")
+    ] = variable("AWS_REGION", default=None)
+    endpoint_url: HttpUrl | None = variable("AWS_ENDPOINT_URL", default=None)
+    access_key_id: str | None = variable("AWS_ACCESS_KEY_ID", default=None)
+    secret_access_key: SecretStr | None = variable("AWS_SECRET_ACCESS_KEY", default=None)
+    role_arn: Annotated[
+        str | None,
+        matching(
+            r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+",
+            "must be a role's name, such as arn:aws:iam::123456789012:role/data-pipelines",
+        ),
+    ] = variable("AWS_ROLE_ARN", default=None)
     session_token: str | None = None
     profile: str | None = None
-    role_arn: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class WarehouseSettings(BaseModel):
+class WarehouseSettings(Variables):
     """Where raw data goes in BigQuery, and how long landed batches are kept."""
 
-    project: str = Field(description="Google Cloud project.")
-    location: str = Field(default="US", description="Location of datasets and jobs.")
-    raw_dataset: str = Field(default="raw", description="Dataset of the raw tables and ledger.")
-    dataset_prefix: str = Field(
-        default="", description="Before the names of the datasets that dbt builds."
+    project: Annotated[
+        str, matching(r"[a-z][a-z0-9.:-]*", "must be a project's id, such as my-project-123")
+    ] = variable("GCP_PROJECT", "Google Cloud project.")
+    location: Annotated[
+        str, matching(r"[A-Za-z0-9-]+", "must be a location, such as US or asia-southeast1")
+    ] = variable("BIGQUERY_LOCATION", "Location of datasets and jobs.", default="US")
+    raw_dataset: Annotated[str, matching(r"[A-Za-z0-9_]{1,1000}", DATASET)] = variable(
+        "RAW_DATASET", "Dataset of the raw tables and ledger.", default="raw"
     )
-    maximum_bytes_billed: int = Field(
-        default=10 * 2**30, description="A query that would bill more bytes fails instead."
+    dataset_prefix: Annotated[str, matching(r"[A-Za-z0-9_]{0,1000}", DATASET)] = variable(
+        "DBT_DATASET_PREFIX", "Before the names of the datasets that dbt builds.", default=""
     )
-    landing_retention_days: float = Field(
-        default=7, description="Days for which a loaded batch can be replayed from its bucket."
+    maximum_bytes_billed: int = variable(
+        "MAXIMUM_BYTES_BILLED",
+        "A query that would bill more bytes fails instead.",
+        default=10 * 2**30,
+        ge=10 * 2**20,
     )
-    log_retention_days: float = Field(
-        default=730, description="Days for which the copies of runs' logs are kept in the bucket."
+    landing_retention_days: float = variable(
+        "LANDING_RETENTION_DAYS",
+        "Days for which a loaded batch can be replayed from its bucket.",
+        default=7,
+        ge=0,
+        le=36_500,
     )
-    catalog_directory: str = Field(
+    # Not before their runs are removed from Prefect: alerting/run_logs.py.
+    log_retention_days: float = variable(
+        "LOG_RETENTION_DAYS",
+        "Days for which the copies of runs' logs are kept in the bucket.",
+        default=730,
+        ge=91,
+        le=36_500,
+    )
+    catalog_directory: str = variable(
+        "CATALOG_DIRECTORY",
+        "Folder that a web server serves the data catalog from; empty: bucket only.",
         default="",
-        description="Folder that a web server serves the data catalog from; empty: bucket only.",
     )
-    spool_directory: str = Field(
+    spool_directory: str = variable(
+        "SPOOL_DIRECTORY",
+        "Folder for answers that no bucket took and no source gives again, until the next run "
+        "commits them; empty: by XDG.",
         default="",
-        description="Folder for answers that no bucket took and no source gives again, until the "
-        "next run commits them; empty: by XDG.",
     )
-    serving_directory: str = Field(
+    serving_directory: str = variable(
+        "SERVING_DIRECTORY",
+        "Folder of the marts' snapshots and of the pages; empty: none are made.",
         default="",
-        description="Folder of the marts' snapshots and of the pages; empty: none are made.",
     )
-    home_timezone: str = Field(default="Asia/Manila", description="How pages write times.")
-    home_currency: str = Field(default="PHP", description="How pages write money.")
+    home_timezone: Annotated[str, AfterValidator(_time_zone)] = variable(
+        "HOME_TIMEZONE", "How pages write times.", default="Asia/Manila"
+    )
+    home_currency: Annotated[
+        str, matching(r"[A-Z]{3}", "must be a currency's code of ISO 4217, such as PHP")
+    ] = variable("HOME_CURRENCY", "How pages write money.", default="PHP")
 
     @property
     def spool_path(self) -> Path:

@@ -108,7 +108,7 @@ class Lab:
             "spool_directory": self.env.get("SPOOL_DIRECTORY", ""),
         }
         s3 = {name.lower(): self.env[name] for name in S3_VARIABLES if name in self.env}
-        return Settings.model_validate(given | s3)
+        return Settings.from_variables(given | s3)
 
     @cached_property
     def platform(self) -> Platform:
@@ -123,7 +123,7 @@ class Lab:
         """The lab's platform when S3 does not answer."""
         bucket = self.blocks.s3
         assert bucket is not None
-        gone = bucket.model_copy(update={"options": {"endpoint_url": "http://127.0.0.1:9"}})
+        gone = bucket.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
         return connect(replace(self.blocks, s3=gone), self.landing or lands_in(self.kit))
 
     # The world.

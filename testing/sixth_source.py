@@ -40,7 +40,6 @@ def found_of(source: str) -> dict[str, Any]:
     """What each part of the platform found of the source, by the part."""
     from prefect.client.orchestration import get_client
 
-    from alerting.settings import alert_settings
     from alerting.status import open_incidents
     from blocks.platform import load_platform
     from blocks.register import register
@@ -78,15 +77,13 @@ def found_of(source: str) -> dict[str, Any]:
     flow = import_module(f"runs.extract.{source}")
     flow.extract(platform, load_sources()[source], Window(), Cursor())
     found["watch"] = watch(return_state=True).name
-    found["incidents"] = [
-        (one["kind"], one["source"]) for one in open_incidents(alert_settings(settings))
-    ]
+    found["incidents"] = [(one["kind"], one["source"]) for one in open_incidents(settings.alerts)]
     found["cleanup"] = cleanup(return_state=True).name
     found["freshness"] = dbt_freshness(return_state=True).name
     with get_client(sync_client=True) as client:
         artifacts = {one.key: str(one.data) for one in client.read_artifacts()}
     found["artifacts"] = {key: artifacts.get(key, "") for key in ("cleanup", "freshness")}
-    pages = Places(Path(settings.serving_directory))
+    pages = Places(Path(settings.warehouse.serving_directory))
     found["start"] = (pages.pages("public") / "index.html").read_text()
     found["tests"] = followed(source)
     return found

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from runs.settings import ENV_FILE, Settings
+from runs.environment import ENV_FILE
+from runs.settings import ALL_VARIABLES
 from sandbox.guard import Guard
 from sandbox.parts import isolated
 from sandbox.processes import OWNER
@@ -128,7 +129,7 @@ def pytest_terminal_summary(
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the environment, where a stack of an earlier test may stand, nor `.env` says
     anything."""
-    for name in Settings.model_fields:
+    for name in ALL_VARIABLES:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv(ENV_FILE, "")
 

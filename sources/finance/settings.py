@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from google.auth.exceptions import GoogleAuthError
-from pydantic import AfterValidator, HttpUrl
+from pydantic import AfterValidator, HttpUrl, ValidationInfo, field_validator
 from requests import RequestException
 
-from sources.settings import SourceSettings, Wrong, base_url, landing, variable
+from sources.settings import SourceSettings, base_url, landing
 from stores.asking import SECONDS, Check, Fault, name_of
 from stores.google import GoogleSession, credentials_for
 from stores.settings import GoogleAccount, LandingName
+from stores.variables import variable
 
 SHEETS_SCOPE = "https://www.googleapis.com/auth/spreadsheets.readonly"
 
@@ -41,13 +42,6 @@ class Finance(SourceSettings):
         "FINANCE_SHEET_URL", "Address of the sheet, as a browser shows it."
     )
     worksheet: str = variable("FINANCE_WORKSHEET", "Title of the tab.", default="data")
-    newest_event_warn_hours: float = variable(
-        "FINANCE_NEWEST_EVENT_WARN_HOURS",
-        "Without a new or changed entry for so long, it is late.",
-        default=12,
-        gt=0,
-        le=87_600,
-    )
     newest_event_fail_hours: float = variable(
         "FINANCE_NEWEST_EVENT_FAIL_HOURS",
         "Without one for so long, it is stale: an alert.",
@@ -55,17 +49,26 @@ class Finance(SourceSettings):
         gt=0,
         le=87_600,
     )
+    newest_event_warn_hours: float = variable(
+        "FINANCE_NEWEST_EVENT_WARN_HOURS",
+        "Without a new or changed entry for so long, it is late.",
+        default=12,
+        gt=0,
+        le=87_600,
+        validate_default=True,
+    )
 
+    @field_validator("newest_event_warn_hours")
     @classmethod
-    def faults(cls, given: Mapping[str, Any]) -> list[Wrong]:
-        warn, fail = given["newest_event_warn_hours"], given["newest_event_fail_hours"]
-        if warn < fail:
-            return []
-        told = f"must be less than FINANCE_NEWEST_EVENT_FAIL_HOURS, which is {fail:g}"
-        return [("newest_event_warn_hours", told)]
+    def _late_before_stale(cls, warn: float, info: ValidationInfo) -> float:
+        if warn >= (fail := info.data.get("newest_event_fail_hours", math.inf)):
+            raise ValueError(
+                f"must be less than FINANCE_NEWEST_EVENT_FAIL_HOURS, which is {fail:g}"
+            )
+        return warn
 
-    def checks(self, google: GoogleAccount | None) -> list[tuple[str, Check]]:
-        return [("the sheet", lambda: self.try_sheet(google or GoogleAccount()))]
+    def checks(self, google: GoogleAccount) -> list[tuple[str, Check]]:
+        return [("the sheet", lambda: self.try_sheet(google))]
 
     def newest_event_hours(self) -> tuple[float, float]:
         return self.newest_event_warn_hours, self.newest_event_fail_hours

@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, HttpUrl, SecretStr
 
-from sources.settings import SourceSettings, base_url, landing, matching, variable
+from sources.settings import SourceSettings, base_url, landing
 from stores.asking import Check, ask
 from stores.settings import LANDING_S3, GoogleAccount, LandingName
+from stores.variables import matching, variable
 
 
 class NycFhv(SourceSettings):
@@ -30,7 +31,7 @@ class NycFhv(SourceSettings):
     page_size: int = Field(default=10_000, ge=1, description="Rows per request.")
     concurrency: int = Field(default=4, ge=1, le=16, description="Requests under way at once.")
 
-    def checks(self, google: GoogleAccount | None) -> list[tuple[str, Check]]:
+    def checks(self, google: GoogleAccount) -> list[tuple[str, Check]]:
         return [
             (
                 "a request",

@@ -17,9 +17,10 @@ from pydantic import (
     field_validator,
 )
 
-from sources.settings import SourceSettings, base_url, landing, variable
+from sources.settings import SourceSettings, base_url, landing
 from stores.asking import Check, ask
 from stores.settings import GoogleAccount, LandingName
+from stores.variables import variable
 
 VARIABLE = "OPENWEATHER_LOCATIONS"
 FORMAT = "name:lat:lon, several by semicolon"
@@ -114,7 +115,7 @@ class OpenWeather(SourceSettings):
             raise ValueError(f"two locations are called {', '.join(repeated)}")
         return locations
 
-    def checks(self, google: GoogleAccount | None) -> list[tuple[str, Check]]:
+    def checks(self, google: GoogleAccount) -> list[tuple[str, Check]]:
         place = self.locations[0]
         params = {
             "lat": str(place.latitude),

@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr
 
-from sources.settings import SourceSettings, base_url, landing, variable
+from sources.settings import SourceSettings, base_url, landing
 from stores.asking import Check, Fault, ask
 from stores.settings import GoogleAccount, LandingName
+from stores.variables import variable
 
 # The documented codes of `languages`; `se` is Swedish.
 LANGUAGES = "ar de en es fr he it nl no pt ru se zh"
@@ -77,7 +78,7 @@ class PhNews(SourceSettings):
         default=100, ge=1, le=100, description="Articles per request; the service gives 100."
     )
 
-    def checks(self, google: GoogleAccount | None) -> list[tuple[str, Check]]:
+    def checks(self, google: GoogleAccount) -> list[tuple[str, Check]]:
         return [("a request with the key", self.try_key)]
 
     def try_key(self) -> None:

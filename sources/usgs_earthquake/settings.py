@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, HttpUrl
 
-from sources.settings import SourceSettings, base_url, landing, variable
+from sources.settings import SourceSettings, base_url, landing
 from stores.asking import Check, ask
 from stores.settings import GoogleAccount, LandingName
+from stores.variables import variable
 
 
 def _past(day: date) -> date:
@@ -32,7 +33,7 @@ class UsgsEarthquake(SourceSettings):
         default=None,
     )
 
-    def checks(self, google: GoogleAccount | None) -> list[tuple[str, Check]]:
+    def checks(self, google: GoogleAccount) -> list[tuple[str, Check]]:
         since = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
         params = {"format": "geojson", "starttime": since}
         return [("a request", lambda: ask(self.url("count"), params))]

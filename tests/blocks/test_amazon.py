@@ -13,9 +13,9 @@ import jwt
 import pytest
 from botocore.config import Config
 from google.auth.compute_engine import _metadata
-from pydantic import HttpUrl
 
-from runs.settings import Misconfigured, Settings, read_settings, s3_settings
+from runs.environment import Misconfigured
+from runs.settings import Settings, read_settings
 from stores.amazon import AUDIENCE, TOKEN_FILE, s3_client
 from stores.landing import LandingError
 from stores.landing_s3 import S3Landing
@@ -86,21 +86,22 @@ def server(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]
 
 
 def settings(url: str) -> Settings:
-    return Settings(
-        gcp_project="p",
-        gcs_bucket="landing",
-        s3_bucket="bucket",
-        aws_role_arn=ROLE,
-        aws_region="ap-southeast-1",
-        aws_endpoint_url=HttpUrl(url),
-        _env_file=None,
+    return Settings.from_variables(
+        {
+            "gcp_project": "p",
+            "gcs_bucket": "landing",
+            "s3_bucket": "bucket",
+            "aws_role_arn": ROLE,
+            "aws_region": "ap-southeast-1",
+            "aws_endpoint_url": url,
+        }
     )
 
 
 def test_a_machine_of_googles_reads_s3_by_a_role_and_renews_its_keys(
     server: Answering, cloud: Cloud
 ) -> None:
-    block = s3_settings(settings(server.url))
+    block = settings(server.url).s3
     assert block is not None
     client = s3_client(block, Config())
     for _ in range(2):
@@ -136,7 +137,7 @@ def test_a_token_of_another_provider_is_read_from_its_file(
     file = tmp_path / "token"
     file.write_text("token-of-the-cluster")
     monkeypatch.setenv(TOKEN_FILE, str(file))
-    block = s3_settings(settings(server.url))
+    block = settings(server.url).s3
     assert block is not None
     s3_client(block, Config()).put_object(Bucket="bucket", Key="x", Body=b"")
     assert [form["WebIdentityToken"] for form in cloud.assumed] == ["token-of-the-cluster"]
@@ -146,7 +147,7 @@ def test_a_machine_without_a_service_account_is_told_so(
     server: Answering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer = lambda _: Reply(404)
-    block = s3_settings(settings(server.url))
+    block = settings(server.url).s3
     assert block is not None
     with pytest.raises(LandingError, match="this machine has no token of Google's for AWS_ROLE"):
         S3Landing(block).get("p.raw/x")

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from blocks import check as module
+from blocks import probes
 from blocks.check import Finding
+from blocks.check import findings as findings_of
 from blocks.register import all_blocks
-from blocks.register import findings as findings_of
-from runs.settings import ROOT, Settings
+from runs.environment import ROOT
+from runs.settings import ALL_VARIABLES, Settings
 from sandbox.identity import ensure_service_account
 from stores.asking import Fault
 from testing.rooms import PRODUCT
@@ -34,10 +35,8 @@ def findings(stack_env: dict[str, str]) -> Callable[..., dict[str, str]]:
 
     def find(**changed: str) -> dict[str, str]:
         given = {**stack_env, **changed}
-        known = {
-            name: given[name.upper()] for name in Settings.model_fields if given.get(name.upper())
-        }
-        found = list(findings_of(Settings.model_validate(known)))
+        known = {name: given[name.upper()] for name in ALL_VARIABLES if given.get(name.upper())}
+        found = list(findings_of(Settings.from_variables(known)))
         told = "\n".join(map(str, found))
         assert not [name for name in SECRETS if given[name] in told]
         return {f"{one.block} {one.what}": one.fault for one in found if one.fault}
@@ -49,10 +48,8 @@ def test_a_configuration_that_works_has_no_fault_and_leaves_nothing_behind(
     findings: Callable[..., dict[str, str]], stack_env: dict[str, str]
 ) -> None:
     assert findings() == {}
-    known = {
-        name: stack_env[name.upper()] for name in Settings.model_fields if name.upper() in stack_env
-    }
-    settings = Settings.model_validate(known)
+    known = {name: stack_env[name.upper()] for name in ALL_VARIABLES if name.upper() in stack_env}
+    settings = Settings.from_variables(known)
     blocks = all_blocks(settings)
     found = list(findings_of(settings))
     assert {one.block for one in found} == blocks.keys() - {"aws"}
@@ -153,7 +150,7 @@ def test_a_missing_role_is_named(
     findings: Callable[..., dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS", 5.0)
+    monkeypatch.setattr(probes, "SECONDS", 5.0)
     found = findings(GOOGLE_SHEETS_BASE_URL=os.environ["GOOGLE_SHEETS_BASE_URL"])
     account = f"sandbox@{stack_env['GCP_PROJECT']}.iam.gserviceaccount.com"
     bucket = found["landing-gcs write, list, read and delete"]
@@ -295,14 +292,14 @@ def test_a_finding_is_a_line() -> None:
 def test_a_bucket_beside_the_datasets_is_read_without_a_charge(
     bucket: str, datasets: str, told: str | None
 ) -> None:
-    said = module.apart("b", bucket, datasets)
+    said = probes.apart("b", bucket, datasets)
     assert said is None if told is None else told in str(said)
 
 
 @pytest.mark.parametrize(("bucket", "datasets"), [("EU", "US"), ("US", "us-central1")])
 def test_a_bucket_apart_from_the_datasets_is_a_fault(bucket: str, datasets: str) -> None:
     with pytest.raises(Fault, match="load jobs want them in one location"):
-        module.apart("b", bucket, datasets)
+        probes.apart("b", bucket, datasets)
 
 
 def test_nothing_asks_for_the_bucket_itself_which_takes_a_right_of_its_own() -> None:

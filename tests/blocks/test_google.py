@@ -19,10 +19,11 @@ from google.oauth2.service_account import Credentials
 from pydantic import SecretStr
 
 from alerting.secrets import differing
-from blocks.check import Finding, check, hosts_of, subjects
+from blocks.check import Finding, check, subjects
 from blocks.platform import account_of, gcp_from
 from runs.dbt_build import dbt_environment
-from runs.settings import Misconfigured, Settings, google_account, warehouse_settings
+from runs.environment import Misconfigured
+from runs.settings import Settings, google_account
 from stores.asking import name_of
 from stores.google import RedirectRefused, bigquery_client, storage_client
 from stores.platform import connect
@@ -176,14 +177,13 @@ def exchange() -> Iterator[Answering]:
 
 def settings_with(info: dict[str, Any], file: Path) -> Settings:
     file.write_text(json.dumps(info))
-    return Settings(
-        gcp_project="project", gcs_bucket="landing", gcp_service_account_file=file, _env_file=None
-    )
+    given = {"gcp_project": "project", "gcs_bucket": "landing"}
+    return Settings.from_variables({**given, "gcp_service_account_file": str(file)})
 
 
-def check_credentials(settings: Settings, google: GoogleAccount) -> Finding:
-    first = next(iter(subjects(settings, google)))
-    (found,) = check([first], {})
+def check_credentials(settings: Settings) -> Finding:
+    first = next(subjects(settings))
+    (found,) = check(settings, [first], {})
     return found
 
 
@@ -209,11 +209,11 @@ def test_a_federations_file_serves_as_a_key(
     ]
     assert len(exchange.received) == 3
     # --check asks for a token, and knows whom to give a role, and which host has to answer.
-    assert check_credentials(settings, google).fault == ""
+    assert check_credentials(settings).fault == ""
     assert name_of(google) == ACCOUNT
-    assert f"{exchange.url}/v1/token" in [host.address for host in hosts_of(settings)]
+    assert f"{exchange.url}/v1/token" in [host.address for host in next(subjects(settings)).hosts]
     own_token.unlink()
-    found = check_credentials(settings, google_account(settings))
+    found = check_credentials(settings)
     assert f"Google gives no token to {ACCOUNT} (RefreshError): is there a token at" in found.fault
     assert "token-of-home" not in found.fault
 
@@ -230,7 +230,7 @@ def test_dbt_and_alerts_know_a_federation(
 ) -> None:
     info = federation("https://sts.googleapis.com", {"file": str(own_token)})
     settings = settings_with(info, tmp_path / "federation.json")
-    shared = PlatformSettings(google_account(settings), "b", None, warehouse_settings(settings))
+    shared = PlatformSettings(google_account(settings), "b", None, settings.warehouse)
     # It would ask Google for the project's name.
     monkeypatch.setattr(external_account.Credentials, "get_project_id", lambda *_, **__: None)
     with dbt_environment(connect(shared).warehouse, shared.google) as env:

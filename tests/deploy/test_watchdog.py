@@ -24,10 +24,10 @@ from alerting.conditions import late_runs, read_names, silence, slow_runs
 from alerting.findings import Finding, Inspection
 from alerting.incidents import State, advance
 from alerting.messages import write_messages
-from alerting.settings import AlertSettings
 from alerting.state_file import locked_state
 from deploy import watchdog
 from deploy.watchdog import full_disk, old_backup, old_certificate, waiting_spool
+from runs.alert_settings import AlertSettings
 from runs.settings import read_settings
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack

@@ -30,7 +30,8 @@ from alerting.findings import Inspection
 from alerting.freshness import Reading
 from alerting.incidents import State, advance
 from alerting.ledger_conditions import parked
-from blocks.platform import GCP, WAREHOUSE, platform_blocks
+from blocks import GCP, WAREHOUSE
+from blocks.platform import platform_blocks
 from blocks.sources import block_of
 from core.batch import Manifest, Window
 from core.ledger import Cursor

@@ -20,7 +20,6 @@ from runs import cleanup
 from runs.catalog import publish
 from runs.dbt_build import run_build
 from runs.due import due_build
-from runs.settings import google_account
 from stores.datasets import dbt_datasets
 from stores.settings import LANDING_S3
 from testing.permissions import held, needs, refused_by_policy, row_of
@@ -88,7 +87,7 @@ def stored(lab: Lab) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def checked(lab: Lab) -> Iterator[Finding]:
-    return check(subjects(lab.settings, google_account(lab.settings)), {})
+    return check(lab.settings, subjects(lab.settings), {})
 
 
 def test_a_platform_at_work_stays_in_its_datasets_and_below_its_prefix(

@@ -24,9 +24,10 @@ from prefect.states import Completed, Failed, Pending, Running
 
 from alerting.log_lines import Line, unpacked
 from alerting.run_logs import logs_behind
-from alerting.settings import AlertSettings
-from blocks.platform import GCP, WAREHOUSE, platform_blocks
+from blocks import GCP, WAREHOUSE
+from blocks.platform import platform_blocks
 from flows.run_logs import LogsNotCopied, run_logs
+from runs.alert_settings import AlertSettings
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from stores.settings import LANDING_GCS, PlatformSettings

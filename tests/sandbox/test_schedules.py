@@ -21,13 +21,13 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.findings import Inspection
-from alerting.settings import AlertSettings
 from blocks.register import register, tidy
 from blocks.sources import load_sources
 from core.names import source_of
 from deploy.apply import declared, of_running
 from flows.watch import inspect_runs
-from runs.settings import SOURCES, Settings
+from runs.alert_settings import AlertSettings
+from runs.settings import ALL_VARIABLES, SOURCES, Settings
 from sandbox.demo import crons_paused
 from sandbox.identity import ensure_service_account
 from sandbox.parts import isolated
@@ -123,9 +123,9 @@ def test_a_source_that_is_not_configured_has_neither_block_nor_deployment(
     """Last in this file: it leaves the deployments of two sources."""
     ensure_service_account(tmp_path / "account.json", "p", "http://127.0.0.1:9/token")
     own = {**stack.env(), "GCP_SERVICE_ACCOUNT_FILE": str(tmp_path / "account.json")}
-    given = {name: own[name.upper()] for name in Settings.model_fields if own.get(name.upper())}
-    everything = Settings.model_validate(given)
-    google_alone = Settings.model_validate(
+    given = {name: own[name.upper()] for name in ALL_VARIABLES if own.get(name.upper())}
+    everything = Settings.from_variables(given)
+    google_alone = Settings.from_variables(
         {name: own[name.upper()] for name in ("gcp_project", "gcs_bucket")}
         | {"gcp_service_account_file": own["GCP_SERVICE_ACCOUNT_FILE"]}
     )

@@ -19,7 +19,7 @@ import pytest
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
-from pydantic import SecretStr
+from pydantic import HttpUrl, SecretStr
 
 from sandbox import processes
 from sandbox.identity import ensure_service_account
@@ -236,7 +236,7 @@ def test_s3_comes_with_its_bucket_and_keeps_what_is_in_it_after_a_death_and_a_do
         access_key_id=env["AWS_ACCESS_KEY_ID"],
         secret_access_key=SecretStr(env["AWS_SECRET_ACCESS_KEY"]),
         region=env["AWS_REGION"],
-        options={"endpoint_url": env["AWS_ENDPOINT_URL"]},
+        endpoint_url=HttpUrl(env["AWS_ENDPOINT_URL"]),
     )
     landing = S3Landing(settings)
     landing.put("a", b"a")

@@ -18,8 +18,8 @@ from alerting.findings import Inspection, Run
 from alerting.incidents import State, advance
 from alerting.notify import Told, notify, send_text
 from alerting.secrets import differing, pieces, scrubber, secrets_of, without_shapes
-from alerting.settings import AlertSettings
 from alerting.state_file import locked_state, read_state
+from runs.alert_settings import AlertSettings
 from testing.sinks import WEBHOOK_SECRET, Sinks, open_sinks
 
 T0 = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from alerting.freshness import WORDS, Status
 from alerting.read_freshness import declared_thresholds, read_freshness
 from flows.dbt_freshness import as_rows, thresholds_of
 from runs.build import PROJECT_DIR
-from runs.settings import Settings
+from runs.settings import OF_SOURCES
 from sources import SOURCES
 from sources.usgs_earthquake.settings import UsgsEarthquake
 from testing.platform import Lab
@@ -77,9 +77,9 @@ def test_the_ledger_s_limits_are_those_of_its_block_and_by_default_those_of_dbt(
     block = lab.source.block(lab)
     (default,) = thresholds_of({"finance": block, "usgs_earthquake": UsgsEarthquake()}).values()
     assert default["newest_event"] == declared_thresholds()["finance"]["newest_event"]
-    settings = Settings.model_fields
-    assert settings["finance_newest_event_warn_hours"].default == block.newest_event_warn_hours
-    assert settings["finance_newest_event_fail_hours"].default == block.newest_event_fail_hours
+    settings = OF_SOURCES["finance"].model_fields
+    assert settings["newest_event_warn_hours"].default == block.newest_event_warn_hours
+    assert settings["newest_event_fail_hours"].default == block.newest_event_fail_hours
     write(lab, 30, "applied", inserted=3)
     write(lab, 1, "looked")
     for warn, fail, status in ((12, 24, "error"), (12, 36, "warn"), (36, 72, "fresh")):

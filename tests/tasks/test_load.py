@@ -344,7 +344,9 @@ def test_a_batch_through_s3_is_the_same_as_through_gcs(bare: Lab, on_s3: Lab, pa
     assert content(on_s3) == content(bare)
     assert len(content(bare)[1]) == pages
     left = list(
-        on_s3.platform.warehouse.client.list_tables(f"{on_s3.settings.raw_dataset}_staging")
+        on_s3.platform.warehouse.client.list_tables(
+            f"{on_s3.settings.warehouse.raw_dataset}_staging"
+        )
     )
     assert left == []
 

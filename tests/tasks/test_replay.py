@@ -223,7 +223,7 @@ def test_a_batch_that_is_gone_or_another_sources_is_told(bare: Lab) -> None:
     commit_batch(bare, quake("a"))
     load(bare.platform, TABLE)
     (batch_id,) = applied(bare)
-    other = Lab("other", bare.env, "finance", raw_dataset=bare.settings.raw_dataset)
+    other = Lab("other", bare.env, "finance", raw_dataset=bare.settings.warehouse.raw_dataset)
     with pytest.raises(OperationRejected, match="is of usgs_earthquake, not of finance"):
         replay(other.platform, other.source.TABLE, batch_id)
     cleanup(replace(bare.platform, retention_days=0), TABLE)

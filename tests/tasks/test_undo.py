@@ -341,7 +341,7 @@ def test_what_changed_no_row_cannot_be_undone(bare: Lab) -> None:
     # Another source's.
     commit_batch(bare, quake("b"), hour=1)
     load(bare.platform, TABLE)
-    other = Lab("other", bare.env, "finance", raw_dataset=bare.settings.raw_dataset)
+    other = Lab("other", bare.env, "finance", raw_dataset=bare.settings.warehouse.raw_dataset)
     with pytest.raises(OperationRejected, match="is of usgs_earthquake, not of finance"):
         take_back(other, applied(bare)[0])
 
@@ -433,7 +433,7 @@ def test_an_undo_killed_anywhere_is_made_good_by_repeating_it(
     take_back(lab, batch_id)
     assert lab.rows() == before
     assert undone(lab) == [batch_id]
-    staging = f"{lab.settings.raw_dataset}_staging"
+    staging = f"{lab.settings.warehouse.raw_dataset}_staging"
     assert list(lab.platform.warehouse.client.list_tables(staging)) == []
     lab.run()
     lab.assert_equals_truth()
