@@ -65,7 +65,7 @@ def parked(warehouse: Warehouse) -> list[Finding]:
 
 
 def requests_spent(warehouse: Warehouse) -> dict[str, int]:
-    """Requests of this month (UTC) by source, counted as stores/budget_plan.py counts them."""
+    """Requests of this month (UTC) by source, counted as stores/budget.py counts them."""
     rows = warehouse.query(
         f"""
         SELECT source, SUM(requests) AS spent

@@ -3,6 +3,13 @@
 What becomes of the staged rows is one query, `ranked_rows`, which is asked twice: for the counts,
 and by the MERGE. BigQuery bills at least 10 MiB for each table that a statement names, temporary
 ones too, so few statements that name few tables are what a small batch costs.
+
+Three staged rows of a table that is ordered by `updated`, here minutes after noon:
+
+    id | mag before | updated before | mag staged | updated staged | verdict  | mag after
+    a  | 5.1        | 1              | 5.3        | 2              | updated  | 5.3
+    b  | 4.0        | 3              | 4.2        | 2              | older    | 4.0
+    c  |            |                | 3.9        | 2              | inserted | 3.9
 """
 
 from __future__ import annotations
@@ -16,31 +23,43 @@ from core.schema import META, STAGED, Column, Table
 from core.sql import Names, literal, quoted, staging_table
 from core.stamps import batch_order, later, stamp_order
 
+EXTRA = next(column for column in META if column.name == "_extra")
 
-def own_columns(table: Table, manifest: Manifest) -> str:
-    """The table's columns out of the staged rows: those that were not staged are null."""
+
+def check(manifest: Manifest, condition: str, fault: str) -> str:
+    """The statement that fails, and so rolls back, where the condition does not hold."""
+    where = f"{manifest.source} batch {manifest.batch_id}"
+    return f"SELECT IF({condition}, 1, ERROR('{where}: {fault}'));"
+
+
+def check_staged(manifest: Manifest, counted: str) -> str:
+    fault = f"the staged rows are not the {manifest.rows} of the manifest"
+    return check(manifest, f"{counted} = {manifest.rows}", fault)
+
+
+def staged_columns(table: Table, manifest: Manifest) -> str:
+    """The table's columns, `_is_deleted` and `_extra` out of the staged rows.
+
+    Columns that were not staged are null; those that newer code staged and this does not know join
+    `_extra`.
+    """
     staged = dict(manifest.columns)
-    return ", ".join(
+    own = [
         f"s.{quoted(column.name)}"
         if column.name in staged
         else f"CAST(NULL AS {column.type}) AS {quoted(column.name)}"
         for column in table.columns
-    )
-
-
-def extra_column(table: Table, manifest: Manifest) -> str:
-    """The staged `_extra`, joined by columns that newer code staged and this does not know."""
-    staged = dict(manifest.columns)
+    ]
     known = {column.name for column in (*table.columns, *STAGED)}
-    unknown = [name for name in staged if name not in known]
-    if not unknown:
-        return "s._extra"
-    named = ", ".join(f"s.{quoted(name)} AS {quoted(name)}" for name in unknown)
-    fields = f"TO_JSON_STRING(STRUCT({named}))"
-    return (
-        f"IF(s._extra IS NULL, {fields}, CONCAT("
-        f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
-    )
+    named = [f"s.{quoted(name)} AS {quoted(name)}" for name in staged if name not in known]
+    extra = "s._extra"
+    if named:
+        fields = f"TO_JSON_STRING(STRUCT({', '.join(named)}))"
+        extra = (
+            f"IF(s._extra IS NULL, {fields}, CONCAT("
+            f"SUBSTR(s._extra, 1, LENGTH(s._extra) - 1), ',', SUBSTR({fields}, 2))) AS _extra"
+        )
+    return ", ".join([*own, "s._is_deleted", extra])
 
 
 def _columns(names: Iterable[str], alias: str) -> str:
@@ -101,11 +120,19 @@ def _within(table: Table, alias: str) -> str:
     return f"({event} BETWEEN bound_from AND bound_to OR {event} IS NULL)"
 
 
-def staged_order(table: Table, manifest: Manifest) -> str:
-    """What a staged row is ordered by: its update stamp, or from the future, its observation."""
-    stamp, observed_at = f"s.{quoted(table.order_by or '')}", literal(manifest.observed_at)
-    known_by = later(literal(max(manifest.observed_at, manifest.extract_ended_at)))
-    return f"IF({stamp} > {known_by}, {observed_at}, {stamp})"
+def _merged(column: Column) -> str:
+    """What a column comes to of the staged row `s` and the one that is there, `t`."""
+    name = quoted(column.name)
+    if column.keep is None:
+        return (
+            f"CASE WHEN _is_older THEN t.{name} "
+            f"WHEN s._is_deleted THEN COALESCE(s.{name}, t.{name}) ELSE s.{name} END AS {name}"
+        )
+    function, standing = "LEAST" if column.keep == "min" else "GREATEST", f"t.{name}"
+    if column.keep == "max" and column.type == "TIMESTAMP":
+        # The greatest that is believed: no row was seen after it was written.
+        standing = f"IF(t.{name} > {later('t._inserted_at')}, NULL, t.{name})"
+    return f"{function}(COALESCE(s.{name}, {standing}), COALESCE({standing}, s.{name})) AS {name}"
 
 
 def ranked_rows(table: Table, manifest: Manifest, target: str, staging: str, batch: str) -> str:
@@ -122,30 +149,14 @@ def ranked_rows(table: Table, manifest: Manifest, target: str, staging: str, bat
     rank = ""
     is_older = f"{batch} < {batch_order('t')}"
     if table.order_by:
-        staged, standing = staged_order(table, manifest), stamp_order(quoted(table.order_by), "t")
+        stamp, observed_at = quoted(table.order_by), literal(manifest.observed_at)
+        known_by = later(literal(max(manifest.observed_at, manifest.extract_ended_at)))
+        # One from the future counts as its observation.
+        staged = f"IF(s.{stamp} > {known_by}, {observed_at}, s.{stamp})"
+        standing = stamp_order(stamp, "t")
         rank = f"{staged} DESC, "
         is_older = f"({staged} < {standing} OR {staged} = {standing} AND {is_older})"
-    merged = []
-    stamps = {column.name for column in plain if column.type == "TIMESTAMP"}
-    for column_name in content:
-        name = quoted(column_name)
-        kept = next((column.keep for column in plain if column.name == column_name), None)
-        if kept:
-            function, standing = "LEAST" if kept == "min" else "GREATEST", f"t.{name}"
-            if kept == "max" and column_name in stamps:
-                # The greatest that is believed: no row was seen after it was written.
-                standing = f"IF(t.{name} > {later('t._inserted_at')}, NULL, t.{name})"
-            merged.append(
-                f"{function}(COALESCE(s.{name}, {standing}), COALESCE({standing}, s.{name})) "
-                f"AS {name}"
-            )
-        elif column_name == "_is_deleted":
-            merged.append("IF(_is_older, t._is_deleted, s._is_deleted) AS _is_deleted")
-        else:
-            merged.append(
-                f"CASE WHEN _is_older THEN t.{name} "
-                f"WHEN s._is_deleted THEN COALESCE(s.{name}, t.{name}) ELSE s.{name} END AS {name}"
-            )
+    merged = ", ".join(map(_merged, (*plain, EXTRA)))
     differs = "\n        OR ".join(
         f"c.{name} IS DISTINCT FROM t.{name}" for name in map(quoted, content)
     )
@@ -164,8 +175,7 @@ def ranked_rows(table: Table, manifest: Manifest, target: str, staging: str, bat
     return f"""\
 WITH ranked AS (
     SELECT
-        {own_columns(table, manifest)},
-        s._is_deleted, {extra_column(table, manifest)}, s._row,
+        {staged_columns(table, manifest)}, s._row,
         ROW_NUMBER() OVER (
             PARTITION BY {_columns(key, "s")}
             ORDER BY {rank}s._is_deleted DESC, s._row DESC
@@ -185,7 +195,9 @@ WITH ranked AS (
     LEFT JOIN existing AS t ON {_same_key(table, "t", "s")}
 ), merged AS (
     SELECT
-        {_columns(key, "s")}, {", ".join(merged)}, s._rank, s._stands, s._is_older
+        {_columns(key, "s")}, {merged},
+        IF(_is_older, t._is_deleted, s._is_deleted) AS _is_deleted,
+        s._rank, s._stands, s._is_older
     FROM compared AS s
     LEFT JOIN existing AS t ON {_same_key(table, "t", "s")}
 )
@@ -204,11 +216,7 @@ WRITTEN = "_verdict IN ('inserted', 'updated', 'deleted')"
 
 
 def counts(table: Table, manifest: Manifest, rows: str) -> str:
-    """Count the verdicts of `rows`, a query; raise, and so roll back, where they cannot be right.
-
-    One question for all counts: each statement is billed at least 10 MiB per table.
-    """
-    where = f"{manifest.source} batch {manifest.batch_id}"
+    """Count the verdicts of `rows`, a query; roll back where they cannot be right."""
     keys = ", ".join(map(quoted, table.key))
     counted = [
         *(f"COUNTIF(_verdict = '{verdict}')" for verdict in ROW_OUTCOMES),
@@ -223,6 +231,11 @@ def counts(table: Table, manifest: Manifest, rows: str) -> str:
         for place, name in enumerate(names)
     )
     total = " + ".join(f"n_{verdict}" for verdict in ROW_OUTCOMES)
+    all_add_up = check(
+        manifest,
+        f"{total} + {manifest.rejected} = {manifest.extracted}",
+        f"the counts do not add up to the {manifest.extracted} rows extracted",
+    )
     return f"""\
 SET counted = (
     WITH ranked_rows AS (
@@ -231,17 +244,9 @@ SET counted = (
     SELECT CONCAT({texts}) FROM ranked_rows
 );
 {taken}
-SELECT IF(
-    {total} + {manifest.rejected} = {manifest.extracted},
-    1,
-    ERROR('{where}: the counts do not add up to the {manifest.extracted} rows extracted')
-);
-SELECT IF(
-    n_staged = {manifest.rows},
-    1,
-    ERROR('{where}: the staged rows are not the {manifest.rows} of the manifest')
-);
-SELECT IF(n_twice = 0, 1, ERROR('{where}: two source rows for one row of {table.name}'));"""
+{all_add_up}
+{check_staged(manifest, "n_staged")}
+{check(manifest, "n_twice = 0", f"two source rows for one row of {table.name}")}"""
 
 
 def merge(table: Table, target: str, rows: str, batch: str) -> str:
@@ -317,18 +322,6 @@ END IF;"""
 
 # The row stands as a backfill brought it, which brings what no snapshot did.
 IS_BACKFILLED = "t._batch_id IN UNNEST(SPLIT(backfills, ','))"
-
-
-def find_backfills(source: str, loads: str) -> str:
-    """Name the batches of backfills, for IS_BACKFILLED."""
-    return f"""\
-SET backfills = (
-    SELECT COALESCE(STRING_AGG(batch_id, ','), '') FROM {loads}
-    WHERE source = {literal(source)} AND mode = 'backfill' AND state = 'applied'
-);"""
-
-
-EXTRA = next(column for column in META if column.name == "_extra")
 
 
 def cells_of(table: Table, value: Callable[[Column], str]) -> str:

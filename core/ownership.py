@@ -28,14 +28,12 @@ def is_labelled(labels: Mapping[str, str] | None) -> bool:
 
 
 def is_own_table(labels: Mapping[str, str] | None, columns: Iterable[str] = ()) -> bool:
-    return is_labelled(labels) or OWN_COLUMN in columns or is_earlier_ledger(labels)
-
-
-def is_earlier_ledger(labels: Mapping[str, str] | None) -> bool:
-    """A table of our ledger as releases before the label made it. Going back to one of them puts
-    these labels in the place of ours, and going forward again finds them.
-    """
-    return "columns" in (labels or {}) and (labels or {}).get("layer") == "ledger"
+    """Whether it has our label or column, or is a table of our ledger as releases before the label
+    made it. Going back to one of them puts its labels in the place of ours, and going forward again
+    finds them."""
+    given = labels or {}
+    is_earlier_ledger = "columns" in given and given.get("layer") == "ledger"
+    return is_labelled(labels) or OWN_COLUMN in columns or is_earlier_ledger
 
 
 def foreign_dataset(name: str, free_prefix: str | None) -> str:

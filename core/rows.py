@@ -74,10 +74,8 @@ class Fields:
 
     def changes(self, table: Table) -> tuple[tuple[str, str], ...]:
         """(field, change) of what is not as declared: new, retyped, or missing from every row."""
-        found = [(name, "new") for name in self.new]
-        found += [(name, "retyped") for name in self.retyped]
-        found += [(name, "missing") for name in self.missing(table)]
-        return tuple(sorted(found))
+        found = {"new": self.new, "retyped": self.retyped, "missing": self.missing(table)}
+        return tuple(sorted((name, change) for change in found for name in found[change]))
 
 
 @dataclass
@@ -111,18 +109,15 @@ class EncodedChunk:
     # Nulls by column.
     nulls: dict[str, int]
 
-    @property
-    def extracted(self) -> int:
-        return self.row_count + self.reject_count
-
 
 def encode(chunk: Chunk) -> EncodedChunk:
     """Write a chunk's rows and rejects as Parquet (zstd). Threads may do it side by side."""
+    rejects = [{"_row": reject.row, **vars(reject)} for reject in chunk.rejects]
     return EncodedChunk(
         rows=_parquet(chunk.rows),
         row_count=chunk.rows.num_rows,
-        rejects=_parquet(rejects_table(chunk.rejects)),
-        reject_count=len(chunk.rejects),
+        rejects=_parquet(pa.Table.from_pylist(rejects, schema=arrow_schema(REJECTS))),
+        reject_count=len(rejects),
         unexpected=sum(not reject.is_expected for reject in chunk.rejects),
         unparsed=chunk.unparsed,
         fields=chunk.fields,
@@ -156,8 +151,8 @@ def _parquet(table: pa.Table) -> bytes:
 
 def to_chunk(records: Iterable[Record], table: Table, first_row: int) -> Chunk:
     """Convert records to a chunk whose rows are numbered from `first_row`."""
-    columns: dict[str, list[object]] = {name: [] for name in table.column_names}
-    staged: dict[str, list[object]] = {column.name: [] for column in STAGED}
+    schema = arrow_schema((*table.columns, *STAGED))
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
     rejects: list[Reject] = []
     unparsed = 0
     fields = Fields()
@@ -170,20 +165,15 @@ def to_chunk(records: Iterable[Record], table: Table, first_row: int) -> Chunk:
             fields.present |= record.fields.keys()
         for column in table.columns:
             value = record.fields.get(column.name)
-            if value is None:
-                typed[column.name] = None
-                continue
             try:
-                typed[column.name] = column.convert(value)
-            except values.Rounded as rounded:
-                typed[column.name] = rounded.nearest
+                typed[column.name] = None if value is None else column.convert(value)
+            except ValueError as error:
+                nearest = error.nearest if isinstance(error, values.Rounded) else None
+                typed[column.name] = nearest
                 extra[column.name] = value
                 is_unparsed = True
-            except ValueError:
-                typed[column.name] = None
-                extra[column.name] = value
-                is_unparsed = True
-                if not (column.may_be_text and isinstance(value, str)):
+                is_text = column.may_be_text and isinstance(value, str)
+                if nearest is None and not is_text:
                     fields.retyped.add(column.name)
         reason = reject_reason(table, record, typed)
         if reason is not None:
@@ -196,14 +186,11 @@ def to_chunk(records: Iterable[Record], table: Table, first_row: int) -> Chunk:
             rejects.append(Reject(reason, as_json(record.payload), row, is_expected, key, content))
             continue
         unparsed += is_unparsed
-        for name, values_ in columns.items():
-            values_.append(typed[name])
-        staged["_is_deleted"].append(record.is_deleted)
-        staged["_extra"].append(as_json(extra) if extra else None)
-        staged["_row"].append(row)
-    arrays = {**columns, **staged}
-    schema = arrow_schema((*table.columns, *STAGED))
-    return Chunk(pa.Table.from_pydict(arrays, schema=schema), rejects, unparsed, fields)
+        typed["_is_deleted"], typed["_row"] = record.is_deleted, row
+        typed["_extra"] = as_json(extra) if extra else None
+        for name, column_values in columns.items():
+            column_values.append(typed[name])
+    return Chunk(pa.Table.from_pydict(columns, schema=schema), rejects, unparsed, fields)
 
 
 def reject_reason(table: Table, record: Record, typed: Mapping[str, object]) -> str | None:
@@ -232,18 +219,3 @@ def content_of(table: Table, typed: Mapping[str, object], extra: Mapping[str, ob
         if name not in table.key and value is not None
     }
     return as_json(content | ({"_extra": as_json(extra)} if extra else {}))
-
-
-def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
-    listed = list(rejects)
-    return pa.Table.from_pydict(
-        {
-            "_row": [reject.row for reject in listed],
-            "reason": [reject.reason for reject in listed],
-            "is_expected": [reject.is_expected for reject in listed],
-            "payload": [reject.payload for reject in listed],
-            "key": [reject.key for reject in listed],
-            "content": [reject.content for reject in listed],
-        },
-        schema=arrow_schema(REJECTS),
-    )

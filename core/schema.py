@@ -119,11 +119,7 @@ STAGED = (Column("_is_deleted", "BOOL"), Column("_extra", "STRING"), Column("_ro
 # What every raw table carries besides its source's columns.
 META = (
     Column("_batch_id", "STRING", "The batch that wrote this version of the row."),
-    Column(
-        "_inserted_at",
-        "TIMESTAMP",
-        "Start of the transaction that wrote this version of the row, UTC.",
-    ),
+    Column("_inserted_at", "TIMESTAMP", "Start of the transaction that wrote it, UTC."),
     Column("_is_deleted", "BOOL", "True when the source deleted or renamed the row."),
     Column("_extra", "STRING", "JSON of what fits no column, null when there is nothing."),
 )

@@ -18,18 +18,6 @@ from core.sql import Names, fence_table, in_effect, literal, quoted, staging_tab
 from core.stamps import later
 
 
-def ledger_line(manifest: Manifest) -> dict[str, str]:
-    """Column of `_loads` to SQL expression; what the script counts are its variables."""
-    return {
-        **{name: literal(value) for name, value in columns_of(manifest).items()},
-        **{name: f"n_{name}" for name in COUNTED},
-        "state": "verdict_of_batch",
-        "touched_from": "bound_from",
-        "touched_to": "bound_to",
-        "applied_at": "applied_at",
-    }
-
-
 def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     """The script that brings a staged batch into `table`, at most once, whoever runs it.
 
@@ -51,17 +39,31 @@ def apply_script(table: Table, manifest: Manifest, names: Names) -> str:
     source = literal(manifest.source)
     known = ", ".join(literal(state) for state in FINAL_STATES)
     changes = ", ".join(map(literal, CHANGES))
-    line = ledger_line(manifest)
+    # Column of `_loads` to SQL expression; what the script counts are its variables.
+    line = {
+        **{name: literal(value) for name, value in columns_of(manifest).items()},
+        **{name: f"n_{name}" for name in COUNTED},
+        "state": "verdict_of_batch",
+        "touched_from": "bound_from",
+        "touched_to": "bound_to",
+        "applied_at": "applied_at",
+    }
     # A backfill brings old rows, and says nothing of those that it lacks.
     is_whole = table.is_whole and manifest.mode != "backfill"
     is_snapshot = table.write == "snapshot" and is_whole
     if table.write == "replace":
         steps = [_replace(table, manifest, target, staging, batch)]
     else:
+        # For merging.IS_BACKFILLED.
+        find_backfills = f"""\
+SET backfills = (
+    SELECT COALESCE(STRING_AGG(batch_id, ','), '') FROM {loads}
+    WHERE source = {source} AND mode = 'backfill' AND state = 'applied'
+);"""
         rows = merging.ranked_rows(table, manifest, target, staging, batch)
         steps = [
             merging.bounds(table, target, staging),
-            merging.find_backfills(manifest.source, loads) if is_snapshot else "",
+            find_backfills if is_snapshot else "",
             merging.counts(table, manifest, rows),
             merging.merge(table, target, rows, batch),
             merging.supersede(table, target, staging, batch) if table.aliases else "",
@@ -136,13 +138,8 @@ def _replace(table: Table, manifest: Manifest, target: str, staging: str, batch:
         return "SET verdict_of_batch = 'held';"
     columns = [quoted(name) for name in (*table.column_names, "_is_deleted", "_extra")]
     share = "1.0" if manifest.allow_absent else str(table.max_absent_share)
-    where = f"{manifest.source} batch {manifest.batch_id}"
     return f"""\
-SELECT IF(
-    (SELECT COUNT(*) FROM {staging}) = {manifest.rows},
-    1,
-    ERROR('{where}: the staged rows are not the {manifest.rows} of the manifest')
-);
+{merging.check_staged(manifest, f"(SELECT COUNT(*) FROM {staging})")}
 SET n_replaced = (SELECT COUNT(*) FROM {target});
 IF n_replaced - {manifest.rows} > {share} * n_replaced THEN
   SET verdict_of_batch = 'held';
@@ -152,9 +149,7 @@ ELSE
   SET n_inserted = {manifest.rows};
   TRUNCATE TABLE {target};
   INSERT INTO {target} ({", ".join(columns)}, _batch_id, _inserted_at)
-  SELECT
-    {merging.own_columns(table, manifest)}, s._is_deleted, {merging.extra_column(table, manifest)},
-    {batch}, applied_at
+  SELECT {merging.staged_columns(table, manifest)}, {batch}, applied_at
   FROM {staging} AS s;
 END IF;"""
 
@@ -188,12 +183,13 @@ def _insert_rejects(manifest: Manifest, names: Names, is_snapshot: bool) -> str:
         ON kept.reason = s.reason AND kept.payload = s.payload
     WHERE s._number > COALESCE(kept.times, 0)
 )"""
+    all_staged = merging.check(
+        manifest,
+        f"(SELECT COUNT(*) FROM {staging}) = {manifest.rejected}",
+        f"staged rejects are not {manifest.rejected}",
+    )
     return f"""\
-SELECT IF(
-    (SELECT COUNT(*) FROM {staging}) = {manifest.rejected},
-    1,
-    ERROR('{manifest.source} batch {manifest.batch_id}: staged rejects are not {manifest.rejected}')
-);
+{all_staged}
 INSERT INTO {names.raw("_rejects")}
     (batch_id, source, table_name, row_number, reason, is_expected, payload, rejected_at)
 SELECT

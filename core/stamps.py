@@ -17,17 +17,9 @@ def is_ahead(stamp: datetime, *clocks: datetime) -> bool:
     return all(stamp > clock + AHEAD for clock in clocks)
 
 
-def moment_of_read(observed_at: datetime, last: datetime | None) -> datetime:
-    """When a source was read: after the last read that was applied, whatever the clock says.
-
-    Batches are ordered by it. A server's Date has whole seconds, and two reads in one would have no
-    order; what is read after a clock was put back would count as older than what stands.
-    """
-    return observed_at if last is None else max(observed_at, last + timedelta(microseconds=1))
-
-
 def in_utc(moment: datetime) -> str:
     """A moment as messages have it."""
+    # strftime leaves out the zeros of the year 1.
     return f"{moment.astimezone(UTC).isoformat(timespec='seconds').removesuffix('+00:00')}Z"
 
 

@@ -37,28 +37,22 @@ def _tell(name: str, phase: Phase) -> None:
             observe(name, phase)
 
 
-class Timings:
-    """Seconds per step of one run; of steps in several threads, the sum."""
+@contextmanager
+def timings() -> Iterator[dict[str, float]]:
+    """Collect the seconds per step of everything inside; of steps in several threads, the sum."""
+    seconds: dict[str, float] = defaultdict(float)
+    started: dict[tuple[int, str], float] = {}
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._started: dict[tuple[int, str], float] = {}
-
-    def __call__(self, name: str, phase: Phase) -> None:
+    def observe(name: str, phase: Phase) -> None:
         key = (threading.get_ident(), name)
         if phase == "before":
-            self._started[key] = time.perf_counter()
+            started[key] = time.perf_counter()
         else:
-            self.seconds[name] += time.perf_counter() - self._started.pop(key)
+            seconds[name] += time.perf_counter() - started.pop(key)
             logger.debug("%s done", name)
 
-
-@contextmanager
-def timings() -> Iterator[Timings]:
-    """Collect the seconds per step of everything inside."""
-    collected = Timings()
-    observers.append(collected)
+    observers.append(observe)
     try:
-        yield collected
+        yield seconds
     finally:
-        observers.remove(collected)
+        observers.remove(observe)

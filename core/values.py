@@ -6,6 +6,7 @@ invent something; the caller then keeps the original in `_extra`. `None` never r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -20,16 +21,13 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 EXACT_FLOAT = 2**53
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# BigQuery: TIMESTAMP from 0001-01-01 to 9999-12-31 23:59:59.999999 UTC.
-TIMESTAMP_MIN = datetime(1, 1, 1, tzinfo=UTC)
-TIMESTAMP_MAX = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-# BigQuery: NUMERIC has 38 digits, 9 of them after the point.
 # No float is as large as this, which has so many digits.
 EXACT_DIGITS = 308
 BEYOND_FLOAT = 10**EXACT_DIGITS
 # What may be such a number, in a body; and that or half of a surrogate pair, in a text of ours.
 LARGE_NUMBER = re.compile(rb"[eE]\+?\d{3}|\d{309}")
 SUSPECT = re.compile(r"\\ud[89a-f]|\d{309}")
+# BigQuery: NUMERIC has 38 digits, 9 of them after the point.
 NUMERIC_MAX = Decimal("99999999999999999999999999999.999999999")
 NINE_PLACES = Decimal("1e-9")
 # Decimal's own context has 28 digits, too few for a NUMERIC; rounds half even.
@@ -157,6 +155,11 @@ def as_json(value: object) -> str:
     except ValueError:
         return _dump(_strict(value))
     return _dump(_strict(value)) if SUSPECT.search(text) else text
+
+
+def digest(value: object) -> str:
+    """Sixteen hex digits of a value's JSON text."""
+    return hashlib.sha256(as_json(value).encode()).hexdigest()[:16]
 
 
 def _dump(value: object) -> str:

@@ -160,9 +160,7 @@ def undo(
     note = lines[0].message
     if undone_at:
         note = f"this was done already, at {undone_at:%Y-%m-%d %H:%M:%S} UTC"
-    return Outcome(
-        table, "undo", Window(end=back_to), lines, note=note, seconds=dict(spent.seconds)
-    )
+    return Outcome(table, "undo", Window(end=back_to), lines, note=note, seconds=dict(spent))
 
 
 def read_undone(warehouse: Warehouse, table: Table, batch_id: str) -> list[Line]:

@@ -81,7 +81,7 @@ def run_source(
         note="; ".join(filter(None, (extracted.note, waited.note))) or None,
         announced=(*recovered.announced, *loaded.announced),
         changes=changes_of(position, loaded),
-        seconds=dict(spent.seconds),
+        seconds=dict(spent),
     )
 
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import IO, Any
 
 from google.api_core.exceptions import Conflict, Forbidden, NotFound, PreconditionFailed
@@ -62,6 +63,11 @@ class Warehouse:
     def names(self) -> Names:
         return Names(self.project, self.raw_dataset, self.staging_dataset)
 
+    @property
+    def call(self) -> dict[str, Any]:
+        """How every request to BigQuery is repeated and ends."""
+        return {"retry": self.retry, "timeout": CALL_TIMEOUT_SECONDS}
+
     def query(
         self,
         sql: str,
@@ -111,9 +117,7 @@ class Warehouse:
             use_query_cache=False,
         )
         # With a job_retry the client would start a job again by itself, for 40 minutes.
-        return self.client.query(
-            sql, job_config=config, retry=self.retry, job_retry=None, timeout=CALL_TIMEOUT_SECONDS
-        )
+        return self.client.query(sql, job_config=config, job_retry=None, **self.call)
 
     def finish(
         self, job: Any, *, source: str, purpose: str, batch_id: str | None
@@ -181,8 +185,7 @@ class Warehouse:
             min_creation_time=since,
             state_filter="done",
             page_size=JOBS_PER_PAGE,
-            retry=self.retry,
-            timeout=CALL_TIMEOUT_SECONDS,
+            **self.call,
         )
         return billed_of(jobs, {DBT_INVOCATION: invocation_id})
 
@@ -220,9 +223,8 @@ class Warehouse:
         """
         for dataset, names in relations.items():
             self._ensure_dataset(dataset)
-            call = {"retry": self.retry, "timeout": CALL_TIMEOUT_SECONDS}
             where = f"{self.project}.{dataset}"
-            for foreign in foreign_tables(self.client, where, names, **call):
+            for foreign in foreign_tables(self.client, where, names, **self.call):
                 raise self._foreign_table(foreign)
 
     def _ensure_dataset(self, name: str, table_lifetime: timedelta | None = None) -> None:
@@ -231,16 +233,15 @@ class Warehouse:
 
         Raises NotOurs when it has other things in it.
         """
+        self._converge(name, partial(self._make_or_label, name, table_lifetime))
 
-        def converge() -> None:
-            self._make_or_label(name, table_lifetime)
-
-        # 412: somebody changed the dataset since it was looked at, perhaps to what it is to be.
-        self.retry.run(converge, lambda error: isinstance(error, PreconditionFailed), name)
+    def _converge(self, name: str, change: Callable[[], None]) -> None:
+        """Repeat a change also where somebody else made one since the dataset or table was looked
+        at (412), perhaps to what it is to be."""
+        self.retry.run(change, lambda error: isinstance(error, PreconditionFailed), name)
 
     def _make_or_label(self, name: str, table_lifetime: timedelta | None) -> None:
-        where = f"{self.project}.{name}"
-        call = {"retry": self.retry, "timeout": CALL_TIMEOUT_SECONDS}
+        where, call = f"{self.project}.{name}", self.call
         found, dataset = standing(self.client, where, **call)
         if found == "missing":
             dataset = bigquery.Dataset(where)
@@ -264,7 +265,7 @@ class Warehouse:
 
     def table(self, table_id: str) -> Any:
         """A table as BigQuery describes it, which is free. Raises NotFound."""
-        return self.client.get_table(table_id, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS)
+        return self.client.get_table(table_id, **self.call)
 
     def table_if_any(self, table_id: str) -> Any:
         """As `table`; None where there is none."""
@@ -276,10 +277,12 @@ class Warehouse:
         """The id of a table of the raw dataset."""
         return f"{self.project}.{self.raw_dataset}.{name}"
 
+    def staged_id(self, name: str) -> str:
+        """The id of a staging table."""
+        return f"{self.project}.{self.staging_dataset}.{name}"
+
     def _foreign_table(self, name: str) -> NotOurs:
-        free = free_prefix(
-            self.client, self.project, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
-        )
+        free = free_prefix(self.client, self.project, **self.call)
         return NotOurs(ownership.foreign_table(name, free))
 
     def has_source(self, table: Table) -> bool:
@@ -342,7 +345,7 @@ class Warehouse:
             # Looked at first: a creation counts among the table's operations (five in ten seconds)
             # also where there is nothing to create.
             found = self.table_if_any(table_id) or self.client.create_table(
-                wanted, exists_ok=True, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
+                wanted, exists_ok=True, **self.call
             )
             present = {column.name for column in found.schema}
             if not ownership.is_own_table(found.labels, present):
@@ -352,35 +355,24 @@ class Warehouse:
             if missing or not labels.items() <= found.labels.items():
                 found.schema = [*found.schema, *missing]
                 found.labels = {**found.labels, **labels}
-                self.client.update_table(
-                    found, ["schema", "labels"], retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
-                )
+                self.client.update_table(found, ["schema", "labels"], **self.call)
 
-        # 412: somebody changed the table since it was looked at, perhaps to what it is to be.
-        self.retry.run(converge, lambda error: isinstance(error, PreconditionFailed), name)
+        self._converge(name, converge)
 
     def create_staging(self, manifest: Manifest, kind: str, columns: Iterable[Column]) -> str:
         """An empty staging table with the batch's columns that expires; its id for load jobs."""
-        table_id = ".".join(
-            (
-                self.project,
-                self.staging_dataset,
-                staging_table(manifest.source, manifest.batch_id, kind),
-            )
-        )
+        table_id = self.staged_id(staging_table(manifest.source, manifest.batch_id, kind))
         if self.table_if_any(table_id):
             return table_id
         table = bigquery.Table(table_id, schema=fields(columns))
         table.expires = datetime.now(UTC) + STAGING_LIFETIME
         table.labels = ownership.LABELS
-        self.client.create_table(
-            table, exists_ok=True, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS
-        )
+        self.client.create_table(table, exists_ok=True, **self.call)
         return table_id
 
     def staged_shape(self, name: str) -> tuple[list[str], int]:
         """Column names and number of rows of a staging table."""
-        table = self.table(f"{self.project}.{self.staging_dataset}.{name}")
+        table = self.table(self.staged_id(name))
         return [column.name for column in table.schema], int(table.num_rows)
 
     def drop_staging(self, manifest: Manifest) -> None:
@@ -388,33 +380,14 @@ class Warehouse:
             self.drop_staged(staging_table(manifest.source, manifest.batch_id, kind))
 
     def drop_staged(self, name: str) -> None:
-        self.client.delete_table(
-            f"{self.project}.{self.staging_dataset}.{name}",
-            not_found_ok=True,
-            retry=self.retry,
-            timeout=CALL_TIMEOUT_SECONDS,
-        )
+        self.client.delete_table(self.staged_id(name), not_found_ok=True, **self.call)
 
     def load_uris(
         self, table_id: str, columns: Iterable[Column], uris: Sequence[str], source: str
     ) -> Any:
-        """Start a load job that makes the table hold exactly these Parquet objects' rows.
-
-        When the answer to the call is lost, the client's next try is told that the job exists: of a
-        query it then fetches the job, of a load it does not.
-        """
-        job_id = str(uuid.uuid4())
-        try:
-            return self.client.load_table_from_uri(
-                list(uris),
-                table_id,
-                job_id=job_id,
-                job_config=_to_stage(columns, source),
-                retry=self.retry,
-                timeout=CALL_TIMEOUT_SECONDS,
-            )
-        except Conflict:
-            return self.client.get_job(job_id, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS)
+        """Start a load job that makes the table hold exactly these Parquet objects' rows."""
+        start = partial(self.client.load_table_from_uri, list(uris), retry=self.retry)
+        return self._load(start, str(uuid.uuid4()), table_id, columns, source)
 
     def load_file(
         self, table_id: str, columns: Iterable[Column], file: IO[bytes], source: str
@@ -424,23 +397,33 @@ class Warehouse:
         Sent in pieces. Where one does not arrive, or its answer does not, all is sent again under
         the same job id, of which there is one at most.
         """
-        job_id = str(uuid.uuid4())
-
-        def send() -> Any:
-            try:
-                return self.client.load_table_from_file(
-                    file,
-                    table_id,
-                    job_id=job_id,
-                    rewind=True,
-                    num_retries=0,
-                    job_config=_to_stage(columns, source),
-                    timeout=CALL_TIMEOUT_SECONDS,
-                )
-            except Conflict:
-                return self.client.get_job(job_id, retry=self.retry, timeout=CALL_TIMEOUT_SECONDS)
-
+        start = partial(self.client.load_table_from_file, file, rewind=True, num_retries=0)
+        send = partial(self._load, start, str(uuid.uuid4()), table_id, columns, source)
         return self.retry.run(send, what=f"{source} upload")
+
+    def _load(
+        self,
+        start: Callable[..., Any],
+        job_id: str,
+        table_id: str,
+        columns: Iterable[Column],
+        source: str,
+    ) -> Any:
+        """The load job of this id, started now or before.
+
+        When the answer to the call is lost, the client's next try is told that the job exists: of a
+        query it then fetches the job, of a load it does not.
+        """
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            schema=fields(columns),
+            labels={"source": source, "purpose": "stage"},
+        )
+        try:
+            return start(table_id, job_id=job_id, job_config=config, timeout=CALL_TIMEOUT_SECONDS)
+        except Conflict:
+            return self.client.get_job(job_id, **self.call)
 
 
 def has_failed(job: Any) -> bool:
@@ -454,15 +437,6 @@ def billed_of(jobs: Iterable[Any], labels: Mapping[str, str]) -> int:
         job.total_bytes_billed or 0
         for job in jobs
         if job.job_type == "query" and labels.items() <= job.labels.items()
-    )
-
-
-def _to_stage(columns: Iterable[Column], source: str) -> Any:
-    return bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.PARQUET,
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-        schema=fields(columns),
-        labels={"source": source, "purpose": "stage"},
     )
 
 

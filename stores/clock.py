@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from core.errors import StoreFailed
-from core.stamps import in_utc, is_ahead, moment_of_read
+from core.stamps import in_utc, is_ahead
 from stores.platform import Platform
 
 
@@ -22,8 +22,12 @@ class Moment:
     doubt: str | None = None
 
     def after(self, last: datetime | None) -> Moment:
-        """The same, or right after the last read that was applied, if that is later."""
-        return replace(self, at=moment_of_read(self.at, last))
+        """The same, or right after the last read that was applied, if that is later.
+
+        Batches are ordered by it. A server's Date has whole seconds, and two reads in one would
+        have no order; what is read after a clock was put back would count as older than the table.
+        """
+        return replace(self, at=max(self.at, last + timedelta(microseconds=1))) if last else self
 
 
 def moment_of(platform: Platform, source: str, served_at: datetime | None) -> Moment:
@@ -37,17 +41,11 @@ def moment_of(platform: Platform, source: str, served_at: datetime | None) -> Mo
     if served_at is None or not is_ahead(served_at, now):
         return Moment(served_at or now)
     with suppress(GoogleAPIError, GoogleAuthError, StoreFailed, OSError):
-        now, clock = bigquery_clock(platform, source), "BigQuery's"
+        # It bills nothing for it.
+        sql = "SELECT CURRENT_TIMESTAMP() AS now"
+        (row,) = platform.warehouse.query(sql, source=source, purpose="ledger")
+        now, clock = row["now"], "BigQuery's"
     if not is_ahead(served_at, now):
         return Moment(served_at)
     told = f"the source's clock says {in_utc(served_at)} and is not believed"
     return Moment(now, f"{told}: by {clock} it is {in_utc(now)}")
-
-
-def bigquery_clock(platform: Platform, source: str) -> datetime:
-    """BigQuery's time; it bills nothing for it."""
-    (row,) = platform.warehouse.query(
-        "SELECT CURRENT_TIMESTAMP() AS now", source=source, purpose="ledger"
-    )
-    now: datetime = row["now"]
-    return now

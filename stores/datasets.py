@@ -91,20 +91,14 @@ def standing(client: Any, name: str, **call: Any) -> tuple[Standing, Any]:
 
 def foreign_tables(client: Any, name: str, made: Collection[str], **call: Any) -> list[str]:
     """The tables of a dataset that have a name of `made` and are somebody else's."""
-    listed = client.list_tables(name, **call) if made else ()
-    return [
-        f"{name}.{item.table_id}"
-        for item in listed
-        if item.table_id in made and not _is_own(client, item, call)
-    ]
-
-
-def _is_own(client: Any, item: Any, call: dict[str, Any]) -> bool:
-    """The list has labels and no columns, which are asked for where there is no label."""
-    if ownership.is_own_table(item.labels):
-        return True
-    columns = [field.name for field in client.get_table(item.reference, **call).schema]
-    return ownership.is_own_table(item.labels, columns)
+    found = []
+    for item in client.list_tables(name, **call) if made else ():
+        if item.table_id in made and not ownership.is_own_table(item.labels):
+            # The list has no columns.
+            columns = [field.name for field in client.get_table(item.reference, **call).schema]
+            if not ownership.is_own_table(item.labels, columns):
+                found.append(f"{name}.{item.table_id}")
+    return found
 
 
 def free_prefix(client: Any, project: str, **call: Any) -> str | None:

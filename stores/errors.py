@@ -23,17 +23,16 @@ STORE_ERRORS = (GoogleAPIError, GoogleAuthError, LandingError, NotOurs, OSError)
 class Asked:
     """What a run was about when a store failed it; the window is known once it was decided."""
 
-    source: str
-    window: object = "window not known yet"
+    window: object
 
 
 @contextmanager
-def store_failures(source: str, window: object | None = None) -> Iterator[Asked]:
+def store_failures(source: str, window: object = "window not known yet") -> Iterator[Asked]:
     """Raises StoreFailed in place of what says neither whose run it ended nor, at times, where.
 
     A missing object stays a MissingObject.
     """
-    asked = Asked(source) if window is None else Asked(source, window)
+    asked = Asked(window)
     try:
         yield asked
     except MissingObject:
@@ -51,14 +50,10 @@ def reason_of(error: BaseException) -> str:
 
     An error without one is called by the name of what it was raised for.
     """
-    seen: BaseException | None = error
-    last = error
-    while seen is not None:
-        if word := own_word(seen):
-            return word
-        last = seen
-        seen = underlying(seen)
-    return type(last).__name__
+    if word := own_word(error):
+        return word
+    under = underlying(error)
+    return reason_of(under) if under else type(error).__name__
 
 
 def underlying(error: BaseException) -> BaseException | None:

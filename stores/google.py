@@ -137,8 +137,8 @@ class TokenRequest(GoogleRequest):
 class GoogleSession(StaysHome, AuthorizedSession):
     """An authorized session of Google's with both."""
 
-    def __init__(self, credentials: Any, **options: Any) -> None:
-        super().__init__(credentials, auth_request=TokenRequest(), **options)
+    def __init__(self, credentials: Any) -> None:
+        super().__init__(credentials, auth_request=TokenRequest())
 
 
 def check_token(status: int, kind: str, content: bytes, name: str = "access_token") -> None:

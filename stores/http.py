@@ -52,10 +52,6 @@ Params = Mapping[str, str | int | float]
 Read = Callable[[bytes, Mapping[str, str]], T]
 
 
-def no_limit() -> None:
-    """Nobody counts the requests."""
-
-
 class Repeat(Exception):
     """A try that failed in a way that the next may not; `wait_seconds` when the server said so."""
 
@@ -64,50 +60,12 @@ class Repeat(Exception):
         self.wait_seconds = wait_seconds
 
 
-def repeated(
-    attempt: Callable[[], T],
-    source: str,
-    window: object,
-    *,
-    deadline: float,
-    secrets: Sequence[str] = (),
-    tries: int = TRIES,
-    pause: Callable[[float], None] = time.sleep,
-) -> T:
-    """What `attempt` returns once it does not raise Repeat; `deadline` is of the monotonic clock.
-
-    Raises SourceError with every cause when the tries or the time are used up.
-    """
-    causes: list[str] = []
-    for number in range(1, tries + 1):
-        try:
-            return attempt()
-        except Repeat as repeat:
-            causes.append(without_secrets(str(repeat), secrets))
-            wait = repeat.wait_seconds
-            if wait is None:
-                wait = random.uniform(0.5, 1.0) * 2 ** (number - 1)
-            left = deadline - time.monotonic()
-            if number == tries or wait > min(left, LONGEST_WAIT_SECONDS):
-                break
-            logger.warning("%s, %s: %s; trying again in %.1f s", source, window, causes[-1], wait)
-            pause(wait)
-        except NoRequestLeft as error:
-            if not causes:
-                raise
-            number -= 1
-            causes.append(str(error))
-            break
-    raise SourceError(source, window, f"gave up after {number} tries: {'; '.join(causes)}")
-
-
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """A successful response: what its body came to, the server's own clock, the headers."""
+    """A successful response: what its body came to, and the server's own clock."""
 
     body: T
     served_at: datetime | None
-    headers: Mapping[str, str]
 
 
 @dataclass
@@ -115,6 +73,7 @@ class Http:
     """A source's client. `requests` counts every request sent, repeated and redirected ones too.
 
     `before_request` is called before each of them, and lets none be sent by raising NoRequestLeft.
+    `words` makes one line of the body of an answer that is repeated.
     An answer with one of the statuses in `waits_once_for` and a Retry-After is repeated once after
     that wait; the second such answer, or a wait of more than LONGEST_WAIT_SECONDS, is a refusal.
     """
@@ -126,14 +85,15 @@ class Http:
     deadline_seconds: float = DEADLINE_SECONDS
     pause: Callable[[float], None] = time.sleep
     classify_response: Classify | None = field(default=None, kw_only=True)
-    before_request: Callable[[], None] = field(default=no_limit, kw_only=True)
+    before_request: Callable[[], None] = field(default=lambda: None, kw_only=True)
     waits_once_for: frozenset[int] = field(default=frozenset(), kw_only=True)
+    words: Callable[[str], str] = field(default=first_line, kw_only=True)
     requests: int = field(default=0, init=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def get_json(self, url: str, params: Params, window: object) -> Answer[object]:
         """GET `url` and parse its JSON. Raises what `get` raises."""
-        return self.get(url, params, window, read_json)
+        return self.get(url, params, window, lambda content, _: parse_json(content))
 
     def get(self, url: str, params: Params, window: object, read: Read[T]) -> Answer[T]:
         """GET `url` and return what `read` makes of the body; its ValueError repeats the request.
@@ -144,15 +104,31 @@ class Http:
         """
         deadline = time.monotonic() + self.deadline_seconds
         waited: list[float] = []
-        return repeated(
-            lambda: self._try(url, params, window, deadline, read, waited),
-            self.source,
-            window,
-            deadline=deadline,
-            secrets=self.secrets,
-            tries=self.tries,
-            pause=self.pause,
-        )
+        causes: list[str] = []
+        for number in range(1, self.tries + 1):
+            try:
+                return self._try(url, params, window, deadline, read, waited)
+            except Repeat as repeat:
+                cause = without_secrets(str(repeat), self.secrets)
+                causes.append(cause)
+                wait = repeat.wait_seconds
+                if wait is None:
+                    wait = random.uniform(0.5, 1.0) * 2 ** (number - 1)
+                left = deadline - time.monotonic()
+                if number == self.tries or wait > min(left, LONGEST_WAIT_SECONDS):
+                    break
+                logger.warning(
+                    "%s, %s: %s; trying again in %.1f s", self.source, window, cause, wait
+                )
+                self.pause(wait)
+            except NoRequestLeft as error:
+                if not causes:
+                    raise
+                number -= 1
+                causes.append(str(error))
+                break
+        told = f"gave up after {number} tries: {'; '.join(causes)}"
+        raise SourceError(self.source, window, told)
 
     def _try(
         self,
@@ -164,27 +140,24 @@ class Http:
         waited: list[float],
     ) -> Answer[T]:
         response, content = self._follow(url, params, window, deadline)
-        status = response.status_code
+        status, head = response.status_code, _text(content[:HEAD_BYTES])
         wait = retry_after(response.headers)
         verdict = self.classify_response(status, _text(content)) if self.classify_response else None
         if status in self.waits_once_for and wait is not None:
             verdict = "final" if waited or wait > LONGEST_WAIT_SECONDS else "repeat"
             waited.append(wait)
         if verdict == "repeat" or (verdict is None and status in REPEATABLE):
-            cause = f"HTTP {status}: {first_line(_text(content[:HEAD_BYTES]))}"
-            raise Repeat(cause, wait)
+            raise Repeat(f"HTTP {status}: {self.words(head)}", wait)
         if verdict == "final" or not response.is_success:
             # 204 counts as success, and so does an empty body, which is nothing to read.
-            raise self._refused(window, status, _text(content[:HEAD_BYTES]))
+            raise self._refused(window, status, head)
         try:
             body_read = read(content, response.headers)
         except ValueError as error:
             kind = response.headers.get("content-type", "no content type")
-            head = first_line(_text(content[:HEAD_BYTES]), 60)
-            raise Repeat(
-                f"HTTP {status} with {error} ({kind}, {len(content)} bytes: {head})"
-            ) from error
-        return Answer(body_read, served_at(response.headers), response.headers)
+            said = f"{kind}, {len(content)} bytes: {first_line(head, 60)}"
+            raise Repeat(f"HTTP {status} with {error} ({said})") from error
+        return Answer(body_read, served_at(response.headers))
 
     def _follow(
         self, url: str, params: Params, window: object, deadline: float
@@ -194,9 +167,10 @@ class Http:
         Each request is admitted and counted. Raises SourceHttpError for a redirect that is not
         followed.
         """
-        request = self.client.build_request("GET", url, params=dict(params))
+        request = None
         for left in range(MOST_REDIRECTS, -1, -1):
             self.before_request()
+            request = request or self.client.build_request("GET", url, params=dict(params))
             with self._counting:
                 self.requests += 1
             with step("extract.request"):
@@ -233,11 +207,6 @@ class Http:
 def _origin(url: httpx.URL) -> Origin:
     # `url.host` would decode an international name, and fails on one that is none.
     return Origin(url.scheme, url.raw_host.decode("ascii"), url.port)
-
-
-def read_json(content: bytes, headers: Mapping[str, str]) -> object:
-    """The body's JSON; ValueError when it is none."""
-    return parse_json(content)
 
 
 def _text(content: bytes) -> str:
@@ -304,7 +273,7 @@ def open_http(
     read_timeout_seconds: float = 30.0,
     *,
     classify_response: Classify | None = None,
-    before_request: Callable[[], None] = no_limit,
+    before_request: Callable[[], None] = lambda: None,
     waits_once_for: frozenset[int] = frozenset(),
     headers: Mapping[str, str] | None = None,
 ) -> Iterator[Http]:

@@ -51,39 +51,28 @@ class StoredObject:
 class Landing(Protocol):
     """What the batch protocol asks of a bucket."""
 
-    @property
-    def is_read_by_bigquery(self) -> bool:
-        """Whether load jobs can be given the addresses of its objects."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """The bucket as a person writes it: gs://name or s3://name."""
-        ...
+    # Whether load jobs can be given the addresses of its objects.
+    is_read_by_bigquery: bool
+    # The bucket as a person writes it: gs://name or s3://name.
+    address: str
 
     def put(self, name: str, content: bytes) -> str:
         """Write an object under a fresh name; the MD5 of its content in hex."""
-        ...
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         """Write an object unless one stands there; whether it was written."""
-        ...
 
     def get(self, name: str) -> bytes:
         """The content of an object; MissingObject when there is none."""
-        ...
 
     def download(self, name: str, file: IO[bytes]) -> None:
         """Write an object's content to a file, piece by piece; MissingObject like `get`."""
-        ...
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """The objects below a prefix, by name."""
-        ...
 
     def delete(self, name: str) -> None:
         """Remove an object; no error when it is gone already."""
-        ...
 
 
 class GcsLanding:
@@ -93,38 +82,25 @@ class GcsLanding:
 
     def __init__(self, bucket: Any) -> None:
         self._bucket = bucket
-
-    @property
-    def address(self) -> str:
-        return f"gs://{self._bucket.name}"
+        self.address = f"gs://{bucket.name}"
 
     def put(self, name: str, content: bytes) -> str:
-        with self._asked(name):
-            self._bucket.blob(name).upload_from_string(
-                content,
-                content_type="application/octet-stream",
-                checksum="md5",
-                retry=RETRY,
-                timeout=TIMEOUT_SECONDS,
-            )
-        return hashlib.md5(content, usedforsecurity=False).hexdigest()
+        self._write(name, content, "application/octet-stream")
+        return md5_of(content)
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         try:
-            with self._asked(name):
-                self._bucket.blob(name).upload_from_string(
-                    content,
-                    content_type="application/json",
-                    checksum="md5",
-                    if_generation_match=0,
-                    retry=RETRY,
-                    timeout=TIMEOUT_SECONDS,
-                )
+            self._write(name, content, "application/json", if_generation_match=0)
         except LandingError as error:
             if isinstance(error.__cause__, PreconditionFailed):
                 return False
             raise
         return True
+
+    def _write(self, name: str, content: bytes, content_type: str, **condition: int) -> None:
+        call = {"retry": RETRY, "timeout": TIMEOUT_SECONDS, "checksum": "md5", **condition}
+        with self._asked(name):
+            self._bucket.blob(name).upload_from_string(content, content_type, **call)
 
     def get(self, name: str) -> bytes:
         with self._asked(name, is_read=True):
@@ -143,7 +119,8 @@ class GcsLanding:
                 self._bucket, prefix=prefix, retry=RETRY, timeout=TIMEOUT_SECONDS
             )
             for blob in blobs:
-                md5 = _hex(blob.md5_hash)
+                # In base64; composite objects have none.
+                md5 = base64.b64decode(blob.md5_hash or "").hex()
                 yield StoredObject(blob.name, int(blob.size), md5, blob.time_created)
 
     def delete(self, name: str) -> None:
@@ -169,16 +146,13 @@ class Discard:
     """A landing that keeps nothing but what was put where: for looking at a source."""
 
     is_read_by_bigquery = False
+    address = "nowhere"
 
     def __init__(self) -> None:
         self._stored: dict[str, StoredObject] = {}
 
-    @property
-    def address(self) -> str:
-        return "nowhere"
-
     def put(self, name: str, content: bytes) -> str:
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        md5 = md5_of(content)
         self._stored[name] = StoredObject(name, len(content), md5, datetime.now(UTC))
         return md5
 
@@ -199,6 +173,6 @@ class Discard:
         self._stored.pop(name, None)
 
 
-def _hex(base64_md5: str | None) -> str:
-    """GCS gives base64; composite objects have none."""
-    return base64.b64decode(base64_md5).hex() if base64_md5 else ""
+def md5_of(content: bytes) -> str:
+    """In hex."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import random
 import re
 import time
@@ -18,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stores.amazon import s3_client
-from stores.landing import LandingError, MissingObject, StoredObject
+from stores.landing import LandingError, MissingObject, StoredObject, md5_of
 from stores.settings import S3Settings
 
 # One call is tried three times, so that it ends within four minutes whatever happens. A checksum of
@@ -54,6 +53,7 @@ class S3Landing:
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self._bucket = settings.bucket
+        self.address = f"s3://{settings.bucket}"
         self._etag_is_md5 = False
 
     @cached_property
@@ -61,30 +61,18 @@ class S3Landing:
         """Made when it is first needed, because that takes half a second."""
         return s3_client(self._settings, CONFIG)
 
-    @property
-    def address(self) -> str:
-        return f"s3://{self._bucket}"
-
     def put(self, name: str, content: bytes) -> str:
-        md5 = hashlib.md5(content, usedforsecurity=False)
-        with self._asked(name):
-            answer = self._client.put_object(
-                Bucket=self._bucket,
-                Key=name,
-                Body=content,
-                ContentType="application/octet-stream",
-                ContentMD5=_base64(md5.digest()),
-            )
-        self._etag_is_md5 = _etag(answer) == md5.hexdigest()
+        answer, md5 = self._write(name, content, "application/octet-stream"), md5_of(content)
+        self._etag_is_md5 = _etag(answer) == md5
         if not self._etag_is_md5 and "kms" not in answer.get("ServerSideEncryption", ""):
             raise LandingError(f"{self.address}/{name}: the bucket took other bytes than were sent")
-        return md5.hexdigest()
+        return md5
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         tries = 1
         while True:
             try:
-                self._put_on_condition(name, content)
+                self._write(name, content, "application/json", IfNoneMatch="*")
                 return True
             except LandingError as error:
                 status = _status(error.__cause__)
@@ -95,17 +83,20 @@ class S3Landing:
             time.sleep(random.uniform(0.1, 1) * CONFLICT_WAIT_SECONDS)
             tries += 1
 
-    def _put_on_condition(self, name: str, content: bytes) -> None:
-        digest = hashlib.md5(content, usedforsecurity=False).digest()
+    def _write(
+        self, name: str, content: bytes, content_type: str, **condition: str
+    ) -> dict[str, Any]:
+        md5 = base64.b64encode(bytes.fromhex(md5_of(content))).decode()
         with self._asked(name):
-            self._client.put_object(
+            answer: dict[str, Any] = self._client.put_object(
                 Bucket=self._bucket,
                 Key=name,
                 Body=content,
-                ContentType="application/json",
-                ContentMD5=_base64(digest),
-                IfNoneMatch="*",
+                ContentType=content_type,
+                ContentMD5=md5,
+                **condition,
             )
+        return answer
 
     def get(self, name: str) -> bytes:
         with self._asked(name):
@@ -151,7 +142,3 @@ def _status(error: BaseException | None) -> int:
 
 def _etag(answer: dict[str, Any]) -> str:
     return str(answer.get("ETag", "")).strip('"')
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

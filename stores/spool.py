@@ -71,13 +71,10 @@ def sync(folder: Path) -> None:
 @contextlib.contextmanager
 def locked(base: Path) -> Iterator[bool]:
     """Whether this process has the folder for itself; a process that dies gives it up."""
-    handle = os.open(base / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with (base / LOCK).open("a") as lock:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
-    finally:
-        os.close(handle)

@@ -18,6 +18,7 @@ from sources.finance.mapping import SOURCE, TABLE, digest, read_ledger
 from sources.finance.settings import Finance
 from stores.clock import moment_of
 from stores.google import credentials_for
+from stores.http import open_http
 from stores.platform import Platform
 from stores.sheets import read_sheet
 
@@ -32,18 +33,19 @@ def extract(
     and so is one whose deletions are allowed.
     Raises SourceError when the tab cannot be read or its header is not the ledger's.
     """
-    sheet = read_sheet(
-        SOURCE,
-        credentials_for(platform.google),
-        base_url=str(api.base_url),
-        sheet_url=api.sheet_url,
-        worksheet=api.worksheet,
-    )
-    records = read_ledger(sheet.rows, f"worksheet {api.worksheet!r}")
+    with open_http(SOURCE) as http:
+        sheet = read_sheet(
+            http,
+            credentials_for(platform.google),
+            base_url=str(api.base_url),
+            sheet_url=api.sheet_url,
+            worksheet=api.worksheet,
+        )
+    records = read_ledger(sheet.body, f"worksheet {api.worksheet!r}")
     moment = moment_of(platform, SOURCE, sheet.served_at).after(cursor.watermark)
-    seen, count = {"sheet": digest(sheet.rows)}, len(records)
+    seen, count = {"sheet": digest(sheet.body)}, len(records)
     with new_batch(
-        platform, TABLE, window, cursor, moment, sheet, allow_absent=allow_deletions
+        platform, TABLE, window, cursor, moment, http, allow_absent=allow_deletions
     ) as batch:
         if cursor.seen == seen and not cursor.is_held and not allow_deletions:
             return batch.unchanged(seen=seen, source_count=count, already_seen=count)

@@ -31,6 +31,8 @@ from sources.ph_news.listing import (
     Listing,
     Memory,
     Reading,
+    above_gap,
+    is_known_ground,
     is_news,
     listing_of,
     plan_digest,
@@ -140,7 +142,8 @@ def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Rea
             if listing.is_last(api.page_size):
                 reading.end(reading.observed_at)
                 break
-            if not reading.is_deeper and reading.is_known_ground(listing, known):
+            open_ids = above_gap(memory.rows)
+            if not reading.is_deeper and is_known_ground(listing, known, open_ids):
                 if not reading.is_due(reading.observed_at):
                     break
                 if held.spare(DEEPER_SHARE) < reading.pages_left(offset, api.page_size):
@@ -148,7 +151,8 @@ def read(platform: Platform, api: PhNews, cursor: Cursor, memory: Memory) -> Rea
                     reading.put_off(offset, api.page_size, per_month, now)
                     break
                 reading.is_deeper = True
-            elif memory.is_first and len(reading.answers) >= FIRST_RUN_PAGES:
+            elif memory.expected is None and len(reading.answers) >= FIRST_RUN_PAGES:
+                # No read has reached the end of the listing, known ground, or its first pages.
                 reading.stop_first_run(offset)
                 break
     if reading.deeper:

@@ -6,7 +6,6 @@ Google's Sheets v4 reference, https://developers.google.com/sheets/api/reference
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from core import values
 from core.errors import SourceError
 from core.rows import Record
 from core.schema import Column, Table, fingerprint
-from core.values import as_json
 
 SOURCE = "finance"
 
@@ -78,13 +76,12 @@ def read_ledger(grid: Sequence[Sequence[object]], window: object) -> list[Record
     if not grid:
         return []
     names = header(grid[0], window)
+    # Those right of the header go by their letters.
+    widest = max(map(len, grid))
+    reach = names + [f"column {letters(place)}" for place in range(len(names), widest)]
     declared = [name for name in TABLE.column_names if name in names]
     cells = [
-        {
-            name: cell
-            for name, cell in zip(_reach(names, row), row, strict=False)
-            if not is_blank(cell)
-        }
+        {name: cell for name, cell in zip(reach, row, strict=False) if not is_blank(cell)}
         for row in grid[1:]
         if not all(map(is_blank, row))
     ]
@@ -108,7 +105,7 @@ def header(cells: Sequence[object], window: object) -> list[str]:
     has twice.
     """
     given = ["" if is_blank(cell) else cell_text(cell).strip() for cell in cells]
-    names = [name or column_of(place) for place, name in enumerate(given)]
+    names = [name or f"column {letters(place)}" for place, name in enumerate(given)]
     problems = []
     if missing := [name for name in NEEDED if name not in names]:
         unknown = [name for name in given if name and name not in TABLE.column_names]
@@ -140,11 +137,6 @@ def is_blank(cell: object) -> bool:
     return cell is None or cell == ""
 
 
-def column_of(place: int) -> str:
-    """What a column without a name is called."""
-    return f"column {letters(place)}"
-
-
 def letters(place: int) -> str:
     """A column's letters in the sheet; 0 is A."""
     name = ""
@@ -155,12 +147,7 @@ def letters(place: int) -> str:
     return name
 
 
-def _reach(names: list[str], row: Sequence[object]) -> list[str]:
-    """Names for every cell of a row; those right of the header go by their letters."""
-    return names + [column_of(place) for place in range(len(names), len(row))]
-
-
 def digest(grid: Sequence[Sequence[object]]) -> str:
-    """Sixteen hex digits of all cells, and of the columns by which they are read."""
+    """Of all cells, and of the columns by which they are read."""
     columns = fingerprint([(column.name, column.type) for column in TABLE.columns])
-    return hashlib.sha256(as_json([columns, grid]).encode()).hexdigest()[:16]
+    return values.digest([columns, grid])

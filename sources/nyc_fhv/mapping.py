@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -124,11 +123,11 @@ def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Chu
     check_replica(headers)
     names = header_of(content)
     mark = None if is_utf8(content) else unused(content)
-    rejects: list[Reject] = []
+    rejects: list[tuple[str, str]] = []
 
     def keep(row: pa.csv.InvalidRow) -> str:
         reason = f"line with {row.actual_columns} of {row.expected_columns} fields"
-        rejects.append(Reject(reason, as_json(unmarked(row.text, mark)), first_row))
+        rejects.append((reason, as_json(unmarked(row.text, mark))))
         return "skip"
 
     try:
@@ -148,24 +147,22 @@ def read_page(content: bytes, headers: Mapping[str, str], first_row: int) -> Chu
         raise ValueError(f"a body that is not CSV ({error})") from error
     if mark:
         table, unreadable = without_marked(table, mark)
-        rejects += (Reject(NOT_UTF8, as_json(row), first_row) for row in unreadable)
+        rejects += ((NOT_UTF8, as_json(row)) for row in unreadable)
     if rejects and cut_off(content):
         # Its last line is a piece of one, which would count as a row.
         raise ValueError("a body that is cut off")
     # A line that was skipped has no number of its own: rejects follow the rows.
     after = first_row + table.num_rows
-    rejects = [Reject(reject.reason, reject.payload, after + n) for n, reject in enumerate(rejects)]
+    kept = [Reject(*reject, row) for row, reject in enumerate(rejects, start=after)]
     new = [name for name in names if name not in TYPES]
     fields = Fields(set(new), retyped(headers), set(names), TYPES.keys() - set(names))
-    return Chunk(to_rows(table, new, first_row), rejects, fields=fields)
+    return Chunk(to_rows(table, new, first_row), kept, fields=fields)
 
 
 def is_utf8(content: bytes) -> bool:
-    """Arrow says it of a page in a twentieth of the time that decoding it takes."""
-    ends = pa.py_buffer(struct.pack("<qq", 0, len(content)))
-    text = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(content)])
+    """Arrow says it of a page in a tenth of the time that decoding it takes."""
     try:
-        text.validate(full=True)
+        pa.array([content], pa.large_binary()).cast(pa.large_string())
     except pa.ArrowInvalid:
         return False
     return True
@@ -233,19 +230,18 @@ def to_rows(table: pa.Table, new: list[str], first_row: int) -> pa.Table:
     """The declared columns and what every staged row carries."""
     size = table.num_rows
     nulls = pa.nulls(size, pa.string())
-    arrays = [table[name] if name in table.column_names else nulls for name in TYPES]
+    columns = {name: table[name] if name in table.column_names else nulls for name in TYPES}
     extra = nulls
     if new:
         rows = table.select(new).to_pylist()
         present = ({k: v for k, v in row.items() if v is not None} for row in rows)
         extra = pa.array([as_json(row) if row else None for row in present], pa.string())
-    staged = {
+    columns |= {
         "_is_deleted": pa.repeat(pa.scalar(False), size),
         "_extra": extra,
         "_row": pa.array(range(first_row, first_row + size), pa.int64()),
     }
-    arrays += [staged[column.name] for column in STAGED]
-    return pa.Table.from_arrays(arrays, schema=arrow_schema((*TABLE.columns, *STAGED)))
+    return pa.table(columns, schema=arrow_schema((*TABLE.columns, *STAGED)))
 
 
 def retyped(headers: Mapping[str, str]) -> set[str]:

@@ -6,12 +6,12 @@ Facts from the provider's documentation, https://openweathermap.org/current: a v
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from core import values
 from core.errors import SourceError
 from core.rows import Record
 from core.schema import Column, Table
@@ -70,28 +70,13 @@ TABLE = Table(
         Column("wind_deg", "FLOAT64", "Where the wind comes from, degrees.", is_optional=True),
         Column("wind_gust", "FLOAT64", "Gusts, as wind_speed.", is_optional=True),
         Column("clouds_all", "FLOAT64", "Cloud cover, percent."),
-        Column(
-            "rain_1h",
-            "FLOAT64",
-            "Rain, mm/h in all units; null when none was reported.",
-            is_optional=True,
-        ),
+        Column("rain_1h", "FLOAT64", "Rain, mm/h in all units, if reported.", is_optional=True),
         Column("rain_3h", "FLOAT64", "Rain of 3 hours, mm; in older answers.", is_optional=True),
-        Column(
-            "snow_1h",
-            "FLOAT64",
-            "Snow, mm/h in all units; null when none was reported.",
-            is_optional=True,
-        ),
+        Column("snow_1h", "FLOAT64", "Snow, mm/h in all units, if reported.", is_optional=True),
         Column("snow_3h", "FLOAT64", "Snow of 3 hours, mm; in older answers.", is_optional=True),
         Column("sys_type", "INT64", "Internal to the service.", is_optional=True),
         Column("sys_id", "INT64", "Internal to the service.", is_optional=True),
-        Column(
-            "sys_country",
-            "STRING",
-            "ISO 3166 code of two letters; null over sea.",
-            is_optional=True,
-        ),
+        Column("sys_country", "STRING", "ISO 3166, two letters; null over sea.", is_optional=True),
         Column("sys_sunrise", "TIMESTAMP", "Sunrise, UTC.", epoch_seconds),
         Column("sys_sunset", "TIMESTAMP", "Sunset, UTC.", epoch_seconds),
         Column("timezone", "INT64", "Seconds from UTC."),
@@ -101,25 +86,9 @@ TABLE = Table(
     ),
 )
 
-# What an answer has in objects, and under which column each of their fields stands.
-NESTED = {
-    "coord": ("lon", "lat"),
-    "main": (
-        "temp",
-        "feels_like",
-        "temp_min",
-        "temp_max",
-        "pressure",
-        "humidity",
-        "sea_level",
-        "grnd_level",
-    ),
-    "wind": ("speed", "deg", "gust"),
-    "clouds": ("all",),
-    "rain": ("1h", "3h"),
-    "snow": ("1h", "3h"),
-    "sys": ("type", "id", "country", "sunrise", "sunset"),
-}
+COLUMNS = frozenset(TABLE.column_names)
+# What an answer has as objects; the column of a field has the object's name before its own.
+NESTED = ("coord", "main", "wind", "clouds", "rain", "snow", "sys")
 PLAIN = ("weather", "base", "visibility", "dt", "timezone", "id", "name", "cod")
 
 # The free plan's limit; beyond it the whole account is blocked for a while.
@@ -154,14 +123,6 @@ class Query:
         return self.location
 
 
-class Reply(NamedTuple):
-    """What an answer says of itself; 200 is a success."""
-
-    status: int
-    message: str
-    body: Mapping[str, object]
-
-
 def _plain(number: float) -> str:
     """A number without exponent, every digit kept."""
     return format(Decimal(repr(number)), "f")
@@ -179,10 +140,11 @@ def classify_response(status: int, body: str) -> Literal["final"] | None:
     return "final" if status == 429 and BLOCKED in body else None
 
 
-def reply_of(body: object, query: Query) -> Reply:
-    """What the body of an HTTP 200 says: its `cod`, number or string, decides where it is usable.
+def reply_of(body: object, query: Query) -> tuple[int, str, Mapping[str, object]]:
+    """The status, the message and the object that are in the body of an HTTP 200; 200 is a success.
 
-    Raises SourceError when the body is no JSON object.
+    Its `cod`, number or string, decides where it is usable. Raises SourceError when the body is no
+    JSON object.
     """
     if not isinstance(body, dict):
         raise SourceError(SOURCE, query, "the answer is no JSON object")
@@ -190,7 +152,7 @@ def reply_of(body: object, query: Query) -> Reply:
         status = digits(body.get("cod", 200))
     except ValueError:
         status = 200
-    return Reply(status, str(body.get("message", "no message")), body)
+    return status, str(body.get("message", "no message")), body
 
 
 def to_record(body: Mapping[str, object], query: Query) -> Record:
@@ -210,17 +172,16 @@ def to_record(body: Mapping[str, object], query: Query) -> Record:
             fields[name] = value
         elif name in NESTED and isinstance(value, dict):
             for inner, inner_value in value.items():
-                if inner in NESTED[name]:
+                if f"{name}_{inner}" in COLUMNS:
                     fields[f"{name}_{inner}"] = inner_value
                 else:
                     extra[f"{name}.{inner}"] = inner_value
         elif name not in NESTED or value is not None:
             # A new field may be called like a column of ours; odd values stand under that name.
-            extra[f"body.{name}" if name in TABLE.column_names else name] = value
+            extra[f"body.{name}" if name in COLUMNS else name] = value
     return Record(fields, extra, False, body)
 
 
 def digest(body: Mapping[str, object], query: Query) -> str:
-    """Sixteen hex digits of what was asked and answered, `dt` included."""
-    asked = [query.latitude, query.longitude, query.units]
-    return hashlib.sha256(as_json([asked, body]).encode()).hexdigest()[:16]
+    """Of what was asked and answered, `dt` included."""
+    return values.digest([[query.latitude, query.longitude, query.units], body])

@@ -7,7 +7,6 @@ listed late, below rows that are known. The service tells how many it lists, 10,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -16,13 +15,15 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from core.errors import CountMismatch, SourceError
-from core.values import as_json, iso_8601
+from core.values import as_json, digest, iso_8601
 from sources.ph_news.mapping import SOURCE, article_id
 
 # The service lists no more than this, whatever it has.
 MOST_LISTED = 10_000
 # More rows than this are not remembered from one read to the next.
 MOST_SEEN = 2_000
+# What a row without a key is remembered by begins so.
+NO_KEY = "~"
 # A remembered digest with this mark is of a row first met above a gap that is still open.
 ABOVE_GAP = "+"
 # In what a read remembers, beside its rows.
@@ -92,18 +93,9 @@ def published_range(articles: Iterable[object]) -> tuple[datetime | None, dateti
     return min(moments, default=None), max(moments, default=None)
 
 
-def digest(article: object) -> str:
-    """Sixteen hex digits of an article's content."""
-    return hashlib.sha256(as_json(article).encode()).hexdigest()[:16]
-
-
 def label(article: object) -> str:
     """What an article is recognised by at the next read: its key, or its digest without one."""
-    return article_id(article) or f"~{digest(article)}"
-
-
-def has_no_key(label: str) -> bool:
-    return label.startswith("~")
+    return article_id(article) or f"{NO_KEY}{digest(article)}"
 
 
 def is_news(articles: Iterable[object], seen: Mapping[str, str]) -> bool:
@@ -123,37 +115,6 @@ def is_known_ground(listing: Listing, known: Collection[str], open_ids: Collecti
     """Whether a read may end here: a whole page without a key unknown before any gap."""
     ids = listing.ids
     return bool(ids) and all(id_ in known and id_ not in open_ids for id_ in ids)
-
-
-def remembered(
-    listings: Iterable[Listing],
-    known: Collection[str],
-    seen: Mapping[str, str],
-    *,
-    has_gap: bool,
-    is_at_end: bool = False,
-    deeper: Iterable[Listing] = (),
-) -> dict[str, str]:
-    """What the next read should know of this one: label to digest of each row.
-
-    With a gap, the rows first met above it are marked, and those of earlier reads stay. Of what a
-    deeper look met only rows without a key are kept, by which the next one knows them. More than
-    MOST_SEEN are forgotten, and the gap then stays open in the ledger only.
-    """
-    open_ids = above_gap(seen)
-    met = {
-        id_: mark
-        for id_, mark in seen.items()
-        if (has_gap and id_ in open_ids) or (has_no_key(id_) and not is_at_end)
-    }
-    for listing in deeper:
-        met |= {label(one): digest(one) for one in listing.articles if has_no_key(label(one))}
-    for listing in listings:
-        for article in listing.articles:
-            id_ = label(article)
-            is_above = has_gap and (id_ in open_ids or id_ not in known)
-            met[id_] = digest(article) + (ABOVE_GAP if is_above else "")
-    return met if len(met) <= MOST_SEEN else {}
 
 
 def moment_of(text: str) -> datetime | None:
@@ -196,11 +157,6 @@ class Memory:
             return memory
         return replace(memory, **{**told, "ended_at": moment_of(told["ended_at"])})
 
-    @property
-    def is_first(self) -> bool:
-        """Whether no read has reached the end of the listing, known ground, or its first pages."""
-        return self.expected is None
-
     def seen(self) -> dict[str, str]:
         listing = {
             "filters": self.filters,
@@ -223,23 +179,10 @@ class Memory:
             return self.missed
         return self.missed + max(0, total - self.expected - fresh)
 
-    def is_due(self, now: datetime) -> bool:
-        """Whether the listing should be read on to its end."""
-        return self.is_older(DEEPER_EVERY, now)
-
-    def is_overdue(self, now: datetime) -> bool:
-        return self.is_older(OVERDUE_AFTER, now)
-
-    def is_older(self, age: timedelta, now: datetime) -> bool:
-        """Whether the last look at the end is, or articles are known to be below known ground."""
+    def is_due(self, now: datetime, age: timedelta = DEEPER_EVERY) -> bool:
+        """Whether the listing should be read on to its end: the last look at that is as old as
+        this, or articles are known to be below known ground."""
         return self.ended_at is None or self.missed > 0 or now - self.ended_at >= age
-
-    def at_known_ground(self, total: int, missed: int) -> Self:
-        return replace(self, expected=total, missed=missed)
-
-    def at_gap(self, fresh: int) -> Self:
-        """After a read that did not reach known ground: what it met is known from now on."""
-        return replace(self, expected=None if self.expected is None else self.expected + fresh)
 
     def at_end(self, total: int, distinct: int, now: datetime) -> Self:
         """After a read from the top to the end.
@@ -316,9 +259,6 @@ class Reading:
         self.seams += 1
         return max(0, listing.offset - withdrawn)
 
-    def is_known_ground(self, listing: Listing, known: Collection[str]) -> bool:
-        return is_known_ground(listing, known, above_gap(self.memory.rows))
-
     def is_unmet(self, article: object) -> bool:
         """Whether no read has met a row that a deeper look did."""
         return label(article) not in self.known and label(article) not in self.memory.rows
@@ -326,7 +266,7 @@ class Reading:
     def is_due(self, now: datetime) -> bool:
         """Whether the read should go on to the end of the listing, which it has not reached."""
         missed = self.memory.missed_by(self.total, self.fresh)
-        self.memory = self.memory.at_known_ground(self.total, missed)
+        self.memory = replace(self.memory, expected=self.total, missed=missed)
         return self.memory.is_due(now)
 
     def pages_left(self, offset: int, limit: int) -> int:
@@ -334,7 +274,7 @@ class Reading:
 
     def put_off(self, offset: int, limit: int, per_month: int, now: datetime) -> None:
         """The plan has not the requests to spare to go on: say so, once it is overdue."""
-        if not self.memory.is_overdue(now):
+        if not self.memory.is_due(now, OVERDUE_AFTER):
             return
         ended_at = self.memory.ended_at
         last = f"was last read at {ended_at:%Y-%m-%d %H:%M} UTC" if ended_at else "was never read"
@@ -354,10 +294,12 @@ class Reading:
         self.notes.append(f"gap: older than offset {offset:,} not read; {cause}")
         if not self.is_deeper:
             self.is_open = True
-            self.memory = self.memory.at_gap(self.fresh)
+            if self.memory.expected is not None:
+                # What was met is known from now on.
+                self.memory = replace(self.memory, expected=self.memory.expected + self.fresh)
 
     def stop_first_run(self, offset: int) -> None:
-        self.memory = self.memory.at_known_ground(self.total, 0)
+        self.memory = replace(self.memory, expected=self.total, missed=0)
         self.notes.append(
             f"gap: older than offset {offset:,} not read; a first run ends after {FIRST_RUN_PAGES} "
             "pages, and the rest is read when the plan has the requests to spare"
@@ -377,13 +319,22 @@ class Reading:
             self.notes.append(f"gap: the service lists no more than {MOST_LISTED:,} articles")
 
     def remembered(self) -> Memory:
-        """What the next read should know."""
-        rows = remembered(
-            self.listings,
-            self.known,
-            self.memory.rows,
-            has_gap=self.is_open,
-            is_at_end=self.is_at_end,
-            deeper=self.deeper,
-        )
-        return replace(self.memory, rows=rows)
+        """What the next read should know.
+
+        With a gap, the rows first met above it are marked, and those of earlier reads stay. Of what
+        a deeper look met only rows without a key are kept, by which the next one knows them. More
+        than MOST_SEEN are forgotten, and the gap then stays open in the ledger only.
+        """
+        seen, deeper = self.memory.rows, [one for page in self.deeper for one in page.articles]
+        open_ids = above_gap(seen)
+        rows = {
+            id_: mark
+            for id_, mark in seen.items()
+            if (self.is_open and id_ in open_ids) or (id_.startswith(NO_KEY) and not self.is_at_end)
+        }
+        rows |= {label(one): digest(one) for one in deeper if not article_id(one)}
+        for article in (one for page in self.listings for one in page.articles):
+            id_ = label(article)
+            is_above = self.is_open and (id_ in open_ids or id_ not in self.known)
+            rows[id_] = digest(article) + (ABOVE_GAP if is_above else "")
+        return replace(self.memory, rows=rows if len(rows) <= MOST_SEEN else {})

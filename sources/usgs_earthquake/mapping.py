@@ -6,7 +6,6 @@ the GeoJSON format description, https://earthquake.usgs.gov/earthquakes/feed/v1.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,7 +15,8 @@ from core.batch import Window
 from core.errors import SourceError, SourceHttpError
 from core.rows import Record
 from core.schema import Column, Table
-from core.values import as_json, epoch_milliseconds
+from core.stamps import in_utc
+from core.values import digest, epoch_milliseconds
 
 SOURCE = "usgs_earthquake"
 TABLE = Table(
@@ -40,9 +40,7 @@ TABLE = Table(
         Column("mag", "FLOAT64", "On the scale that magType names; null when not computed."),
         Column("place", "STRING", "Text that places the event: 10 km N of Manila."),
         Column("time", "TIMESTAMP", "When the event happened, UTC.", epoch_milliseconds),
-        Column(
-            "updated", "TIMESTAMP", "When USGS last changed the event, UTC.", epoch_milliseconds
-        ),
+        Column("updated", "TIMESTAMP", "When USGS last changed it, UTC.", epoch_milliseconds),
         Column("tz", "INT64", "Minutes from UTC; always null since 2019."),
         Column("url", "STRING", "The event's page."),
         Column("detail", "STRING", "Address of the event's detailed GeoJSON."),
@@ -103,20 +101,16 @@ class Query:
 
     def parameters(self) -> dict[str, str]:
         """Query parameters in whole seconds, since the service drops fractions."""
-        parameters = {
-            "format": "geojson",
-            "starttime": _iso(self.start),
-            "endtime": _iso(self.end),
-        }
-        if self.updated_after:
-            parameters["updatedafter"] = _iso(self.updated_after)
+        times = {"starttime": self.start, "endtime": self.end, "updatedafter": self.updated_after}
+        parameters = {"format": "geojson"}
+        parameters |= {name: in_utc(at).removesuffix("Z") for name, at in times.items() if at}
         if self.listing == "deleted":
             parameters["includedeleted"] = "only"
         return parameters
 
     def __str__(self) -> str:
-        changed = f", changed since {_iso(self.updated_after)}Z" if self.updated_after else ""
-        return f"{self.listing} events {_iso(self.start)}Z to {_iso(self.end)}Z{changed}"
+        changed = f", changed since {in_utc(self.updated_after)}" if self.updated_after else ""
+        return f"{self.listing} events {in_utc(self.start)} to {in_utc(self.end)}{changed}"
 
 
 class Count(NamedTuple):
@@ -124,11 +118,6 @@ class Count(NamedTuple):
 
     events: int
     cap: int
-
-
-def _iso(moment: datetime) -> str:
-    # strftime leaves out the zeros of the year 1.
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def whole_seconds(moment: datetime) -> datetime:
@@ -254,11 +243,6 @@ def to_record(feature: object, listing: Listing) -> Record:
         extra["feature.type"] = feature["type"]
     is_deleted = listing == "deleted" or fields.get("status") == "deleted"
     return Record(fields, extra, is_deleted, feature)
-
-
-def digest(feature: object) -> str:
-    """Sixteen hex digits of a feature's content."""
-    return hashlib.sha256(as_json(feature).encode()).hexdigest()[:16]
 
 
 def key_of(feature: object) -> str:

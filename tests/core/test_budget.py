@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.sql import Names
-from stores.budget_plan import reserve_script
+from stores.budget import reserve_script
 from tests.core.test_script import problems, statements
 
 SCRIPT = reserve_script(

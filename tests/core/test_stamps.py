@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.stamps import AHEAD, is_ahead, moment_of_read
+from core.stamps import AHEAD, is_ahead
+from stores.clock import Moment
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
@@ -42,4 +43,4 @@ def test_a_stamp_is_from_the_future_when_it_is_later_than_every_clock(
 def test_a_read_comes_after_the_last_one_whatever_the_clock_says(
     last: datetime | None, expected: datetime
 ) -> None:
-    assert moment_of_read(NOON, last) == expected
+    assert Moment(NOON).after(last).at == expected

@@ -251,15 +251,9 @@ def ask_vehicles(url: str) -> None:
 
 def ask_sheet(url: str, credentials: Any = None) -> None:
     credentials = credentials or user.Credentials(TOKEN)
-    sheet = read_sheet(
-        "finance",
-        credentials,
-        base_url=url,
-        sheet_url=SHEET_URL,
-        worksheet="ledger",
-        pause=lambda _: None,
-    )
-    read_ledger(sheet.rows, "worksheet 'ledger'")
+    with open_http("finance") as http:
+        sheet = read_sheet(http, credentials, base_url=url, sheet_url=SHEET_URL, worksheet="ledger")
+    read_ledger(sheet.body, "worksheet 'ledger'")
 
 
 @cache

@@ -72,8 +72,12 @@ ROW: dict[str, Any] = {
     "sys_sunrise": datetime(2021, 9, 30, 21, 41, 43, tzinfo=UTC),
     "sys_sunset": datetime(2021, 10, 1, 9, 45, 45, tzinfo=UTC),
 }
+INNER = {
+    name: [one.removeprefix(f"{name}_") for one in TABLE.column_names if one.startswith(f"{name}_")]
+    for name in NESTED
+}
 PATHS = [(name, None) for name in PLAIN] + [
-    (name, inner) for name, inners in NESTED.items() for inner in inners
+    (name, inner) for name, inners in INNER.items() for inner in inners
 ]
 
 
@@ -127,7 +131,7 @@ def test_every_field_but_dt_may_be_missing(path: tuple[str, str | None], value: 
 @pytest.mark.parametrize("name", NESTED)
 def test_every_object_may_be_missing(name: str, value: object) -> None:
     row = row_of(changed((name, None), value))
-    assert {row[f"{name}_{inner}"] for inner in NESTED[name]} == {None}
+    assert {row[f"{name}_{inner}"] for inner in INNER[name]} == {None}
     assert row["_extra"] is None
 
 
@@ -186,7 +190,7 @@ def test_cod_is_a_number_or_its_digits(cod: object, kept: int) -> None:
 def test_any_other_cod_is_odd_and_does_not_decide(cod: object) -> None:
     row = row_of({**BODY, "cod": cod})
     assert (row["cod"], json.loads(row["_extra"])) == (None, {"cod": cod})
-    assert reply_of({**BODY, "cod": cod}, MANILA).status == 200
+    assert reply_of({**BODY, "cod": cod}, MANILA)[0] == 200
 
 
 @pytest.mark.parametrize(

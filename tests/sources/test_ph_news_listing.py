@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from core.errors import CountMismatch, SourceError
+from core.values import digest
 from sources.ph_news.listing import (
     DEEPER_EVERY,
     MOST_LISTED,
@@ -19,13 +22,11 @@ from sources.ph_news.listing import (
     Memory,
     Reading,
     above_gap,
-    digest,
     is_known_ground,
     is_news,
     label,
     listing_of,
     plan_digest,
-    remembered,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -91,24 +92,31 @@ def test_a_read_is_news_when_an_article_is_new_or_differs() -> None:
     assert is_news([{**ARTICLE, "url": "https://a.example/1", "title": "update"}], seen)
 
 
+def remembered(
+    listings: list[Listing], known: set[str], seen: Mapping[str, str], **facts: Any
+) -> Mapping[str, str]:
+    """What a read of these pages leaves to the next, of rows."""
+    return Reading(Memory(seen), listings, known=known, **facts).remembered().rows
+
+
 def test_what_was_met_above_a_gap_stays_marked_until_it_is_closed() -> None:
     first = Listing(0, 9, articles(1, 2))
     one, two = first.ids
-    gapped = remembered([first], {two}, {}, has_gap=True)
+    gapped = remembered([first], {two}, {}, is_open=True)
     assert above_gap(gapped) == {one}
     # By the next read the table holds them, but not what lies below; new ones push them down.
     second = Listing(0, 9, articles(3))
     (three,) = second.ids
-    gapped = remembered([second], set(), gapped, has_gap=True)
+    gapped = remembered([second], set(), gapped, is_open=True)
     assert above_gap(gapped) == {one, three}
-    closed = remembered([second, first], {one, two, three}, gapped, has_gap=False)
+    closed = remembered([second, first], {one, two, three}, gapped, is_open=False)
     assert closed.keys() == {one, two, three}
     assert above_gap(closed) == set()
 
 
 def test_a_read_too_long_to_be_remembered_is_forgotten() -> None:
     listing = Listing(0, 9_999, articles(*range(MOST_SEEN + 1)))
-    assert remembered([listing], set(), {}, has_gap=True) == {}
+    assert remembered([listing], set(), {}, is_open=True) == {}
 
 
 def pages(limit: int, *answers: tuple[int, range]) -> Reading:
@@ -201,13 +209,13 @@ def test_more_than_was_met_on_top_is_listed_below(
 
 
 def test_the_end_is_due_after_hours_and_overdue_after_a_day() -> None:
-    assert Memory().is_due(NOW) and Memory().is_overdue(NOW)
+    assert Memory().is_due(NOW) and Memory().is_due(NOW, OVERDUE_AFTER)
     memory = Memory(ended_at=NOW)
     second = timedelta(seconds=1)
     assert not memory.is_due(NOW + DEEPER_EVERY - second)
     assert memory.is_due(NOW + DEEPER_EVERY)
-    assert not memory.is_overdue(NOW + OVERDUE_AFTER - second)
-    assert memory.is_overdue(NOW + OVERDUE_AFTER)
+    assert not memory.is_due(NOW + OVERDUE_AFTER - second, OVERDUE_AFTER)
+    assert memory.is_due(NOW + OVERDUE_AFTER, OVERDUE_AFTER)
     assert replace(memory, missed=1).is_due(NOW)
 
 
@@ -227,13 +235,13 @@ def test_what_a_look_puts_off_is_told_once_it_is_overdue() -> None:
 
 def test_of_a_deeper_look_only_rows_without_a_key_are_remembered() -> None:
     top, below = Listing(0, 9, articles(1, 2)), Listing(2, 9, [*articles(3), {"title": "no url"}])
-    met = remembered([top], set(), {}, has_gap=False, is_at_end=True, deeper=[below])
+    met = remembered([top], set(), {}, is_open=False, is_at_end=True, deeper=[below])
     assert len(met) == 3
     (no_key,) = met.keys() - set(top.ids)
     assert no_key == label({"title": "no url"})
     # The next look at the top keeps it, the next at the end forgets it unless it is still there.
-    assert no_key in remembered([top], set(), met, has_gap=False)
-    assert no_key not in remembered([top], set(), met, has_gap=False, is_at_end=True)
+    assert no_key in remembered([top], set(), met, is_open=False)
+    assert no_key not in remembered([top], set(), met, is_open=False, is_at_end=True)
 
 
 def test_what_is_remembered_comes_back_from_the_ledger() -> None:

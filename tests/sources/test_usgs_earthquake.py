@@ -11,13 +11,13 @@ import pytest
 from core.batch import Window
 from core.errors import SourceError
 from core.rows import to_chunk
+from core.values import digest
 from sources.usgs_earthquake.mapping import (
     BEGINNING,
     TABLE,
     Count,
     Query,
     count_in,
-    digest,
     features_of,
     key_of,
     known_digests,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import BadRequest
 
+from core import merging
 from core.batch import MANIFEST, Manifest, Window, encode_manifest
 from core.errors import StoreFailed
-from core.ledger import Cursor
+from core.ledger import ROW_OUTCOMES, Cursor
 from core.rows import to_chunk
 from core.schema import Mode
 from runs.cleanup import cleanup
@@ -108,6 +110,21 @@ def test_verdicts_are_counted(bare: Lab) -> None:
     rejects = bare.query("SELECT reason, payload FROM {raw}._rejects ORDER BY reason")
     assert [row["reason"] for row in rejects] == ["deletion with blank id", "row with blank id"]
     assert json.loads(rejects[0]["payload"])["properties"]["mag"] == 1.5
+
+
+def test_the_worked_example_is_what_happens(bare: Lab) -> None:
+    lines = [line for line in (merging.__doc__ or "").splitlines() if "|" in line]
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert rows[0][0] == "id" and len(rows) == 4
+    before = [quake(id_, 60 * int(at), mag=float(mag)) for id_, mag, at, *_ in rows[1:] if mag]
+    commit_batch(bare, *before)
+    load(bare.platform, TABLE)
+    staged = [quake(row[0], 60 * int(row[4]), mag=float(row[3])) for row in rows[1:]]
+    commit_batch(bare, *staged, hour=1)
+    line = bare.only_line(load(bare.platform, TABLE))
+    told = {name: getattr(line, name) for name in ROW_OUTCOMES if getattr(line, name)}
+    assert told == Counter(row[5] for row in rows[1:])
+    assert values(bare, "mag") == {row[0]: float(row[6]) for row in rows[1:]}
 
 
 def test_loading_again_changes_nothing(bare: Lab) -> None:

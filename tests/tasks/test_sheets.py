@@ -1,4 +1,4 @@
-"""Reading a tab through gspread and a real token exchange: one request, and every refusal named."""
+"""Reading a tab with a real token exchange: one request, and every refusal named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from google.oauth2.service_account import Credentials
 
 from core.errors import SourceError, SourceHttpError
 from sandbox.sources.sheets_api import quota_error
-from stores.sheets import Sheet, read_sheet
+from stores.http import open_http
+from stores.sheets import read_sheet
 from testing.kits.finance import SHEET_URL
 from testing.platform import Lab
 
-Read = Callable[..., Sheet]
+Read = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture
@@ -35,17 +37,20 @@ def account(stack_env: dict[str, str]) -> dict[str, Any]:
 
 @pytest.fixture
 def read(lab: Lab, account: dict[str, Any]) -> Read:
-    def read(info: dict[str, Any] = account, **settings: Any) -> Sheet:
-        given = {
-            "base_url": lab.sources_url,
-            "sheet_url": SHEET_URL,
-            "worksheet": "data",
-            "timeout_seconds": (1.0, 1.0),
-            "deadline_seconds": 8.0,
-            "pause": lambda _: None,
-        }
+    def read(
+        info: dict[str, Any] = account,
+        *,
+        deadline_seconds: float = 8.0,
+        read_timeout_seconds: float = 1.0,
+        pause: Callable[[float], None] = lambda _: None,
+        **address: str,
+    ) -> SimpleNamespace:
+        given = {"base_url": lab.sources_url, "sheet_url": SHEET_URL, "worksheet": "data"}
         credentials = Credentials.from_service_account_info(info, scopes=["another"])
-        return read_sheet("finance", credentials, **{**given, **settings})
+        with open_http("finance", read_timeout_seconds=read_timeout_seconds) as http:
+            http.deadline_seconds, http.pause = deadline_seconds, pause
+            answer = read_sheet(http, credentials, **{**given, **address})
+        return SimpleNamespace(rows=answer.body, served_at=answer.served_at, requests=http.requests)
 
     return read
 
@@ -120,7 +125,7 @@ def test_retry_after_is_honoured(lab: Lab, read: Read) -> None:
 def test_a_slow_drip_ends_at_the_deadline(lab: Lab, read: Read) -> None:
     lab.control("faults", [{"times": -1, "kind": "drip", "seconds": 30}])
     with pytest.raises(SourceError, match="did not arrive within the deadline"):
-        read(deadline_seconds=1.5, timeout_seconds=(1.0, 5.0))
+        read(deadline_seconds=1.5, read_timeout_seconds=5.0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
@@ -179,7 +184,7 @@ def test_a_host_out_of_reach_is_named(read: Read) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(SourceError, match="gave up after 4 tries: ConnectionError"):
+    with pytest.raises(SourceError, match="gave up after 4 tries: ConnectError"):
         read(base_url=f"http://127.0.0.1:{port}")
 
 

@@ -69,7 +69,7 @@ def main() -> None:
                 "cpu_seconds": time.process_time() - cpu,
                 "peak_rss_bytes": peak_rss_bytes(),
                 "size_bytes": size,
-                "steps": dict(spent.seconds),
+                "steps": dict(spent),
             }
         )
     )
