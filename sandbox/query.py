@@ -31,7 +31,7 @@ def main() -> int:
     try:
         os.environ.update(read_env(options.state))
         client = bigquery.Client.from_service_account_json(os.environ["GCP_SERVICE_ACCOUNT_FILE"])
-        rows = client.query_and_wait(options.sql)
+        rows = client.query(options.sql).result()
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -177,6 +177,32 @@ def test_a_file_goes_through_the_bucket_into_a_table_and_nothing_leaves(
     assert not log.exists() or log.read_text() == ""
 
 
+def test_a_query_prints_its_rows_or_why_there_are_none(stack: Stack) -> None:
+    command = [sys.executable, "-m", "sandbox.query", "--state", str(stack.directory)]
+    sql = "SELECT n, CONCAT('[', n, ']') AS text FROM UNNEST([1, 20]) AS n ORDER BY n"
+    done = subprocess.run([*command, sql], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["n", "text", "1", "[1]", "20", "[20]", "2", "rows"], done
+    wrong = subprocess.run([*command, "SELECT x"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1 and wrong.stderr.startswith("error: ")
+    assert "Traceback" not in wrong.stderr
+
+
+def test_a_command_has_the_stack_s_variables_and_dbt_writes_outside_the_checkout(
+    stack: Stack,
+) -> None:
+    command = sandbox("--state", stack.directory, "run")
+    shell = [*command, "sh", "-c", 'echo "$GCP_PROJECT"; command -v dbt; command -v prefect']
+    done = subprocess.run(shell, capture_output=True, text=True, check=True)
+    project, *programs = done.stdout.split()
+    assert project == stack.env()["GCP_PROJECT"]
+    assert [Path(one).parent for one in programs] == 2 * [Path(sys.executable).parent]
+    subprocess.run([*command, "dbt", "parse", "--quiet"], cwd=ROOT, check=True)
+    assert (stack.directory / "dbt" / "target" / "manifest.json").is_file()
+    assert not (ROOT / "dbt" / "target").exists() and not (ROOT / "dbt" / "logs").exists()
+    gone = subprocess.run([*command, "no-such"], capture_output=True, text=True, check=False)
+    assert (gone.returncode, gone.stderr) == (1, "error: no-such: No such file or directory\n")
+
+
 def test_the_gate_refuses_at_once_and_notes_the_target(stack: Stack) -> None:
     proxy = urllib.request.ProxyHandler({"https": stack.env()["HTTPS_PROXY"]})
     began = time.monotonic()
