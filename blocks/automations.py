@@ -18,7 +18,6 @@ from uuid import UUID
 
 import httpx
 from prefect.automations import (
-    Automation,
     ChangeFlowRunState,
     EventTrigger,
     Posture,
@@ -43,9 +42,9 @@ ONE_WATCH_PER = timedelta(seconds=60)
 RUNS = "prefect.flow-run.*"
 
 
-def automations(watch_id: UUID) -> list[Automation]:
+def automations(watch_id: UUID) -> list[AutomationCore]:
     return [
-        Automation(
+        AutomationCore(
             name=f"{PREFIX}dead run",
             description="A run without a heartbeat for ten minutes is ended as Crashed.",
             trigger=EventTrigger(
@@ -65,7 +64,7 @@ def automations(watch_id: UUID) -> list[Automation]:
                 )
             ],
         ),
-        Automation(
+        AutomationCore(
             name=f"{PREFIX}run ended badly",
             description="A run that failed or crashed starts watch/alerts, once a minute at most.",
             trigger=EventTrigger(
@@ -111,21 +110,18 @@ def upsert(client: SyncPrefectClient) -> list[str]:
             done.append(f"unchanged {standing.name}")
         else:
             automation.enabled = standing.enabled  # a person's pause stays
-            client.update_automation(standing.id, core(automation))
+            client.update_automation(standing.id, automation)
             done.append(f"updated {standing.name}")
     for name, automation in wanted.items():
-        client.create_automation(core(automation))
+        client.create_automation(automation)
         done.append(f"created {name}")
     return done
 
 
-def core(automation: AutomationCore) -> AutomationCore:
-    return AutomationCore(**automation.model_dump(include=set(AutomationCore.model_fields)))
-
-
 def content(automation: AutomationCore) -> str:
     """What an automation does, to compare."""
-    told = core(automation).model_dump(mode="json", exclude={"enabled"})
+    names = AutomationCore.model_fields.keys() - {"enabled"}
+    told = automation.model_dump(mode="json", include=set(names))
     return json.dumps(told, sort_keys=True, default=sorted)
 
 

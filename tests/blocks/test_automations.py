@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.states import Crashed, Failed, Pending, Running
 
+from blocks import automations
 from blocks.automations import upsert
 from sandbox.parts import POOL, isolated
 from sandbox.stack import Stack
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_run_that_ends_badly_starts_watch_and_a_watch_that_does_starts_none(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = Stack(tmp_path / "state", isolated(os.environ))
     try:
@@ -33,6 +35,9 @@ def test_a_run_that_ends_badly_starts_watch_and_a_watch_that_does_starts_none(
                 flows["elt"], "a", entrypoint="f.py:f", work_pool_name=POOL
             )
             assert [one.split()[0] for one in upsert(client)] == ["created", "created"]
+            assert [one.split()[0] for one in upsert(client)] == ["unchanged", "unchanged"]
+            monkeypatch.setattr(automations, "DEAD_AFTER", timedelta(seconds=700))
+            assert sorted(one.split()[0] for one in upsert(client)) == ["unchanged", "updated"]
 
             def watches() -> int:
                 of_watch = DeploymentFilter(id=DeploymentFilterId(any_=[watch]))
