@@ -30,7 +30,7 @@ from testing.matrix import crossed, only, or_slow
 from testing.paused import paused
 from testing.platform import KITS, Event, Lab, lands_in
 from testing.rooms import PRODUCT
-from tests.reliability.test_kill import NOT_OF, POINTS, USGS
+from tests.reliability.test_kill import COMMITTED, NOT_OF, POINTS, USGS
 
 SIZE = 30
 # Where a run stands still: before each step, since nothing lasting happens between two. One with
@@ -42,6 +42,8 @@ def steps_of(kit: str) -> list[str]:
     return [name for name in STEPS if not any(name.startswith(prefix) for prefix in NOT_OF[kit])]
 
 
+# What a run does only when it finds a batch waiting.
+OF_WAITING = {"load.read_ledger"}
 # In `make test` one source stands still where something lasting is next; all at all in the matrix.
 QUICK = {"commit.manifest"}
 SLOW = {"extract.page", "commit.list", "load.stage", "load.wait"}
@@ -60,6 +62,9 @@ def test_a_run_that_stands_still_while_the_world_and_another_run_go_on(
     lab = make_lab(kit=kit, size=SIZE)
     lab.run()
     lab.control("advance")
+    if name in OF_WAITING:
+        lab.run_in_child(kill_at=COMMITTED)
+        lab.control("advance")
     with paused(lab, (name, "before")) as first:
         lab.control("advance")
         lab.run()
