@@ -32,7 +32,10 @@ LINE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # Where a sixth source changes what is there.
-PLACES = {"sources/__init__.py", "prefect.yaml", ".env.example", "README.md", "docs/catalog.md"}
+PLACES = {
+    *("sources/__init__.py", "prefect.yaml", ".env.example"),
+    *("docs/sources.md", "docs/catalog.md"),
+}
 
 
 def follow(root: Path) -> tuple[set[str], set[str]]:
