@@ -116,12 +116,12 @@ def findings_of(run: Run) -> list[Finding]:
     Another kind of failure of the same deployment is another incident: one may last for days.
     """
     kind = kind_of(run)
-    verb = {"crashed": "crashed", "timed-out": "timed out"}.get(kind, "failed")
+    ended = {"crashed": "crashed", "timed-out": "timed out"}.get(kind, "failed")
     found = Finding(
         key=f"{run_key(run.name)}{kind}",
         kind=kind,
         scope="run",
-        title=f"{run.name} {verb}",
+        title=f"{run.name} {ended}",
         cause=run.message or f"ended {run.state_name} without a message",
         at=run.ended_at,
         source=run.source,

@@ -112,7 +112,7 @@ def read_last_seen(
                 IF(state = 'applied' AND {WRITTEN} > 0, observed_at, NULL) AS event_at
             FROM {warehouse.names.raw("_loads")}
             WHERE
-                mode = 'incremental' AND state IN ('applied', 'looked', 'superseded', 'held')
+                mode = 'incremental' AND state IN ('applied', 'no_change', 'superseded', 'held')
                 {bound}
         ) AS looks
         GROUP BY looks.source

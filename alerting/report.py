@@ -113,7 +113,7 @@ def read_counted(warehouse: Warehouse) -> dict[int, dict[str, Counted]]:
         FROM (
             SELECT
                 source, applied_at AS happened_at,
-                IF(state = 'applied', 1, 0) AS batches, IF(state = 'looked', 1, 0) AS looks,
+                IF(state = 'applied', 1, 0) AS batches, IF(state = 'no_change', 1, 0) AS looks,
                 COALESCE(inserted, 0) + COALESCE(updated, 0) + COALESCE(deleted, 0)
                     + COALESCE(superseded_ids, 0) + COALESCE(absent, 0) AS written,
                 IF(state = 'failed', 0, COALESCE(rejected, 0)) AS rejected,
@@ -151,11 +151,11 @@ def read_ages(warehouse: Warehouse) -> dict[str, Age]:
             source,
             TIMESTAMP_DIFF(
                 CURRENT_TIMESTAMP(),
-                MAX(IF(state IN ('applied', 'looked'), watermark, NULL)), SECOND
+                MAX(IF(state IN ('applied', 'no_change'), watermark, NULL)), SECOND
             ) / 3600 AS data_hours,
             TIMESTAMP_DIFF(
                 CURRENT_TIMESTAMP(),
-                MAX(IF(state IN ('applied', 'looked'), applied_at, NULL)), SECOND
+                MAX(IF(state IN ('applied', 'no_change'), applied_at, NULL)), SECOND
             ) / 3600 AS look_hours
         FROM {warehouse.names.raw("_loads")}
         WHERE applied_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 40 DAY)

@@ -24,6 +24,9 @@ from core.schema import Mode, Type
 MANIFEST = "manifest.json"
 BATCH_ID = re.compile(r"\d{8}T\d{12}_[0-9a-f]{8}")
 STAMP = "%Y%m%dT%H%M%S%f"
+# What release 0.1 calls a field, in the ledger and in version 1 of manifest.json. A manifest
+# keeps them: a batch that waits in a bucket is read by the release before, too, when one goes back.
+EARLIER_NAMES = {"unparsed": "odd", "already_seen": "met_again", "known_digests": "seen"}
 
 
 class InvalidManifest(ValueError):
@@ -96,13 +99,15 @@ def count(*described: Any, default: int | None = 0) -> Any:
 class Counts:
     """What an extraction counts: the same names in its manifest and in its line of the ledger.
 
-    The rows and the rejects of a batch and what it met again are `source_count`, the source's own
+    The rows and the rejects of a batch and those already seen are `source_count`, the source's own
     number, where it has one.
     """
 
-    odd: int = count("Rows with a value that fitted no column and is kept in _extra.", "odd")
+    unparsed: int = count(
+        "Rows with a value that fitted no column and is kept in _extra.", "unparsed"
+    )
     rejected_unexpected: int = count("Of both, those that the source is not known for.")
-    met_again: int = count("Rows read once more and equal to before; not staged again.")
+    already_seen: int = count("Rows read once more and equal to before; not staged again.")
     source_count: int | None = count(
         "How many rows the source said it has; null if it cannot say.", default=None
     )
@@ -119,7 +124,8 @@ class Counts:
 class Extraction(Counts):
     """What any extraction knows of itself, in counts of rows and in UTC.
 
-    `seen` maps the key of each row that the next one will meet again to a digest of its content.
+    `known_digests` maps the key of each row that the next one will read again to a digest of its
+    content.
     """
 
     batch_id: str
@@ -130,7 +136,7 @@ class Extraction(Counts):
     observed_at: datetime
     code_version: str
     watermark: datetime | None = None
-    seen: dict[str, str] = field(default_factory=dict)
+    known_digests: dict[str, str] = field(default_factory=dict)
     # Undos that the ledger knew when the extraction began.
     undos: int = 0
     # What a reader of the ledger should know, such as a gap.
@@ -221,18 +227,25 @@ def notes(*told: str | None) -> str | None:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    told = {
+        EARLIER_NAMES.get(name, name): value
+        for name, value in msgspec.to_builtins(manifest).items()
+    }
+    return msgspec.json.format(msgspec.json.encode(told), indent=1)
 
 
 def decode_manifest(content: bytes, where: str) -> Manifest:
     """The manifest in `content`; InvalidManifest, naming `where`, when it is not one."""
+    names = {earlier: name for name, earlier in EARLIER_NAMES.items()}
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        told = msgspec.json.decode(content, type=dict[str, Any])
+        told = {names.get(given, given): value for given, value in told.items()}
+        manifest = msgspec.convert(told, Manifest)
     except msgspec.MsgspecError as error:
         raise InvalidManifest(f"{where}: {error}") from error
     if sum(part.rows for part in manifest.of_kind("rows")) != manifest.rows:
         raise InvalidManifest(f"{where}: the parts do not add up to {manifest.rows} rows")
-    counted = manifest.extracted + manifest.met_again
+    counted = manifest.extracted + manifest.already_seen
     if manifest.source_count not in (None, counted):
         raise InvalidManifest(f"{where}: source {manifest.source_count}, landed {counted}")
     if sum(part.rows for part in manifest.of_kind("rejects")) != manifest.rejected:

@@ -50,6 +50,16 @@ class StoreFailed(Exception):
         self.source, self.window, self.cause, self.reason = source, window, cause, reason
 
 
+class EarlierLedger(Exception):
+    """The ledger has the names of the release before; it was not changed. Says what to run."""
+
+    def __init__(self, table_id: str, columns: Iterable[str]) -> None:
+        super().__init__(
+            f"{table_id} has columns of the release before ({', '.join(sorted(columns))}) and was"
+            " not changed: run python -m deploy.ledger_names, which renames them"
+        )
+
+
 class NamedFailure(Exception):
     """A failure that a run's state is called by: alerting/findings.py knows its paragraph."""
 

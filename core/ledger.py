@@ -17,9 +17,10 @@ from core.values import as_json
 # applied: the batch's rows are in. superseded: a newer full snapshot was there first.
 # held: a list that would have replaced many more rows than it has, or is not what its table
 # declares; nothing was changed.
-# parked: given up after repeated failures. failed: one failure. looked: the source had nothing new.
+# parked: given up after repeated failures. failed: one failure.
+# no_change: the source had nothing new.
 # undone: an applied batch was taken out again; its applied line stays, so it is never applied anew.
-State = Literal["applied", "superseded", "held", "parked", "failed", "looked", "undone"]
+State = Literal["applied", "superseded", "held", "parked", "failed", "no_change", "undone"]
 
 # Ledger states after which a batch is never applied again by itself.
 FINAL_STATES = ("applied", "superseded", "held", "parked")
@@ -100,11 +101,15 @@ LOADS = (
     Column("source", "STRING", "The source, as in its flow and its dbt source."),
     Column("table_name", "STRING", "The raw table."),
     Column("mode", "STRING", "incremental, backfill or replay."),
-    Column("state", "STRING", "applied, superseded, held, parked, failed, looked or undone."),
+    Column("state", "STRING", "applied, superseded, held, parked, failed, no_change or undone."),
     Column("window_start", "TIMESTAMP", "Start of what was asked for, UTC."),
     Column("window_end", "TIMESTAMP", "End of what was asked for, UTC; null when open."),
     Column("watermark", "TIMESTAMP", "Up to when the source's changes are in; incremental only."),
-    Column("seen", "STRING", "JSON: key to digest of the rows that the next look will meet again."),
+    Column(
+        "known_digests",
+        "STRING",
+        "JSON: key to digest of the rows that the next look will read again.",
+    ),
     *(Column(name, "INT64", count.description) for name, count in COUNTS.items()),
     Column("schema_fingerprint", "STRING", "Changes when the staged columns do."),
     Column("code_version", "STRING", "Digest of the code that extracted."),
@@ -229,7 +234,7 @@ class Cursor:
     """Where the last incremental line of a source left off."""
 
     watermark: datetime | None = None
-    seen: dict[str, str] = field(default_factory=dict)
+    known_digests: dict[str, str] = field(default_factory=dict)
     # Whether the last batch was held, or held deletions back.
     is_held: bool = False
     # Undos so far: a look that began before the last one says nothing of where to go on.
@@ -280,7 +285,7 @@ def columns_of(extraction: Extraction) -> dict[str, Any]:
         "window_start": extraction.window.start,
         "window_end": extraction.window.end,
         "watermark": extraction.watermark if is_incremental else None,
-        "seen": as_json(extraction.seen) if is_incremental else None,
+        "known_digests": as_json(extraction.known_digests) if is_incremental else None,
         "message": extraction.note,
         "replay_of": ",".join(extraction.replay_of) or None,
     }

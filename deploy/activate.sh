@@ -68,6 +68,11 @@ register_blocks
 pipelines python -m deploy.apply
 pipelines python -m blocks.automations
 pipelines python -m deploy.drain vm --resume
+# Release 0.1 calls columns of the ledger otherwise; going back to it undoes this (lib/switch.sh).
+if [ ! -e "$LEDGER_NAMED" ] && is_filled_in; then
+    pipelines python -m deploy.ledger_names
+    touch "$LEDGER_NAMED"
+fi
 say "starting the worker ..."
 systemctl restart data-pipelines-worker
 pipelines python -m deploy.verify vm --seconds 180

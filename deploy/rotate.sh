@@ -21,7 +21,7 @@ api)
     ;;
 encryption)
     # Where they cannot be made again, this ends before one is gone.
-    grep -q '^GCP_PROJECT=.' "$ETC/.env" || die "$ETC/.env is not filled in: blocks are made from it"
+    is_filled_in || die "$ETC/.env is not filled in: blocks are made from it"
     systemctl start data-pipelines-server
     register_blocks
     stop_worker

@@ -61,28 +61,30 @@ def inspect(settings: Settings, alerts: AlertSettings, state: State) -> tuple[In
     now, secrets = datetime.now(UTC), known_secrets(settings)
     api = get_current_settings().api.url or ""
     absent = absent_sources(settings)
-    seen = Inspection(by="watchdog", at=now, covered={"health"})
-    seen.findings += health("worker", "the worker", str(settings.worker_health_url))
-    if not seen.findings:
+    inspection = Inspection(by="watchdog", at=now, covered={"health"})
+    inspection.findings += health("worker", "the worker", str(settings.worker_health_url))
+    if not inspection.findings:
         # A dead worker is why it is silent, and no reason to say that it is not any more.
-        seen.findings += silence(state, "watch", now)
-        seen.covered.add("watch")
+        inspection.findings += silence(state, "watch", now)
+        inspection.covered.add("watch")
     server = health("server", "the Prefect server", f"{api}/health")
     if not server:
         try:
             with get_client(sync_client=True) as client:
                 secrets |= saved_secrets(client)
-                inspect_prefect(client, seen, state, alerts)
+                inspect_prefect(client, inspection, state, alerts)
             # What the settings leave out runs on until that is registered.
-            seen.absent = {one for one in absent if deployment_of(one) not in seen.names}
+            inspection.absent = {
+                one for one in absent if deployment_of(one) not in inspection.names
+            }
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             server = [dead("server", "the Prefect server", f"{api}: {cause(error)}")]
-    seen.findings += server
-    seen.findings += full_disk(alerts, state)
-    seen.findings += waiting_spool(settings.warehouse.spool_path, absent, now)
-    seen.findings += old_backup(os.environ.get("BACKUP_STAMP"), now)
-    seen.findings += old_certificate(os.environ.get("CERTIFICATE"), now)
-    return seen, secrets
+    inspection.findings += server
+    inspection.findings += full_disk(alerts, state)
+    inspection.findings += waiting_spool(settings.warehouse.spool_path, absent, now)
+    inspection.findings += old_backup(os.environ.get("BACKUP_STAMP"), now)
+    inspection.findings += old_certificate(os.environ.get("CERTIFICATE"), now)
+    return inspection, secrets
 
 
 def absent_sources(settings: Settings) -> set[str]:
@@ -249,24 +251,24 @@ def main() -> int:
         print("nobody can be told: set SLACK_WEBHOOK_URL or ALERT_EMAIL_HOST", file=sys.stderr)
         return 1
     state = read_state(alerts.state_path)
-    seen, secrets = inspect(settings, alerts, state)
+    inspection, secrets = inspect(settings, alerts, state)
     scrub = scrubber(secrets)
-    is_told = tell(alerts, seen, scrub)
+    is_told = say(alerts, inspection, scrub)
     # Told apart: BigQuery may keep it waiting.
     now, last = datetime.now(UTC), state.covered.get("ledger-age")
     if last is None or abs(now - last) >= LEDGER_EVERY:
         found = age_of_ledger(settings, alerts)
-        seen = Inspection(by="watchdog", at=now, findings=found, covered={"ledger-age"})
-        is_told &= tell(alerts, seen, scrub)
+        inspection = Inspection(by="watchdog", at=now, findings=found, covered={"ledger-age"})
+        is_told &= say(alerts, inspection, scrub)
     for incident in read_state(alerts.state_path).incidents.values():
         print(f"stands: {incident.finding.title}")
     return 0 if is_told else 1
 
 
-def tell(alerts: AlertSettings, seen: Inspection, scrub: Callable[[str], str]) -> bool:
+def say(alerts: AlertSettings, inspection: Inspection, scrub: Callable[[str], str]) -> bool:
     """Tell, and print what was sent or why it was not."""
     try:
-        told = notify(alerts, seen, scrub)
+        told = notify(alerts, inspection, scrub)
     except (NotTold, TimeoutError) as error:
         print(error, file=sys.stderr)
         return False

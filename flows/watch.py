@@ -44,7 +44,7 @@ from blocks import ALERTS
 from blocks.automations import WATCH_FLOW
 from blocks.platform import Alerts, load_block, load_platform
 from blocks.sources import load_sources
-from core.errors import first_line
+from core.errors import EarlierLedger, first_line
 from runs.alert_settings import AlertSettings
 from runs.serve import publish_status
 from serving.status import BUDGETS, INCIDENTS, RUNS, SOURCES
@@ -149,7 +149,7 @@ def inspect_ledger(
         inspection.findings += changes
         inspection.findings += logs_behind(platform, client, now)
         warehouse.flush_jobs(SOURCE)
-    except (GoogleAPIError, GoogleAuthError, LandingError) as error:
+    except (GoogleAPIError, GoogleAuthError, LandingError, EarlierLedger) as error:
         return f"{type(error).__name__}: {first_line(str(error), 400)}"
     plans = [
         {"source": source, "allowed": allowed, "spent": spent.get(source, 0), "checked_at": now}

@@ -140,7 +140,7 @@ def import_history(platform: Platform, plan: Plan, *, keep_missing: bool = False
         outcome = import_table(platform, kind, wanted)
         counts = ", ".join(
             f"{outcome.total(name):,} {name.replace('_', ' ')}"
-            for name in ("extracted", "met_again", "written", "rejected", "odd")
+            for name in ("extracted", "already_seen", "written", "rejected", "unparsed")
         )
         print(f"{kind}: {outcome.message}\n  {counts}")
         try:

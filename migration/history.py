@@ -157,8 +157,8 @@ def article(
         served["published_at"] = published_at.isoformat()
     made = ph_news.to_record(served, observed_at)
     fields = dict(made.fields)
-    seen = [moment(given.get(name), zone) for name in SEEN]
-    for name, at in zip(SEEN, (seen[0] or seen[1], seen[1] or seen[0]), strict=True):
+    times = [moment(given.get(name), zone) for name in SEEN]
+    for name, at in zip(SEEN, (times[0] or times[1], times[1] or times[0]), strict=True):
         fields[name] = at and at.isoformat()
     return Record(fields, rest, False, _payload(row), made.reason)
 

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from core.batch import check_range
 from core.errors import (
     DeletionsHeld,
+    EarlierLedger,
     LoadFailed,
     NoRequestLeft,
     OperationRejected,
@@ -42,7 +43,7 @@ from stores.platform import connect
 # Their messages say what happened and where; a traceback would say nothing more.
 SAID = (
     *(SourceError, NoRequestLeft, StoreFailed, LoadFailed, OperationRejected, NotOurs),
-    *(PartlyExtracted, DeletionsHeld, TooManyRejects),
+    *(PartlyExtracted, DeletionsHeld, TooManyRejects, EarlierLedger),
 )
 
 
@@ -98,7 +99,7 @@ def main() -> int:
             )
             outcome = run_of(source)(platform, own, request)
         print(f"window    {outcome.window}")
-        for name in ("requests", "extracted", "met_again", "rejected", "written"):
+        for name in ("requests", "extracted", "already_seen", "rejected", "written"):
             print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
         print(f"{'would be: ' * options.dry_run}{outcome.message}")
         report(outcome)

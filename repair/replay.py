@@ -102,7 +102,7 @@ def copy(
         mode="backfill" if original.mode == "backfill" else "replay",
         requests=0,
         watermark=None,
-        seen={},
+        known_digests={},
         note=f"{note}; {original.note}" if original.note else note,
         replay_of=(original.batch_id, *original.replay_of),
         allow_absent=original.allow_absent or allow_deletions,

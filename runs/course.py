@@ -61,6 +61,8 @@ def run_source(
             raise
         if platform.is_dry:
             return dry_outcome(table, mode, window, extracted)
+        if position is None:
+            platform.warehouse.ensure_ledger()
         loaded, unchanged = Loaded(), list[Line]()
         if isinstance(extracted.batch, Manifest):
             # Where the load before did not come to an end, all of it again: it fails the run.
@@ -97,6 +99,6 @@ def dry_outcome(table: Table, mode: Mode, window: Window, extracted: Extracted) 
     """What a run would have brought; nothing of it was written."""
     lines = list[Line]()
     if extracted.batch:
-        state: State = "looked" if isinstance(extracted.batch, NoChange) else "applied"
+        state: State = "no_change" if isinstance(extracted.batch, NoChange) else "applied"
         lines.append(line_of(extracted.batch, state))
     return Outcome(table, mode, window, lines, failed_parts=extracted.failures, note=extracted.note)

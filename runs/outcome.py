@@ -52,7 +52,7 @@ class Outcome:
         note = "".join(f"; {told}" for told in (self.note, *self.announced) if told)
         if not self.lines:
             return self.note or f"nothing done ({self.window})"
-        if all(line.state == "looked" for line in self.lines):
+        if all(line.state == "no_change" for line in self.lines):
             return f"nothing new ({self.window}); {self.total('requests')} requests{note}"
         if all(line.state == "undone" for line in self.lines):
             return f"undone: {', '.join(line.batch_id for line in self.lines)}{note}"

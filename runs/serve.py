@@ -126,9 +126,9 @@ def publish_status(
         for audience in AUDIENCES:
             root = serving.places.snapshot(audience)
             written = [
-                write(root, seen, [batch], now)
+                write(root, part, [batch], now)
                 for contract, batch in batches.items()
-                if (seen := contract.seen_by(audience))
+                if (part := contract.seen_by(audience))
             ]
             publish(root, written)
         serving.make_pages(STATUS_PAGES)

@@ -55,13 +55,14 @@ class Asked(Protocol):
 class Facts(TypedDict, total=False):
     """What only the flow knows of an extraction.
 
-    `seen`: key to digest of the rows that the next one will meet again. `already_seen`: rows read
-    once more and left out, because nothing about them changed. `source_count`: the source's own
-    count of all rows. `total`, `depth`: of a listing, how many rows it has by its own count, and
-    how far down it was read. `note`: what a reader should know. `failures`: what could not be had.
+    `known_digests`: key to digest of the rows that the next one will read again. `already_seen`:
+    rows read once more and left out, because nothing about them changed. `source_count`: the
+    source's own count of all rows. `total`, `depth`: of a listing, how many rows it has by its own
+    count, and how far down it was read. `note`: what a reader should know. `failures`: what could
+    not be had.
     """
 
-    seen: dict[str, str]
+    known_digests: dict[str, str]
     already_seen: int
     source_count: int | None
     total: int | None
@@ -194,7 +195,7 @@ class BatchWriter:
             rows=rows,
             rejected=self.count("rejects"),
             rejected_unexpected=self.rejected_unexpected,
-            odd=self.unparsed,
+            unparsed=self.unparsed,
             schema_fingerprint=fingerprint(columns),
             extract_started_at=self.started_at,
             extract_ended_at=datetime.now(UTC),
@@ -233,9 +234,9 @@ class BatchWriter:
             "window": self.window,
             "observed_at": self.moment.at,
             "watermark": self.watermark,
-            "seen": facts.get("seen", {}),
+            "known_digests": facts.get("known_digests", {}),
             "undos": self.cursor.undos,
-            "met_again": already_seen,
+            "already_seen": already_seen,
             "source_count": source_count,
             "total": facts.get("total"),
             "depth": facts.get("depth"),

@@ -6,6 +6,9 @@ Here each table that a script changes has a version from before its first change
 
 When a table was last changed it does not tell: here each change moves that time.
 
+After a statement that renames or drops a column it tells of the columns as they were. Here it tells
+of those that there are.
+
 It forgets the labels of what a statement makes, of an item of a list of tables, and of a job. Here
 they are kept as BigQuery keeps them, since they tell whose a table is, and what a build has billed.
 
@@ -85,6 +88,7 @@ READERS = {
 FLAT = {str, int, bool, type(None)}
 PLACE = {"line", "col", "start", "end"}
 ALTERED = re.compile(r"^\s*(?:/\*.*?\*/\s*)?alter\s+table\s+(\S+)\s+set\s+options", re.I | re.S)
+ALTERED_COLUMN = re.compile(r"^\s*alter\s+table\s+\S+\s+(?:rename|drop)\s+column\b", re.I)
 IF_NOT_EXISTS = re.compile(r"^\s*create\s+table\s+if\s+not\s+exists\b", re.I)
 LABELS = re.compile(r"options\s*\(.*?\blabels\s*=\s*\[(.*?)\]", re.I | re.S)
 LABEL = re.compile(r"""\(\s*['"]([^'"]*)['"]\s*,\s*['"]([^'"]*)['"]\s*\)""")
@@ -167,6 +171,35 @@ def record_change(manager: Any, *table: str) -> Any:
     return version
 
 
+def altered_columns(sql: str) -> tuple[exp.Table, dict[str, str | None]] | None:
+    """The table of a statement and what its columns become: a new name, None for one dropped."""
+    if not ALTERED_COLUMN.search(sql):
+        return None
+    tree = sqlglot.parse_one(sql, read="bigquery")
+    changes: dict[str, str | None] = {}
+    for action in tree.args["actions"]:
+        if isinstance(action, exp.RenameColumn):
+            changes[action.this.name] = action.args["to"].name
+        elif isinstance(action, exp.Drop):
+            changes[action.this.name] = None
+    return tree.this, changes
+
+
+def sync_altered_columns(sql: str, project: str, ctx: Any) -> None:
+    """The catalog has the columns as a statement has renamed or dropped them."""
+    if (altered := altered_columns(sql)) is None:
+        return
+    target, changes = altered
+    table = ctx.catalog.get_table(*ddl_sync._split_target(target, project))
+    fields = tuple(
+        one.model_copy(update={"name": changes.get(one.name, one.name)})
+        for one in table.schema_.fields
+        if changes.get(one.name, one.name) is not None
+    )
+    schema = table.schema_.model_copy(update={"fields": fields})
+    ctx.catalog.update_table(table.model_copy(update={"schema_": schema}))
+
+
 def sync_created_schema(sql: str, project: str, ctx: Any) -> None:
     """As the emulator's own, with the labels of `CREATE SCHEMA`."""
     parts = ddl_sync._detect_create_schema(sql, project)
@@ -178,7 +211,9 @@ def sync_created_schema(sql: str, project: str, ctx: Any) -> None:
 
 
 def sync_created_table(sql: str, project: str, ctx: Any) -> None:
-    """As the emulator's own, with the labels of `CREATE TABLE` and of `ALTER TABLE SET OPTIONS`."""
+    """As the emulator's own, with the labels of `CREATE TABLE` and of `ALTER TABLE SET OPTIONS`,
+    and with the columns that another ALTER TABLE has changed."""
+    sync_altered_columns(sql, project, ctx)
     target = ddl_sync._detect_plain_create_table(sql)
     found = None
     if target is not None and IF_NOT_EXISTS.search(sql):

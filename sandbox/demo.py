@@ -213,7 +213,7 @@ def outcome(source: str, run: FlowRun) -> Row:
             COALESCE(SUM(extracted), 0) AS extracted, COALESCE(SUM(rejected), 0) AS rejected,
             COALESCE(SUM(inserted + updated + deleted + superseded_ids), 0) AS written
         FROM {warehouse().names.raw("_loads")}
-        WHERE {since.format("applied_at")} AND state IN ('applied', 'looked')
+        WHERE {since.format("applied_at")} AND state IN ('applied', 'no_change')
         """,
         source=source,
         purpose="demo",

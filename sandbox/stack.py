@@ -312,8 +312,8 @@ def _env_line(name: str, value: str) -> str:
 
 def _fingerprint(part: Part, at: Layout) -> str:
     """What a running part was started with. A worker hands every variable on to its flow runs."""
-    seen = [part.command(at), dict(at.variables) if part.name == "worker" else {}]
-    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+    started = [part.command(at), dict(at.variables) if part.name == "worker" else {}]
+    return hashlib.sha256(json.dumps(started, sort_keys=True).encode()).hexdigest()
 
 
 def _tail(record: Record) -> str:

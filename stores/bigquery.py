@@ -15,7 +15,8 @@ from google.cloud import bigquery
 from google.cloud.bigquery import client as bigquery_client
 
 from core import ledger, ownership
-from core.batch import Manifest
+from core.batch import EARLIER_NAMES, Manifest
+from core.errors import EarlierLedger
 from core.ownership import NotOurs
 from core.schema import META, Column, Table
 from core.sql import Names, fence_table, literal, staging_table
@@ -204,9 +205,14 @@ class Warehouse:
         """The datasets and the ledger tables exist, with every column of their declaration.
 
         One call when all is there. `_loads` is made last, so that it stands for the others.
-        Raises NotOurs, before anything is changed.
+        Raises NotOurs, and EarlierLedger where it has the names of the release before, before
+        anything is changed.
         """
-        loads = self.table_if_any(self.raw_id("_loads"))
+        table_id = self.raw_id("_loads")
+        loads = self.table_if_any(table_id)
+        present = {column.name for column in loads.schema} if loads else set[str]()
+        if earlier := present.intersection(EARLIER_NAMES.values()):
+            raise EarlierLedger(table_id, earlier)
         if loads and ledger.LABELS.items() <= loads.labels.items():
             return
         self._ensure_dataset(self.raw_dataset)
@@ -273,6 +279,13 @@ class Warehouse:
             return self.table(table_id)
         return None
 
+    def own_table_if_any(self, table_id: str) -> Any:
+        """As `table_if_any`. Raises NotOurs for a table of somebody else."""
+        found = self.table_if_any(table_id)
+        if found and not ownership.is_own_table(found.labels):
+            raise self._foreign_table(table_id)
+        return found
+
     def raw_id(self, name: str) -> str:
         """The id of a table of the raw dataset."""
         return f"{self.project}.{self.raw_dataset}.{name}"
@@ -306,10 +319,7 @@ class Warehouse:
             {**ownership.LABELS, "layer": "raw"},
         )
         name = fence_table(table.source)
-        table_id = self.raw_id(name)
-        if found := self.table_if_any(table_id):
-            if not ownership.is_own_table(found.labels):
-                raise self._foreign_table(table_id)
+        if self.own_table_if_any(self.raw_id(name)):
             return
         fence = self.names.raw(name)
         # One statement, so that two loaders cannot make the row twice. One of two that race may be

@@ -57,8 +57,8 @@ def read_position(warehouse: Warehouse, table: Table, batch_ids: Iterable[str]) 
     ]
     cursor = Cursor(undos=undos)
     if found:
-        seen = json.loads(found["seen"] or "{}")
-        cursor = Cursor(found["watermark"], seen, found["is_held"], undos)
+        known_digests = json.loads(found["known_digests"] or "{}")
+        cursor = Cursor(found["watermark"], known_digests, found["is_held"], undos)
     changes = Changes(now - timedelta(days=CHANGES_DAYS), tuple(changed))
     return replace(known, cursor=cursor, changes=changes)
 
@@ -74,25 +74,26 @@ def position_query(warehouse: Warehouse, table: Table, *, is_recent: bool) -> st
     return f"""
     WITH lines AS (
         SELECT
-            batch_id, state, mode, watermark, seen, back_to, touched_from, touched_to, applied_at,
+            batch_id, state, mode, watermark, known_digests, back_to, touched_from, touched_to,
+            applied_at,
             state = 'held' OR COALESCE(held, 0) > 0 AS is_held, COALESCE(undos, 0) AS undos
         FROM {warehouse.names.raw("_loads")}
         WHERE source = {literal(table.source)} {bound}
     ),
     compared AS (
         SELECT
-            state, watermark, seen, is_held, applied_at, MAX(undos) OVER () AS undos,
+            state, watermark, known_digests, is_held, applied_at, MAX(undos) OVER () AS undos,
             MIN(back_to) OVER (
                 ORDER BY undos DESC RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS went_back_to
         FROM lines
         WHERE
             state = 'undone' OR mode = 'incremental' AND watermark <= {later("applied_at")}
-            AND state IN ('applied', 'held', 'looked')
+            AND state IN ('applied', 'held', 'no_change')
     ),
     looks AS (
         SELECT
-            watermark, seen, is_held, undos, applied_at,
+            watermark, known_digests, is_held, undos, applied_at,
             state != 'undone' AND COALESCE(applied_at < went_back_to, TRUE) AS counts
         FROM compared
         ORDER BY counts DESC, watermark DESC, applied_at DESC LIMIT 1
@@ -104,7 +105,8 @@ def position_query(warehouse: Warehouse, table: Table, *, is_recent: bool) -> st
         GROUP BY batch_id, state
     )
     SELECT
-        'look' AS kind, CURRENT_TIMESTAMP() AS now, watermark, seen, is_held, undos, counts,
+        'look' AS kind, CURRENT_TIMESTAMP() AS now,
+        watermark, known_digests, is_held, undos, counts,
         CAST(NULL AS STRING) AS batch_id, CAST(NULL AS STRING) AS state,
         CAST(NULL AS TIMESTAMP) AS applied_at, 0 AS number,
         CAST(NULL AS TIMESTAMP) AS touched_from, CAST(NULL AS TIMESTAMP) AS touched_to

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, RetryError
 from google.auth.exceptions import GoogleAuthError, TransportError
 
-from core.errors import StoreFailed, first_line
+from core.errors import EarlierLedger, StoreFailed, first_line
 from core.ownership import NotOurs
 from stores.landing import LandingError, MissingObject
 
 # BigQuery, a bucket, the way to them, or the disk: nothing that a source has to do with. A dataset
-# or table that is not ours is one of these.
-STORE_ERRORS = (GoogleAPIError, GoogleAuthError, LandingError, NotOurs, OSError)
+# or table that is not ours is one of these, and a ledger that is not renamed.
+STORE_ERRORS = (GoogleAPIError, GoogleAuthError, LandingError, NotOurs, EarlierLedger, OSError)
 
 
 @dataclass

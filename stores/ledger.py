@@ -181,10 +181,10 @@ def line_of_load(manifest: Manifest, found: Mapping[str, Any]) -> Line:
 
 def record_no_change(warehouse: Warehouse, batch: NoChange) -> Line:
     """Write that the source was asked and had nothing new: the heartbeat for freshness."""
-    line = NO_COUNTS | columns_of(batch) | {"state": "looked", "applied_at": "now"}
+    line = NO_COUNTS | columns_of(batch) | {"state": "no_change", "applied_at": "now"}
     with step("look.record"):
         warehouse.insert_line("_loads", line, batch.source)
-    return line_of(batch, "looked")
+    return line_of(batch, "no_change")
 
 
 def record_failure(

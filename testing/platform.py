@@ -223,7 +223,7 @@ class Lab:
 
     def assert_settled(self) -> None:
         """Every batch stands in the ledger once, and no committed batch is left in the bucket."""
-        final = [line["batch_id"] for line in self.ledger() if line["state"] != "looked"]
+        final = [line["batch_id"] for line in self.ledger() if line["state"] != "no_change"]
         assert len(final) == len(set(final)), self.ledger()
         assert not [name for name in self.objects() if name.endswith("manifest.json")]
 

@@ -63,8 +63,8 @@ def cards(data: Data) -> list[Card]:
         if data.audience == "public" and not table.is_public:
             continue
         told = freshness.get(source, {})
-        newest, looked = told.get("newest_event_at"), told.get("last_look_at")
-        facts = [("Newest data", write(newest, "time")), ("Last look", write(looked, "time"))]
+        newest, looked_at = told.get("newest_event_at"), told.get("last_look_at")
+        facts = [("Newest data", write(newest, "time")), ("Last look", write(looked_at, "time"))]
         told_state = NOT_CONFIGURED if source in absent else state(told)
         link = OWN_PAGES.get(source, "operations.html")
         found.append(Card(table.title or source, link, table.about, told_state, facts))

@@ -48,7 +48,7 @@
             where source.inserted_at > watermark.taken_until
         ),
 
-        standing as (
+        existing as (
             select {{ own_time }} as event_at,
             from {{ this }}
             where
@@ -65,8 +65,8 @@
                     from changed
                 ) as changed_from,
                 (select max(event_at) from changed) as changed_to,
-                (select min(event_at) from standing) as standing_from,
-                (select max(event_at) from standing) as standing_to,
+                (select min(event_at) from existing) as existing_from,
+                (select max(event_at) from existing) as existing_to,
         ),
 
         ranges as (
@@ -76,10 +76,10 @@
                 changed_from,
                 changed_to,
                 least(
-                    coalesce(changed_from, standing_from), coalesce(standing_from, changed_from)
+                    coalesce(changed_from, existing_from), coalesce(existing_from, changed_from)
                 ) as range_from,
                 greatest(
-                    coalesce(changed_to, standing_to), coalesce(standing_to, changed_to)
+                    coalesce(changed_to, existing_to), coalesce(existing_to, changed_to)
                 ) as range_to,
             from bounds
         )

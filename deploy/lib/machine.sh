@@ -5,6 +5,8 @@ BASE=/opt/data-pipelines
 RELEASES=$BASE/releases
 ENVIRONMENTS=$BASE/environments
 CURRENT=$BASE/current
+# That the ledger has the names that releases since 0.1 know.
+LEDGER_NAMED=$BASE/.ledger-named
 ETC=/etc/data-pipelines
 BACKUPS=/var/backups/data-pipelines
 TLS=/etc/nginx/data-pipelines

@@ -22,8 +22,10 @@ new_encryption_key() { put_setting server.env PREFECT_SERVER_ENCRYPTION_KEY "$(r
 
 random_base64() { head -c "$1" /dev/urandom | base64 | tr '+/' '-_'; }
 
+is_filled_in() { grep -q '^GCP_PROJECT=.' "$ETC/.env"; }
+
 register_blocks() {
-    if ! grep -q '^GCP_PROJECT=.' "$ETC/.env"; then
+    if ! is_filled_in; then
         say "$ETC/.env is not filled in yet: no block is saved"
         return
     fi

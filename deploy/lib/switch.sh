@@ -37,6 +37,17 @@ run_release() {
     return "$code"
 }
 
+# name_ledger_for VERSION: a release that knows only the names of release 0.1 finds them in the ledger.
+name_ledger_for() {
+    local command=deploy/ledger_names.py
+    if [ -e "$RELEASES/$1/$command" ] || [ ! -e "$CURRENT/$command" ] || ! is_filled_in; then
+        return 0
+    fi
+    # First: whatever ends half-way, the release that runs then renames them again.
+    rm -f "$LEDGER_NAMED"
+    pipelines python -m deploy.ledger_names --back
+}
+
 # switch_to VERSION [DUMP]: run that release; when it is not well, run the one before again and fail.
 # Where Prefect changes, the database is dumped, and the one of DUMP is loaded.
 switch_to() {
@@ -44,6 +55,11 @@ switch_to() {
     before=$(current_release)
     if is_release "$before"; then
         stop_worker
+        name_ledger_for "$version" || {
+            # What cannot be asked for its names keeps those that it had.
+            touch "$LEDGER_NAMED"
+            die "release $version does not know the ledger's names, and they could not be changed"
+        }
         if [ "$(prefect_of "$before")" != "$(prefect_of "$version")" ]; then
             systemctl stop data-pipelines-server
             backup=$(as_postgres "$CURRENT/deploy/backup.sh")
@@ -65,6 +81,7 @@ switch_to() {
     touch "$RELEASES/$version/.failed"
     systemctl stop data-pipelines-worker data-pipelines-server || true
     [ -z "$backup" ] || load_database "$backup"
+    name_ledger_for "$before" || say "the ledger may have names that release $before does not know"
     run_release "$before" || die "neither release $version nor $before is well"
     die "release $version was not well; $before runs again"
 }

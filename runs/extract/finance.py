@@ -43,14 +43,14 @@ def extract(
         )
     records = read_ledger(sheet.body, f"worksheet {api.worksheet!r}")
     moment = moment_of(platform, SOURCE, sheet.served_at).after(cursor.watermark)
-    seen, count = {"sheet": digest(sheet.body)}, len(records)
+    digests, count = {"sheet": digest(sheet.body)}, len(records)
     with new_batch(
         platform, TABLE, window, cursor, moment, http, allow_absent=allow_deletions
     ) as batch:
-        if cursor.seen == seen and not cursor.is_held and not allow_deletions:
-            return batch.unchanged(seen=seen, source_count=count, already_seen=count)
+        if cursor.known_digests == digests and not cursor.is_held and not allow_deletions:
+            return batch.unchanged(known_digests=digests, source_count=count, already_seen=count)
         batch.add(records)
-        return batch.commit(seen=seen, source_count=count)
+        return batch.commit(known_digests=digests, source_count=count)
 
 
 def run(platform: Platform, api: Finance, request: Request = NOTHING_ELSE) -> Outcome:

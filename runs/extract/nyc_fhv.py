@@ -65,10 +65,10 @@ def extract(
     """
     with open_http(SOURCE, api.secrets, read_timeout_seconds=60, headers=api.headers) as http:
         written = when_written(platform, http, api, cursor)
-        if cursor.watermark and cursor.seen == written.seen and not cursor.is_held:
+        if cursor.watermark and cursor.known_digests == written.stamps and not cursor.is_held:
             moment = Moment(cursor.watermark)
             with new_batch(platform, table, window, cursor, moment, http) as batch:
-                return batch.unchanged(seen=written.seen)
+                return batch.unchanged(known_digests=written.stamps)
         for _ in range(TAKES):
             count, before = count_rows(http, api), written
             with new_batch(
@@ -78,8 +78,8 @@ def extract(
                 for chunk in fetch(http, api, count):
                     batch.add(chunk)
                 written = when_written(platform, http, api, cursor)
-                if written.seen == before.seen:
-                    return batch.commit(seen=written.seen, source_count=count)
+                if written.stamps == before.stamps:
+                    return batch.commit(known_digests=written.stamps, source_count=count)
         raise SourceError(SOURCE, window, f"the list was written anew {TAKES} times while read")
 
 
@@ -87,7 +87,7 @@ def extract(
 class Written:
     """When a list was written: what Socrata stamped it with, and what orders it, UTC."""
 
-    seen: dict[str, str]
+    stamps: dict[str, str]
     moment: Moment
 
 
@@ -100,12 +100,12 @@ def when_written(platform: Platform, http: Http, api: NycFhv, cursor: Cursor) ->
     answer = http.get_json(api.metadata_url, {}, "metadata")
     updated_at = updated_at_of(answer.body, api.dataset)
     moment = moment_of(platform, SOURCE, answer.served_at)
-    seen = {"rowsUpdatedAt": in_utc(updated_at)}
+    stamps = {"rowsUpdatedAt": in_utc(updated_at)}
     doubt = moment.doubt
     if is_ahead(updated_at, moment.at, datetime.now(UTC)):
         doubt = notes(doubt, f"rowsUpdatedAt is {in_utc(updated_at)}, in the future: not believed")
         updated_at = moment.at
-    return Written(seen, Moment(updated_at, doubt).after(cursor.watermark))
+    return Written(stamps, Moment(updated_at, doubt).after(cursor.watermark))
 
 
 def count_rows(http: Http, api: NycFhv) -> int:

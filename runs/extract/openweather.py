@@ -72,12 +72,13 @@ def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor
     fresh = {
         query: body
         for query, body in found.bodies.items()
-        if cursor.seen.get(query.location) != read[query.location]
+        if cursor.known_digests.get(query.location) != read[query.location]
     }
     # A location that fails now will give again what it gave before.
     asked = {query.location for query in (*found.bodies, *found.failures)}
     facts = Facts(
-        seen={name: old for name, old in cursor.seen.items() if name in asked} | read,
+        known_digests={name: old for name, old in cursor.known_digests.items() if name in asked}
+        | read,
         already_seen=len(found.bodies) - len(fresh),
         failures=failures,
     )

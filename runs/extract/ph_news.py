@@ -63,7 +63,7 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
 
     Raises SourceError when nothing could be had.
     """
-    memory = Memory.of(cursor.seen, urlencode(api.filters))
+    memory = Memory.of(cursor.known_digests, urlencode(api.filters))
     reading = read(platform, api, cursor, memory)
     if reading.observed_at is None:
         return Extracted(note=reading.note)
@@ -72,7 +72,7 @@ def extract(platform: Platform, api: PhNews, window: Window, cursor: Cursor) -> 
     late = [article for article in below if reading.is_unmet(article)]
     has_news = bool(late) or is_news(met, memory.rows)
     facts = Facts(
-        seen=reading.remembered().seen(),
+        known_digests=reading.remembered().known_digests(),
         source_count=len(met) + len(below),
         already_seen=len(below) - len(late) + (0 if has_news else len(met)),
         total=reading.total,

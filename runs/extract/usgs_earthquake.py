@@ -55,7 +55,7 @@ def extract(
     events than it counts.
     """
     incremental = mode == "incremental"
-    seen = cursor.seen if incremental else {}
+    before = cursor.known_digests if incremental else {}
     with open_http(SOURCE) as http:
         moment = moment_of(platform, SOURCE, source_clock(http, api))
         with new_batch(platform, TABLE, window, cursor, moment, http, mode=mode) as batch:
@@ -73,12 +73,12 @@ def extract(
             ]
             read, known = 0, dict[str, str]()
             for query, features in fetch(http, api, planned):
-                fresh = unseen(features, seen)
+                fresh = unseen(features, before)
                 batch.add(to_record(feature, query.listing) for feature in fresh)
                 read += len(features)
                 known |= known_digests(features, (batch.watermark or moment.at) - OVERLAP)
             facts = Facts(
-                seen=known if incremental and len(known) <= MOST_SEEN else {},
+                known_digests=known if incremental and len(known) <= MOST_SEEN else {},
                 source_count=read,
                 already_seen=read - batch.next_row,
             )

@@ -98,17 +98,17 @@ def label(article: object) -> str:
     return article_id(article) or f"{NO_KEY}{digest(article)}"
 
 
-def is_news(articles: Iterable[object], seen: Mapping[str, str]) -> bool:
+def is_news(articles: Iterable[object], known: Mapping[str, str]) -> bool:
     """Whether any of the articles is new or differs from what the last read met."""
     return any(
-        seen.get(label(article), "").removesuffix(ABOVE_GAP) != digest(article)
+        known.get(label(article), "").removesuffix(ABOVE_GAP) != digest(article)
         for article in articles
     )
 
 
-def above_gap(seen: Mapping[str, str]) -> set[str]:
+def above_gap(known: Mapping[str, str]) -> set[str]:
     """Keys first met since the reads no longer reach known ground: they prove no end."""
-    return {id_ for id_, mark in seen.items() if mark.endswith(ABOVE_GAP)}
+    return {id_ for id_, mark in known.items() if mark.endswith(ABOVE_GAP)}
 
 
 def is_known_ground(listing: Listing, known: Collection[str], open_ids: Collection[str]) -> bool:
@@ -128,7 +128,7 @@ def plan_digest(base_url: str, access_key: str, monthly_requests: int) -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """What one read leaves to the next, in the ledger's `seen`.
+    """What one read leaves to the next, in the ledger's `known_digests`.
 
     `rows` are label to digest of each row that the next read meets again. Of the listing that
     `filters` choose: `ended_at` is when it was last read to its end, `expected` how many articles
@@ -147,17 +147,17 @@ class Memory:
     plain_at: datetime | None = None
 
     @classmethod
-    def of(cls, seen: Mapping[str, str], filters: str) -> Self:
-        """What `seen` holds; of another listing only the rows and the refusal."""
-        rows = {id_: mark for id_, mark in seen.items() if id_ not in (LISTING, PLAIN)}
-        told: dict[str, Any] = json.loads(seen.get(LISTING, "{}"))
-        plain, _, at = seen.get(PLAIN, "").partition(" ")
+    def of(cls, known: Mapping[str, str], filters: str) -> Self:
+        """What `known` holds; of another listing only the rows and the refusal."""
+        rows = {id_: mark for id_, mark in known.items() if id_ not in (LISTING, PLAIN)}
+        told: dict[str, Any] = json.loads(known.get(LISTING, "{}"))
+        plain, _, at = known.get(PLAIN, "").partition(" ")
         memory = cls(rows, filters, plain=plain, plain_at=moment_of(at))
         if told.get("filters") != filters:
             return memory
         return replace(memory, **{**told, "ended_at": moment_of(told["ended_at"])})
 
-    def seen(self) -> dict[str, str]:
+    def known_digests(self) -> dict[str, str]:
         listing = {
             "filters": self.filters,
             "ended_at": self.ended_at.isoformat() if self.ended_at else "",
@@ -325,11 +325,11 @@ class Reading:
         a deeper look met only rows without a key are kept, by which the next one knows them. More
         than MOST_SEEN are forgotten, and the gap then stays open in the ledger only.
         """
-        seen, deeper = self.memory.rows, [one for page in self.deeper for one in page.articles]
-        open_ids = above_gap(seen)
+        before, deeper = self.memory.rows, [one for page in self.deeper for one in page.articles]
+        open_ids = above_gap(before)
         rows = {
             id_: mark
-            for id_, mark in seen.items()
+            for id_, mark in before.items()
             if (self.is_open and id_ in open_ids) or (id_.startswith(NO_KEY) and not self.is_at_end)
         }
         rows |= {label(one): digest(one) for one in deeper if not article_id(one)}

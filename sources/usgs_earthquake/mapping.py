@@ -251,9 +251,9 @@ def key_of(feature: object) -> str:
     return id_ if isinstance(id_, str) and id_ else f"~{digest(feature)}"
 
 
-def unseen(features: list[object], seen: Mapping[str, str]) -> list[object]:
+def unseen(features: list[object], known: Mapping[str, str]) -> list[object]:
     """The features that are new or differ from what the last look met."""
-    return [feature for feature in features if seen.get(key_of(feature)) != digest(feature)]
+    return [feature for feature in features if known.get(key_of(feature)) != digest(feature)]
 
 
 def known_digests(features: list[object], since: datetime) -> dict[str, str]:

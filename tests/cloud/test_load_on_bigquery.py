@@ -25,6 +25,7 @@ from google.cloud import bigquery, storage
 from core.ownership import LABELS
 from sources.usgs_earthquake.mapping import TABLE
 from testing.platform import Lab
+from tests.deploy import test_ledger_names as names
 from tests.reliability.test_race import race
 from tests.tasks import test_load as loads
 from tests.tasks import test_undo as undos
@@ -44,6 +45,7 @@ test_a_column_added_since = undos.test_a_column_added_since_is_null_afterwards
 test_a_batch_applied_meanwhile = (
     undos.test_a_batch_applied_while_the_earlier_rows_are_staged_is_undone_as_well
 )
+test_the_ledger_is_renamed = names.test_lines_in_every_state_are_the_same_there_and_back
 
 pytestmark = pytest.mark.cloud
 

@@ -112,11 +112,12 @@ def test_a_manifest_says_of_its_line_all_but_what_the_script_finds() -> None:
     assert told["replay_of"] == "b,a"
     assert (told["extracted"], told["size_bytes"], told["total"]) == (12, 1, 9)
     backfill: Manifest = replace(MANIFEST, mode="backfill")
-    assert (columns_of(backfill)["watermark"], columns_of(backfill)["seen"]) == (None, None)
+    told = columns_of(backfill)
+    assert (told["watermark"], told["known_digests"]) == (None, None)
 
 
 def test_a_line_has_the_counts_of_its_batch_and_those_of_its_load() -> None:
-    line = line_of(replace(MANIFEST, met_again=4), "superseded", older=10, rejected=1)
+    line = line_of(replace(MANIFEST, already_seen=4), "superseded", older=10, rejected=1)
     assert (line.batch_id, line.state) == (MANIFEST.batch_id, "superseded")
-    assert (line.extracted, line.met_again, line.requests, line.older) == (12, 4, 3, 10)
+    assert (line.extracted, line.already_seen, line.requests, line.older) == (12, 4, 3, 10)
     assert (line.rejected, line.rejected_unexpected) == (1, 1)

@@ -35,8 +35,8 @@ MANIFEST = Manifest(
     rows=10,
     rejected=2,
     rejected_unexpected=1,
-    odd=0,
-    met_again=0,
+    unparsed=0,
+    already_seen=0,
     source_count=12,
     requests=3,
     schema_fingerprint="f",
@@ -44,7 +44,7 @@ MANIFEST = Manifest(
     extract_started_at=MOMENT,
     extract_ended_at=MOMENT,
     watermark=MOMENT,
-    seen={"it's": 'a "digest"; DROP'},
+    known_digests={"it's": 'a "digest"; DROP'},
 )
 SNAPSHOT = replace(
     MANIFEST,

@@ -65,7 +65,7 @@ LINES: dict[str, list[dict[str, Any]]] = {
         | {
             "batch_id": "l1",
             "source": "usgs",
-            "state": "looked",
+            "state": "no_change",
             "requests": 1,
             "watermark": "2026-03-01 17:00:00+00",
             "applied_at": "2026-03-01 17:00:00+00",

@@ -87,8 +87,10 @@ class Site:
         file.chmod(0o755)
 
     def release(self, name: str, prefect: str = "3.1", drain: str = "true") -> None:
-        """A release that is whole."""
+        """A release that is whole. One that is called new knows the ledger's names of today."""
         directory = self.releases / name
+        if name.startswith("new"):
+            self.put(directory / "deploy/ledger_names.py", "")
         self.put(directory / "deploy/activate.sh", ACTIVATE)
         self.put(directory / "deploy/backup.sh", BACKUP)
         drains = f'#!/bin/bash\necho "pipelines $*" >>"$SITE/calls"\n{drain}\n'
@@ -295,6 +297,40 @@ def test_prefects_database_goes_back_and_forward_with_its_version(site: Site) ->
     (site.root / "not-well" / "one").touch()
     assert "two runs again" in site.run("rollback.sh", fails=True)
     assert database.read_text() == "rows of 3.2\n"
+
+
+BACK = "python -m deploy.ledger_names --back"
+
+
+def test_a_release_of_before_finds_the_names_that_it_knows_in_the_ledger(site: Site) -> None:
+    """The release that is left changes them, whose worker is stopped, before the other one runs."""
+    named = site.releases.parent / ".ledger-named"
+    site.update("new")
+    named.touch()
+    site.update("newer")
+    site.run("rollback.sh")
+    assert BACK not in site.calls("pipelines") and named.exists()
+    site.run("rollback.sh", "one")
+    assert not named.exists()
+    calls = (site.root / "calls").read_text().splitlines()
+    back, stop = calls.index(f"pipelines {BACK}"), "systemctl stop data-pipelines-worker"
+    assert stop in calls[:back] and calls[back + 1 :].index("activate one") >= 0
+    assert site.calls("activate")[-2:] == ["new", "one"]
+    # And so does one that was not well.
+    site.update("newer", fails=True)
+    assert site.calls("pipelines")[-1] == BACK
+    assert site.current == "one"
+
+
+def test_a_ledger_that_cannot_be_renamed_keeps_the_release_that_knows_it(site: Site) -> None:
+    named = site.releases.parent / ".ledger-named"
+    site.release("new", drain='[[ "$*" != *--back ]]')
+    site.run("update.sh", "/nonexistent", "new")
+    named.touch()
+    told = site.run("rollback.sh", fails=True)
+    assert "does not know the ledger's names" in told
+    assert (site.current, site.calls("activate")) == ("new", ["new", "new"])
+    assert named.exists()
 
 
 @pytest.mark.parametrize("stands", [True, False])

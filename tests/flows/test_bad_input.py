@@ -61,7 +61,7 @@ def test_an_odd_value_is_kept(lab: Lab, properties: dict[str, Any], extra: dict[
     report(outcome)
     row = lab.rows()[("xx1",)]
     assert json.loads(row["_extra"]) == extra
-    assert outcome.total("odd") == ("surprise" not in properties)
+    assert outcome.total("unparsed") == ("surprise" not in properties)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_an_empty_world_is_nothing_new(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     outcome = lab.run(history_start=f"{tomorrow:%Y-%m-%d}")
-    assert lab.only_line(outcome).state == "looked"
+    assert lab.only_line(outcome).state == "no_change"
     assert outcome.message == "nothing new (first load); 3 requests"
 
 

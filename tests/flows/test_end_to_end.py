@@ -184,7 +184,7 @@ def test_the_third_demo_finds_nothing_new(
         assert lab.rows() == rows
     added = platforms[0].ledger()[lines:]
     assert sorted(line["source"] for line in added) == sorted(lab.kit for lab in platforms)
-    assert {line["state"] for line in added if line["source"] != "openweather"} == {"looked"}
+    assert {line["state"] for line in added if line["source"] != "openweather"} == {"no_change"}
     # Each run left one.
     assert len(ask(stack, "artifacts", {})) >= 3 * len(KITS)
 

@@ -54,7 +54,7 @@ def costs(lab: Lab) -> dict[str, Any]:
 
 def test_the_raw_table_equals_the_sheet_through_three_stages(lab: Lab) -> None:
     outcome = lab.run()
-    assert (outcome.total("inserted"), outcome.total("odd")) == (120, 3)
+    assert (outcome.total("inserted"), outcome.total("unparsed")) == (120, 3)
     lab.assert_equals_truth()
     for _ in range(2):
         changed = lab.control("advance")
@@ -74,10 +74,10 @@ def test_an_unchanged_sheet_is_one_request_and_one_line(lab: Lab) -> None:
     before = lab.rows()
     lab.control("reset-requests")
     line = lab.only_line(lab.run())
-    assert (line.state, line.requests, line.source_count) == ("looked", 1, 120)
+    assert (line.state, line.requests, line.source_count) == ("no_change", 1, 120)
     assert len(lab.look("control/requests")) == 1
     assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "looked"]
+    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change"]
     assert lab.objects() == []
 
 
@@ -87,11 +87,11 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     lab.run()
     lab.run()
     lines = lab.ledger()
-    assert [line["state"] for line in lines] == ["applied", "applied", "looked"]
+    assert [line["state"] for line in lines] == ["applied", "applied", "no_change"]
     outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
         assert sum(line[name] for name in outcomes) == line["extracted"]
-        assert line["extracted"] + line["met_again"] == line["source_count"]
+        assert line["extracted"] + line["already_seen"] == line["source_count"]
 
 
 def test_two_edits_within_a_second_are_seen(small: Lab) -> None:
@@ -146,7 +146,7 @@ def test_too_many_deletions_are_held_until_somebody_allows_them(small: Lab) -> N
     assert outcome.total("absent") == 3
     assert deleted(small) == {"a", "b", "c"}
     small.assert_equals_truth()
-    assert small.only_line(small.run()).state == "looked"
+    assert small.only_line(small.run()).state == "no_change"
 
 
 @pytest.mark.parametrize("rows", [[], [HEADER]], ids=["no cell", "only a header"])
@@ -166,7 +166,7 @@ def test_an_empty_sheet_is_no_error_where_nothing_stands(make_lab: Callable[...,
     outcome = lab.run()
     report(outcome)
     assert outcome.total("extracted") == 0
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
 
 
 def test_a_duplicate_leaves_its_entry_as_it_was_until_it_is_resolved(small: Lab) -> None:
@@ -289,7 +289,7 @@ def test_an_entry_whose_id_cell_was_cleared_is_kept(make_lab: Callable[..., Lab]
         assert (outcome.total("cleared"), outcome.total("held")) == (len(kept), 0)
         assert (f"{len(kept)} kept whose id was cleared" in outcome.message) == bool(kept)
     assert len(kept) == 5
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
     outcome = lab.run(allow_deletions=True)
     assert (outcome.total("cleared"), outcome.total("absent")) == (0, len(kept))
     assert {name for name, state in states(lab).items() if state == "L"} == set()

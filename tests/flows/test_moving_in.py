@@ -93,7 +93,7 @@ def test_an_imported_entry_that_the_sheet_holds_is_given_up_with_it(
     # What was read stands for an import of the very same entries.
     (name,) = (name for name in lab.objects() if name.endswith(MANIFEST))
     read = decode_manifest(lab.platform.landing.get(name), name)
-    imported = replace(read, mode="backfill", watermark=None, seen={})
+    imported = replace(read, mode="backfill", watermark=None, known_digests={})
     lab.platform.landing.delete(name)
     lab.platform.landing.put(name, encode_manifest(imported))
     lab.run()

@@ -63,10 +63,10 @@ def test_a_list_that_did_not_move_is_one_request_and_one_line(lab: Lab) -> None:
     lab.run()
     lab.control("reset-requests")
     outcome = lab.run()
-    assert lab.only_line(outcome).state == "looked"
+    assert lab.only_line(outcome).state == "no_change"
     assert outcome.message.endswith("; 1 requests")
     assert [request["path"] for request in asked(lab)] == ["/api/views/8wbx-tsch.json"]
-    assert [line["state"] for line in lab.ledger()] == ["applied", "looked"]
+    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change"]
 
 
 def test_pages_are_asked_for_in_a_stable_order_and_with_the_token(lab: Lab) -> None:
@@ -175,7 +175,7 @@ def test_a_list_that_shrank_is_held_until_somebody_allows_it(lab: Lab) -> None:
     report(outcome)
     assert lab.only_line(outcome).replaced == SIZE
     lab.assert_equals_truth()
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
 
 
 def test_no_rows_prove_nothing(lab: Lab) -> None:
@@ -381,5 +381,5 @@ def test_an_older_list_that_arrives_later_changes_nothing(lab: Lab) -> None:
     for name, content in held_back.items():
         lab.platform.landing.put(name, content)
     outcome = lab.run()
-    assert {line.state for line in outcome.lines} == {"superseded", "looked"}
+    assert {line.state for line in outcome.lines} == {"superseded", "no_change"}
     lab.assert_equals_truth()

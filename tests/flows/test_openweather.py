@@ -84,10 +84,10 @@ def test_a_poll_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
     before = lab.rows()
     outcome = lab.run()
     line = lab.only_line(outcome)
-    assert (line.state, line.met_again, line.requests) == ("looked", 4, 4)
+    assert (line.state, line.already_seen, line.requests) == ("no_change", 4, 4)
     assert outcome.message.startswith("nothing new (since 20")
     assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "looked"]
+    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change"]
     assert lab.objects() == []
 
 
@@ -95,7 +95,7 @@ def test_only_what_is_new_is_staged(lab: Lab) -> None:
     lab.run()
     plant(BAGUIO, lab, {"dt": 1767268800})
     line = lab.only_line(lab.run())
-    assert (line.extracted, line.inserted, line.met_again) == (1, 1, 3)
+    assert (line.extracted, line.inserted, line.already_seen) == (1, 1, 3)
     assert len(lab.rows()) == 5
     # Back to the first observation: known to the table, though not to the last look.
     plant(BAGUIO, lab, None)
@@ -138,13 +138,13 @@ def test_one_failing_location_does_not_lose_the_others(lab: Lab) -> None:
     assert lab.ledger()[-1]["message"] == f"not had: {said}"
     # It fails again, and nobody else has news: a look, and still not a success.
     outcome = lab.run()
-    assert lab.only_line(outcome).state == "looked"
+    assert lab.only_line(outcome).state == "no_change"
     assert lab.ledger()[-1]["message"] == f"not had: {said}"
     with pytest.raises(PartlyExtracted, match="Baguio"):
         report(outcome)
     lab.control("faults", [])
     line = lab.only_line(lab.run())
-    assert (line.inserted, line.met_again) == (1, 3)
+    assert (line.inserted, line.already_seen) == (1, 3)
     lab.assert_equals_truth()
 
 
@@ -153,7 +153,7 @@ def test_a_location_that_failed_is_still_known_by_what_it_said_before(lab: Lab) 
     fail_at(MANILA, lab, status=500)
     lab.run()
     lab.control("faults", [])
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
 
 
 def test_a_location_that_fails_for_a_moment_is_asked_again(lab: Lab) -> None:
@@ -317,7 +317,7 @@ def test_an_answer_without_a_usable_dt_is_rejected_whole(lab: Lab) -> None:
     with pytest.raises(TooManyRejects, match="1 of 4 rows rejected"):
         report(outcome)
     # The same answer again is no news.
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
 
 
 def test_what_is_odd_unknown_or_missing_is_a_row_all_the_same(lab: Lab) -> None:
@@ -329,7 +329,7 @@ def test_what_is_odd_unknown_or_missing_is_a_row_all_the_same(lab: Lab) -> None:
     rows = {location: row for (location, _), row in lab.rows().items()}
     extra = {"uv": {"index": 3}, "wind_deg": "north", "main.dew_point": 20}
     assert json.loads(rows["Manila"]["_extra"]) == extra
-    assert outcome.total("odd") == 1
+    assert outcome.total("unparsed") == 1
     bare = rows["Baguio"]
     assert {bare[n] for n in ("main_temp", "sys_country", "wind_speed", "weather")} == {None}
     assert bare["coord_lat"] is not None
@@ -437,7 +437,7 @@ def test_a_number_that_no_float_holds_is_kept_as_strict_json(lab: Lab) -> None:
     body = '{"dt":1772337600,"main":{"temp":1e999,"dew_point":-1e999},"cod":200,"name":"x"}'
     lab.control("faults", [{"path": "weather", "kind": "status", "status": 200, "body": body}])
     outcome = lab.run()
-    assert (outcome.total("inserted"), outcome.total("odd")) == (len(LOCATIONS), 1)
+    assert (outcome.total("inserted"), outcome.total("unparsed")) == (len(LOCATIONS), 1)
     (row,) = [row for row in lab.rows().values() if row["_extra"]]
     assert row["main_temp"] is None
     assert row["_extra"] == '{"main.dew_point":"-1e999","main_temp":"1e999"}'

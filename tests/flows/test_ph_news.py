@@ -66,11 +66,11 @@ def test_a_run_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
     lab.run()
     before = lab.rows()
     outcome = lab.run()
-    assert lab.only_line(outcome).state == "looked"
+    assert lab.only_line(outcome).state == "no_change"
     assert lab.only_line(outcome).requests == 1
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
     assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "looked", "looked"]
+    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change", "no_change"]
     assert lab.objects() == []
 
 
@@ -83,7 +83,7 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
         assert sum(line[name] for name in outcomes) == line["extracted"]
-        assert line["extracted"] + line["met_again"] == line["source_count"]
+        assert line["extracted"] + line["already_seen"] == line["source_count"]
 
 
 def test_a_stage_that_comes_between_two_pages_loses_nothing(lab: Lab) -> None:
@@ -98,7 +98,7 @@ def test_a_row_without_url_is_rejected_whole_and_an_odd_value_kept(lab: Lab) -> 
     lab.control("plant", {"articles": [{"title": "no url"}, "no object", odd]})
     outcome = lab.run()
     line = lab.only_line(outcome)
-    assert (line.rejected, line.odd) == (2, 1)
+    assert (line.rejected, line.unparsed) == (2, 1)
     reasons = lab.query("SELECT reason, payload FROM {raw}._rejects ORDER BY reason")
     assert [row["reason"] for row in reasons] == ["row that is no object", "row without url"]
     assert reasons[1]["payload"] == '{"title":"no url"}'
@@ -106,7 +106,7 @@ def test_a_row_without_url_is_rejected_whole_and_an_odd_value_kept(lab: Lab) -> 
     assert row["published_at"] is None
     assert row["_extra"] == '{"mood":"good","published_at":"yesterday","title":7}'
     # Rejects and rows without a time are recognised the next time.
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
 
 
 def test_a_field_that_vanishes_is_announced_once_and_an_ordinary_reply_announces_nothing(
@@ -222,7 +222,7 @@ def test_a_gap_is_closed_by_the_next_run_that_may(lab: Lab) -> None:
     assert lab.run().note is None
     lab.assert_equals_truth()
     assert lab.ledger()[-1]["message"] is None
-    assert above_gap(json.loads(lab.ledger()[-1]["seen"])) == set()
+    assert above_gap(json.loads(lab.ledger()[-1]["known_digests"])) == set()
 
 
 def test_a_run_that_fails_without_a_request_left_says_both(
@@ -242,7 +242,7 @@ def test_a_run_killed_before_it_settles_has_spent_what_it_reserved(lab: Lab) -> 
     lab.run_in_child(kill_at=events.index(("budget.settle", "before")))
     left = requests(lab)[before:]
     assert [(line["state"], line["requests"]) for line in left] == [("reserved", 2)]
-    assert lab.only_line(lab.run()).state == "looked"
+    assert lab.only_line(lab.run()).state == "no_change"
     lab.assert_equals_truth()
     lab.assert_settled()
 
@@ -296,7 +296,7 @@ def test_a_refusal_of_tls_is_remembered_until_the_plan_may_have_it(
         lab.run(monthly_requests=PLENTY - 1)
         asked.append(len(statuses(refusing)))
     assert asked[-3:] == [2, 3, 3]
-    assert KEY not in "".join(line["seen"] for line in lab.ledger())
+    assert KEY not in "".join(line["known_digests"] for line in lab.ledger())
     lab.assert_equals_truth()
 
 

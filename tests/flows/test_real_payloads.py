@@ -53,7 +53,7 @@ def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
         assert row["_is_deleted"] is False
     # Nothing of the file has no column.
     assert set(features[0]["properties"]) <= set(TABLE.column_names)
-    assert week.run().lines[0].state == "looked"
+    assert week.run().lines[0].state == "no_change"
 
 
 def test_the_mart_reconciles_with_the_file(

@@ -36,9 +36,9 @@ def test_a_run_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
     lab.run()
     before = lab.rows()
     outcome = lab.run()
-    assert lab.only_line(outcome).state == "looked"
+    assert lab.only_line(outcome).state == "no_change"
     assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "looked"]
+    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change"]
     assert lab.objects() == []
 
 
@@ -51,7 +51,7 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
     outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
         assert sum(line[name] for name in outcomes) == line["extracted"]
-        assert line["extracted"] + line["met_again"] == line["source_count"]
+        assert line["extracted"] + line["already_seen"] == line["source_count"]
 
 
 def test_a_world_beyond_the_cap_is_read_in_windows(make_lab: Callable[..., Lab]) -> None:

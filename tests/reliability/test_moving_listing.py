@@ -95,7 +95,7 @@ def test_on_a_plan_of_ten_thousand_all_articles_are_in_within_a_day(
     lab.assert_equals_truth()
     # A look at known ground again, and the numbers of each in the ledger.
     third = looks.look(4)
-    assert lab.only_line(third).state == "looked"
+    assert lab.only_line(third).state == "no_change"
     assert read_in_ledger(lab) == [(37, 37, 5), (41, 41, 5), (41, 10, 1)]
     assert sent(lab) == lab.look("control/state")["requests_counted"] == 11
     lab.assert_settled()
@@ -210,7 +210,7 @@ def test_a_first_run_ends_after_ten_pages_and_deeper_looks_read_the_rest(
     lab.assert_equals_truth()
     assert read_in_ledger(lab)[0] == (130, 100, 10)
     # Of what is below known ground only the new rows are written.
-    assert lab.only_line(second).met_again > 0
+    assert lab.only_line(second).already_seen > 0
 
 
 @pytest.mark.slow

@@ -247,7 +247,7 @@ def test_of_a_deeper_look_only_rows_without_a_key_are_remembered() -> None:
 def test_what_is_remembered_comes_back_from_the_ledger() -> None:
     rows = {"a" * 64: "0123", "~b": "4567+"}
     memory = Memory(rows, "ph", NOW, 40, 2, 1, plan_digest("https://a", "key", 100), NOW)
-    seen = memory.seen()
+    seen = memory.known_digests()
     assert all(isinstance(value, str) for value in seen.values())
     assert Memory.of(seen, "ph") == memory
     assert Memory.of({}, "ph") == Memory(filters="ph")

@@ -127,7 +127,7 @@ def test_a_source_runs_end_to_end_where_prefect_is_not_installed(
     lab.control("advance")
     assert by_hand("finance", replace(lab, env=lab.env | env), python=PYTHON).returncode == 0
     lab.assert_equals_truth()
-    assert [line["state"] for line in lab.ledger()] == ["applied", "looked", "applied"]
+    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change", "applied"]
 
 
 def test_the_old_command_says_the_new_one() -> None:

@@ -71,7 +71,7 @@ def midnight_in_manila(lab: Lab) -> datetime:
 
 def test_nothing_is_due_before_anything_is_applied(lab: Lab) -> None:
     assert due_build(lab.platform.warehouse, "finance") is None
-    apply_batch(lab, state="looked")
+    apply_batch(lab, state="no_change")
     apply_batch(lab, source="openweather")
     assert due_build(lab.platform.warehouse, "finance") is None
 
@@ -138,7 +138,7 @@ def test_a_build_is_told_where_the_rows_of_all_waiting_batches_lie(lab: Lab) -> 
     until = apply_batch(lab, **touched(11, 12))
     # What is not of this source, or of no batch, tells nothing.
     apply_batch(lab, source="openweather", **touched(30, 31))
-    apply_batch(lab, state="looked")
+    apply_batch(lab, state="no_change")
     wanted = due_build(lab.platform.warehouse, "finance")
     assert wanted and wanted.window == BuildWindow(
         covered, until, datetime(2026, 3, 11, tzinfo=UTC), datetime(2026, 3, 21, tzinfo=UTC)

@@ -60,14 +60,14 @@ def statuses(lab: Lab, source: str = "finance") -> list[Status]:
 def test_a_quiet_day_is_no_outage_and_an_outage_is_no_quiet_day(lab: Lab) -> None:
     write(lab, 11, "applied", inserted=3)
     assert statuses(lab) == ["error", "fresh"]
-    write(lab, 1, "looked")
+    write(lab, 1, "no_change")
     assert statuses(lab) == ["fresh", "fresh"]
 
 
 def test_looks_that_bring_nothing_for_too_long_are_told(lab: Lab) -> None:
     write(lab, 25, "applied", inserted=3)
     write(lab, 13, "applied")
-    write(lab, 1, "looked")
+    write(lab, 1, "no_change")
     assert statuses(lab) == ["fresh", "error"]
     write(lab, 13, "applied", inserted=3)
     assert statuses(lab) == ["fresh", "warn"]
@@ -81,7 +81,7 @@ def test_the_ledger_s_limits_are_those_of_its_block_and_by_default_those_of_dbt(
     assert settings["newest_event_warn_hours"].default == block.newest_event_warn_hours
     assert settings["newest_event_fail_hours"].default == block.newest_event_fail_hours
     write(lab, 30, "applied", inserted=3)
-    write(lab, 1, "looked")
+    write(lab, 1, "no_change")
     for warn, fail, status in ((12, 24, "error"), (12, 36, "warn"), (36, 72, "fresh")):
         block = lab.source.block(lab, newest_event_warn_hours=warn, newest_event_fail_hours=fail)
         readings = read_freshness(lab.platform, ["finance"], thresholds_of({"finance": block}))

@@ -150,7 +150,11 @@ def test_the_ledger_is_counted_over_1_7_and_30_days(make_lab: Callable[..., Lab]
         at = now - timedelta(days=days)
         line = {"source": "a", "rejected": 2, "requests": 5, "watermark": at, "applied_at": at}
         applied = line | {"state": "applied", "inserted": 10, "updated": 1, "absent": 3}
-        for one in (applied, line | {"state": "looked", "rejected": 0}, line | {"state": "failed"}):
+        for one in (
+            applied,
+            line | {"state": "no_change", "rejected": 0},
+            line | {"state": "failed"},
+        ):
             warehouse.insert_line("_loads", one, "a")
         for table in ("_jobs", "_builds"):
             warehouse.insert_line(table, {"source": "a", "bytes_billed": 7, "started_at": at}, "a")

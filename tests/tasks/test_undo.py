@@ -93,7 +93,7 @@ def test_the_table_is_exactly_what_it_was_and_the_next_run_brings_all_again(
     assert lab.run().total("written") > 0
     lab.assert_equals_truth()
     assert len(applied(lab)) == 4
-    assert lab.run().lines[0].state == "looked"
+    assert lab.run().lines[0].state == "no_change"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_every_later_batch_is_undone_too_and_looks_count_no_more(
     first, _, last = run_thrice(lab)
     where = [line["watermark"] for line in lab.ledger()]
     lab.run()
-    assert lab.ledger()[-1]["state"] == "looked"
+    assert lab.ledger()[-1]["state"] == "no_change"
     batches = applied(lab)
     outcome = take_back(lab, batches[1])
     assert lab.rows() == first
@@ -151,7 +151,7 @@ def test_every_later_batch_is_undone_too_and_looks_count_no_more(
     lab.run()
     # An event that was born and renamed meanwhile is never met under its first name.
     assert live(lab, lab.rows()) == live(lab, last)
-    assert lab.run().lines[0].state == "looked"
+    assert lab.run().lines[0].state == "no_change"
 
 
 @pytest.mark.slow
@@ -373,7 +373,7 @@ def test_a_ledger_that_does_not_agree_with_the_moment_stops_it(bare: Lab) -> Non
     load(bare.platform, TABLE)
     commit_batch(bare, quake("b"), hour=1)
     load(bare.platform, TABLE)
-    bare.query("UPDATE {raw}._loads SET state = 'looked' WHERE batch_id LIKE '20260131T12%'")
+    bare.query("UPDATE {raw}._loads SET state = 'no_change' WHERE batch_id LIKE '20260131T12%'")
     with pytest.raises(OperationRejected, match=r"the ledger had 1 lines .*, and now 0 of before"):
         take_back_last(bare)
     assert len(bare.rows()) == 2

@@ -54,7 +54,7 @@ def test_what_the_writer_knows_is_in_the_manifest(bare: Lab) -> None:
     with batch_of(bare, "a doubt", asked=client, allow_absent=True) as batch:
         client.requests += 3
         batch.add(RECORDS)
-        manifest = committed(batch, seen={"a": "b"}, source_count=5, already_seen=2)
+        manifest = committed(batch, known_digests={"a": "b"}, source_count=5, already_seen=2)
     assert (manifest.source, manifest.table, manifest.mode) == (
         "finance",
         TABLE.name,
@@ -62,8 +62,8 @@ def test_what_the_writer_knows_is_in_the_manifest(bare: Lab) -> None:
     )
     assert (manifest.window, manifest.observed_at, manifest.watermark) == (Window(NOON), NOON, NOON)
     assert (manifest.rows, manifest.rejected, manifest.rejected_unexpected) == (2, 1, 1)
-    assert (manifest.met_again, manifest.source_count, manifest.requests) == (2, 5, 3)
-    assert (manifest.undos, manifest.seen) == (2, {"a": "b"})
+    assert (manifest.already_seen, manifest.source_count, manifest.requests) == (2, 5, 3)
+    assert (manifest.undos, manifest.known_digests) == (2, {"a": "b"})
     assert (manifest.note, manifest.allow_absent) == ("a doubt", True)
     assert [part.rows for part in manifest.parts] == [2, 1]
 
@@ -71,13 +71,20 @@ def test_what_the_writer_knows_is_in_the_manifest(bare: Lab) -> None:
 def test_without_a_chunk_nothing_is_in_the_bucket_and_the_ledger_has_a_line(bare: Lab) -> None:
     with batch_of(bare, asked=Client(4)) as batch:
         batch.add([])
-        found = batch.unchanged(seen={"a": "b"}, source_count=2, already_seen=2, total=9, depth=7)
+        found = batch.unchanged(
+            known_digests={"a": "b"}, source_count=2, already_seen=2, total=9, depth=7
+        )
     assert bare.objects() == []
     assert isinstance(found.batch, NoChange)
     line = record_no_change(bare.platform.warehouse, found.batch)
-    assert (line.state, line.met_again, line.source_count, line.requests) == ("looked", 2, 2, 4)
+    assert (line.state, line.already_seen, line.source_count, line.requests) == (
+        "no_change",
+        2,
+        2,
+        4,
+    )
     (told,) = bare.ledger()
-    assert json.loads(told["seen"]) == {"a": "b"}
+    assert json.loads(told["known_digests"]) == {"a": "b"}
     assert (told["watermark"], told["observed_at"], told["window_start"]) == (NOON, NOON, NOON)
     assert (told["total"], told["depth"], told["undos"], told["extracted"]) == (9, 7, 2, 0)
     assert (told["extract_started_at"], told["schema_fingerprint"]) == (None, None)
@@ -85,12 +92,12 @@ def test_without_a_chunk_nothing_is_in_the_bucket_and_the_ledger_has_a_line(bare
 
 def test_a_batch_that_the_source_does_not_replace_leaves_the_watermark(bare: Lab) -> None:
     with batch_of(bare, mode="backfill") as batch:
-        found = batch.unchanged(seen={"a": "b"})
+        found = batch.unchanged(known_digests={"a": "b"})
     assert isinstance(found.batch, NoChange)
     assert found.batch.watermark is None
     record_no_change(bare.platform.warehouse, found.batch)
     (told,) = bare.ledger()
-    assert (told["watermark"], told["seen"]) == (None, None)
+    assert (told["watermark"], told["known_digests"]) == (None, None)
 
 
 def test_rows_that_were_added_cannot_be_called_no_change(bare: Lab) -> None:

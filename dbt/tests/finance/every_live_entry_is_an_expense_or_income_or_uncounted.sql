@@ -7,7 +7,7 @@ ledger as (
     select * from {{ ref('stg_finance__ledger') }}
 ),
 
-placed as (
+listed as (
     select entry_id, from {{ ref('ledger_expenses') }}
     union all
     select entry_id, from {{ ref('ledger_income') }}
@@ -19,7 +19,7 @@ places as (
     select
         entry_id,
         count(*) as place_count,
-    from placed
+    from listed
     group by entry_id
 ),
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from core.batch import EARLIER_NAMES
+from core.ledger import LOADS
+from sandbox.stack import Stack
 from testing.debian import ROOT, wheels
 from testing.machine import (
     BEFORE,
@@ -31,8 +34,10 @@ from testing.machine import (
     until,
 )
 from testing.page import OLDER_ARCHIVE, Page
+from testing.platform import Lab
 
 pytestmark = ON_DEBIAN
+LEDGER_NAMES = "sudo pipelines python -m deploy.ledger_names"
 UPDATE = "sudo deploy/update.sh ARCHIVE-OR-DIRECTORY VERSION"
 # Google Cloud is not here; what the script would do is read in tests/deploy/test_scripts.py. What a
 # Debian without Python 3.11 needs is run in tests/deploy/test_debian_13.py.
@@ -113,8 +118,13 @@ def test_an_update_switches_and_a_bad_one_goes_back(
     assert {"two (runs)", one} <= set(page.follow(installed, listing).splitlines())
 
 
+def ledger_columns(stack: Stack) -> set[str]:
+    warehouse = Lab("demo", stack.env(), raw_dataset="raw").platform.warehouse
+    return {column.name for column in warehouse.table(warehouse.raw_id("_loads")).schema}
+
+
 def test_the_release_before_this_step_is_updated_from_and_gone_back_to(
-    installed: Machine, page: Page
+    installed: Machine, page: Page, stack: Stack
 ) -> None:
     before = installed.tree / "root" / "before"
     before.mkdir()
@@ -137,13 +147,21 @@ def test_the_release_before_this_step_is_updated_from_and_gone_back_to(
 
     fill = {"ARCHIVE-OR-DIRECTORY": "/src", "VERSION": "after"}
     assert "release after runs" in page.follow(installed, UPDATE, fill)
+    assert ledger_columns(stack) == {column.name for column in LOADS}
+    assert "has this release's names" in page.follow(installed, LEDGER_NAMES)
     installed.is_well(USGS)
     installed.is_well()
 
     assert "release before runs" in page.follow(installed, f"{SCRIPTS}/rollback.sh")
+    assert ledger_columns(stack) & {*EARLIER_NAMES, *EARLIER_NAMES.values()} == {
+        *EARLIER_NAMES.values()
+    }
     installed.is_well(WATCH)
+    # Extracted and loaded, without a build.
+    assert "would be" not in installed.run("pipelines", "python", "-m", "flows.usgs_earthquake")
     # By way of the newest, so that none later goes back to that which is older than this step.
     installed.run(f"{RELEASE}/deploy/rollback.sh", "after")
+    assert ledger_columns(stack) == {column.name for column in LOADS}
     told = page.follow(installed, f"{SCRIPTS}/rollback.sh VERSION", {"VERSION": "two"})
     assert "release two runs" in told
     installed.ask("UPDATE deployment_schedule SET active = true")

@@ -26,7 +26,7 @@ loads_by_day as (
         date(applied_at, 'Asia/Manila') as date_manila,
         count(distinct if(state != 'undone', batch_id, null)) as run_count,
         countif(state = 'applied') as applied_batch_count,
-        countif(state = 'looked') as quiet_look_count,
+        countif(state = 'no_change') as quiet_look_count,
         countif(state = 'failed') as failed_load_count,
         countif(state in ('superseded', 'held', 'parked')) as unapplied_batch_count,
         countif(state = 'undone') as undone_batch_count,
@@ -43,8 +43,8 @@ loads_by_day as (
             as extract_seconds,
         max(timestamp_diff(applied_at, extract_ended_at, millisecond)) / 1000
             as longest_load_seconds,
-        max(if(state in ('applied', 'looked'), watermark_at, null)) as watermark_at,
-        max(if(state in ('applied', 'looked'), applied_at, null)) as looked_at,
+        max(if(state in ('applied', 'no_change'), watermark_at, null)) as watermark_at,
+        max(if(state in ('applied', 'no_change'), applied_at, null)) as looked_at,
     from loads
     group by source, date_manila
 ),

@@ -5,7 +5,7 @@ hours as (
     where {{ any_partition('hour_started_at') }}
 ),
 
-judged as (
+with_reasons as (
     select
         location,
         {{ beyond_calendar('openweather', 'hour_started_at') }} as reason,
@@ -24,7 +24,7 @@ final as (
         hour_started_at,
         first_observed_at,
         last_observed_at,
-    from judged
+    from with_reasons
     where reason is not null
 )
 

@@ -75,7 +75,7 @@ last_offsets as (
 
 -- An hour is one of the local clock, so that it lies in one local day also where the offset is no
 -- whole number of hours.
-placed as (
+with_offsets as (
     select
         observations.location,
         observations.main_condition,
@@ -126,7 +126,7 @@ timed as (
             ),
             interval utc_offset_seconds second
         ) as hour_started_at,
-    from placed
+    from with_offsets
 ),
 
 final as (

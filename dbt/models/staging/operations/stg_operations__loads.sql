@@ -4,7 +4,7 @@ loads as (
     select * from {{ source('operations', 'loads') }}
 ),
 
--- Without `seen`, digests that only the next look reads.
+-- Without `known_digests`, which only the next look reads.
 renamed as (
     select
         batch_id,
@@ -18,7 +18,7 @@ renamed as (
         message,
 
         extracted as extracted_row_count,
-        met_again as met_again_row_count,
+        already_seen as already_seen_row_count,
         inserted as inserted_row_count,
         updated as updated_row_count,
         unchanged as unchanged_row_count,
@@ -32,7 +32,7 @@ renamed as (
         rejected as rejected_row_count,
         rejected_before as known_reject_count,
         rejected_unexpected as unexpected_reject_count,
-        odd as odd_row_count,
+        unparsed as unparsed_row_count,
         source_count as source_row_count,
         total as listing_row_count,
         depth as listing_depth_row_count,
