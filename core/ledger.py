@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from core.batch import Count, Counts, Extraction, count
@@ -239,9 +239,6 @@ class Cursor:
     is_held: bool = False
     # Undos so far: a look that began before the last one says nothing of where to go on.
     undos: int = 0
-
-    def updated_after(self, overlap: timedelta) -> datetime | None:
-        return self.watermark - overlap if self.watermark else None
 
 
 @dataclass(frozen=True)

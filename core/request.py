@@ -23,8 +23,9 @@ class Request:
         return "backfill" if self.start or self.end else "incremental"
 
     @property
-    def window(self) -> Window:
-        return Window(self.start, self.end)
+    def window(self) -> Window | None:
+        """The range; None for what is new."""
+        return Window(self.start, self.end) if self.mode == "backfill" else None
 
 
 NOTHING_ELSE = Request()

@@ -89,6 +89,8 @@ class Table:
     is_public: bool = False
     # A run may be asked for a range of days instead of what is new.
     takes_days: bool = False
+    # A run reads what changed so long before the last one again, for what appeared late.
+    overlap: timedelta = timedelta(0)
     # A look at a source that cannot be asked again is taken though BigQuery does not answer.
     is_replayable: bool = True
     # Why the source is known to send rows that are rejected: kept and counted, they fail no run.

@@ -27,6 +27,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.importtools import load_script_as_module
 
 from blocks import WAREHOUSE
 from blocks.platform import Warehouse, load_if_saved
@@ -54,7 +55,7 @@ class Declared:
 
 
 def declared(file: Path = FILE) -> list[Declared]:
-    """Every deployment of the file. Imports the flows, whose names stand in their code.
+    """Every deployment of the file. Imports the flows, which have their names in their code.
 
     Raises ScriptError or MissingFlowError for one that cannot be imported, which `prefect deploy`
     by itself would deploy all the same, read from its text: each of its runs would fail.
@@ -62,20 +63,17 @@ def declared(file: Path = FILE) -> list[Declared]:
     found = []
     for one in yaml.safe_load(file.read_text())["deployments"]:
         path, _, function = one["entrypoint"].rpartition(":")
-        flow = imported(file.parent / path, function)
+        entrypoint = f"{file.parent / path}:{function}"
+        flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
         slugs = frozenset(schedule["slug"] for schedule in one.get("schedules", []))
         if source := one.get("parameters", {}).get("source", ""):
-            # Its own flow, which `elt` imports when it runs.
-            name = source_of(source)
-            imported((file.parent / path).with_name(f"{name}.py"), name)
+            # Which a run imports only when it begins.
+            extract = file.parent / "runs" / "extract" / f"{source_of(source)}.py"
+            load_script_as_module(str(extract))
         found.append(
             Declared(f"{flow.name}/{one['name']}", one["work_pool"]["name"], slugs, source)
         )
     return found
-
-
-def imported(path: Path, function: str) -> Flow[..., Any]:
-    return load_flow_from_entrypoint(f"{path}:{function}", use_placeholder_flow=False)
 
 
 def of_running(listed: list[Declared]) -> list[Declared]:

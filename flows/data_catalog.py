@@ -1,7 +1,7 @@
 """The data catalog: what the deployment `data-catalog/hourly` publishes.
 
 One HTML file with every model, its columns, tests, sizes and lineage, in the landing bucket and in
-the folder that a web server serves. Made anew only when the models or the tables have changed.
+the folder that a web server serves. Made again only when the models or the tables have changed.
 
 Requires: the platform's blocks (`python -m blocks.register`).
 """
@@ -28,7 +28,7 @@ def data_catalog(force: bool = False) -> State:
     """Publish the catalog if anything in it has changed.
 
     Args:
-        force: Make it anew in any case.
+        force: Make it again in any case.
     """
     blocks = load_platform()
     catalog = publish(connect(blocks), blocks, map(table_of, SOURCES), force=force)

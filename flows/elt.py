@@ -5,12 +5,9 @@ Requires: the blocks of the source's flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
-from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
-from prefect import Flow, flow
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 from pydantic import AfterValidator, ValidationInfo
@@ -18,12 +15,10 @@ from pydantic import AfterValidator, ValidationInfo
 from blocks.platform import load_platform
 from core.errors import NamedFailure, StoreFailed, state_name_of
 from core.names import flow_of, source_of
-from core.schema import Table
-from flows.days import Day
-from runs.build import BuildFailed, describe
-from runs.dbt_build import run_build
+from flows.source import Day, source_flow
+from runs.build import BuildFailed
 from runs.due import due_build
-from runs.serve import announce_build, serve_marts
+from runs.serve import build_and_serve
 from sources import SOURCES
 from sources.tables import table_of
 from stores.errors import store_failures
@@ -38,28 +33,20 @@ else:
 T = TypeVar("T")
 
 
-def takes_days(table: Table) -> bool:
-    return table.takes_days
-
-
-def may_lose_rows(table: Table) -> bool:
-    return table.is_whole
-
-
-def only_of(takes: Callable[[Table], bool], told: str) -> Any:
-    """A parameter that sources of other tables have no use for."""
+def only_if(flag: str, told: str) -> AfterValidator:
+    """A parameter that only sources have a use for whose table has this flag."""
 
     def check(value: T, info: ValidationInfo) -> T:
         source = info.data.get("source")
-        if value and source and not takes(table_of(source_of(source))):
+        if value and source and not getattr(table_of(source_of(source)), flag):
             raise ValueError(f"{source} {told}")
         return value
 
     return AfterValidator(check)
 
 
-DayOfRange = Annotated[Day, only_of(takes_days, "cannot be asked for a range of days")]
-Deletions = Annotated[bool, only_of(may_lose_rows, "has no deletions to allow")]
+DayOfRange = Annotated[Day, only_if("takes_days", "cannot be asked for a range of days")]
+Deletions = Annotated[bool, only_if("is_whole", "has no deletions to allow")]
 
 
 class EltFailed(NamedFailure):
@@ -79,13 +66,12 @@ def elt(
         source: The source to load.
         start: First day to load again, of a source that has days; empty: what is new.
         end: Last day to load again.
-        allow_deletions: Give up as many rows as are gone from a source that is read whole.
+        allow_deletions: Accept any number of deletions, of a source that is read whole.
     """
-    loaded = load_source(source, start, end, allow_deletions)
+    name = source_of(source)
+    loaded: State[Any] = source_flow(name)(start, end, allow_deletions, return_state=True)
     blocks = load_platform()
     platform = connect(blocks)
-    name = source_of(source)
-    built = "marts up to date"
     failures: list[BaseException] = []
     if not loaded.is_completed():
         failures.append(cast(BaseException, get_state_exception(loaded)))
@@ -94,13 +80,9 @@ def elt(
         with store_failures(name, "build"):
             # The run knows what was applied of late, which is not asked for twice.
             changes = loaded.result() if loaded.is_completed() else None
-            if due := due_build(
-                platform.warehouse, name, on_schedule=is_on_schedule(), changes=changes
-            ):
-                announce_build(blocks, name)
-                built = describe(run_build(platform.warehouse, blocks.google, name, due))
-        if shown := serve_marts(platform, blocks, name):
-            built = f"{built}; {shown}"
+            on_schedule = is_on_schedule()
+            due = due_build(platform.warehouse, name, on_schedule=on_schedule, changes=changes)
+            built = build_and_serve(platform, blocks, name, due)
     except (BuildFailed, StoreFailed) as failure:
         failures.append(failure)
     try:
@@ -114,20 +96,3 @@ def elt(
         failed_elt.__cause__ = failures[0]
         return failed(failed_elt)
     return Completed(message=f"{loaded.message}; {built}")
-
-
-def load_source(
-    source: Source, start: date | None, end: date | None, allow_deletions: bool
-) -> State:
-    """Run a source's flow and return its final state.
-
-    Only its own module is imported: what the others need takes time and memory.
-    """
-    name, parameters = source_of(source), dict[str, Any]()
-    table = table_of(name)
-    if takes_days(table):
-        parameters |= {"start": start, "end": end}
-    if may_lose_rows(table):
-        parameters |= {"allow_deletions": allow_deletions}
-    load: Flow[..., State] = getattr(import_module(f"flows.{name}"), name)
-    return load(**parameters, return_state=True)

@@ -1,7 +1,8 @@
 """The marts over the platform's own ledger: what the deployment `elt/operations` runs.
 
 There is nothing to extract: `_loads`, `_rejects`, `_jobs`, `_builds`, `_requests` and `_fields` are
-written by the runs of the sources, and all are read anew. So its cron alone decides how often.
+written by the runs of the sources, and each build reads all of them. So its cron alone decides
+how often.
 
 Requires: the platform's blocks (`python -m blocks.register`).
 """
@@ -13,10 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from blocks.platform import load_platform
-from runs.build import describe
-from runs.dbt_build import run_build
 from runs.due import operations_due
-from runs.serve import announce_build, serve_marts
+from runs.serve import build_and_serve
 from stores.platform import connect
 
 SOURCE = "operations"
@@ -29,17 +28,8 @@ def operations() -> State:
     platform = connect(blocks)
     platform.warehouse.ensure_ledger()
     try:
-        announce_build(blocks, SOURCE)
-        built = describe(
-            run_build(
-                platform.warehouse,
-                blocks.google,
-                SOURCE,
-                operations_due(platform.warehouse),
-            )
-        )
-        if shown := serve_marts(platform, blocks, SOURCE):
-            built = f"{built}; {shown}"
+        due = operations_due(platform.warehouse)
+        built = build_and_serve(platform, blocks, SOURCE, due)
     finally:
         platform.warehouse.flush_jobs(SOURCE)
     return Completed(message=built)

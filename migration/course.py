@@ -17,13 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from core.batch import Extracted, Window
-from core.errors import (
-    LoadFailed,
-    SourceError,
-    StoreFailed,
-    TooManyRejects,
-)
+from core.errors import LoadFailed, SourceError, StoreFailed, TooManyRejects
 from core.ledger import Cursor
+from core.names import flow_of
 from core.rows import Fields
 from core.schema import Table
 from migration.history import DELETED, TABLES, Kind, digest, imports, read_plan, resolve, to_records
@@ -65,7 +61,7 @@ def import_table(platform: Platform, kind: Kind, wanted: Import) -> Outcome:
         platform,
         table,
         "backfill",
-        lambda cursor: Window(end=old.modified_at),
+        Window(end=old.modified_at),
         lambda window, cursor: extract(platform, table, kind, wanted, old, window),
     )
 
@@ -113,7 +109,7 @@ def is_agreed(platform: Platform, kind: Kind, wanted: Import, *, keep_missing: b
     if missing is None:
         print(
             f"{kind}: {table.source} was not read yet, so which rows of {old.name} it lacks is not"
-            f" known: run python -m flows.{table.source}, then repeat this"
+            f" known: run python -m repair {flow_of(table.source)}, then repeat this"
         )
         return False
     print(f"{kind}: {missing:,} live rows of {old.name} are missing in what {table.source} reads")
@@ -161,13 +157,6 @@ def compare_marts(platform: Platform, plan: Plan, name: str, file: Path) -> int:
     return 0 if all(one.is_as_expected for one in found) else 1
 
 
-def keep_names(platform: Platform, plan: Plan) -> int:
-    """Views under the old names."""
-    for mart in plan.marts:
-        print(keep_name(platform.warehouse, mart))
-    return 0
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m migration")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -198,7 +187,9 @@ def main(arguments: list[str] | None = None) -> int:
             return import_history(platform, plan, keep_missing=options.keep_missing)
         if options.command == "compare":
             return compare_marts(platform, plan, options.plan.name, options.report)
-        return keep_names(platform, plan)
+        for mart in plan.marts:
+            print(keep_name(platform.warehouse, mart))
+        return 0
     except (InvalidPlan, Misconfigured, SourceError, StoreFailed, OSError) as error:
         print(error, file=sys.stderr)
     return 1

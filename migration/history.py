@@ -160,7 +160,7 @@ def article(
     times = [moment(given.get(name), zone) for name in SEEN]
     for name, at in zip(SEEN, (times[0] or times[1], times[1] or times[0]), strict=True):
         fields[name] = at and at.isoformat()
-    return Record(fields, rest, False, _payload(row), made.reason)
+    return Record(fields, rest, False, plain(row), made.reason)
 
 
 def observation(
@@ -179,7 +179,7 @@ def observation(
             fields[column.name] = _conditions(value, given)
         else:
             fields[column.name] = typed(value, column.type)
-    return Record(fields, rest, False, _payload(row))
+    return Record(fields, rest, False, plain(row))
 
 
 def _conditions(value: object, given: Mapping[str, Any]) -> object:
@@ -225,7 +225,7 @@ def ledger_entries(
     ids = Counter(finance.id_of(cells) for cells, *_ in read)
     for cells, rest, is_deleted, row in read:
         fields = cells | {"id": finance.id_of(cells) or None}
-        yield Record(fields, rest, is_deleted, _payload(row), finance.fault(cells, ids))
+        yield Record(fields, rest, is_deleted, plain(row), finance.fault(cells, ids))
 
 
 def _given(
@@ -240,10 +240,6 @@ def _given(
         if name not in used and value is not None and value != []
     }
     return given, rest
-
-
-def _payload(row: Mapping[str, Any]) -> object:
-    return {name: plain(value) for name, value in row.items()}
 
 
 def plain(value: object) -> Any:

@@ -27,7 +27,8 @@ ROWS_AT_ONCE = 10_000
 TABLE_ID = re.compile(r"(?:([\w.:-]+?)\.)?([\w-]+)\.([\w-]+)", re.ASCII)
 # Where a table is put that gives its name to a view.
 MOVED = "__before"
-PURPOSE = "moving-in"
+# What its queries are written down under.
+ASKED: dict[str, Any] = {"source": "moving_in", "purpose": "moving-in"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,7 @@ def look_at(warehouse: Warehouse, name: str) -> OldTable:
         table = warehouse.table(name)
     except NotFound as error:
         raise InvalidPlan(f"there is no table {name}") from error
-    counted = warehouse.query(
-        f"SELECT COUNT(*) AS n FROM {_quoted(name)}", source="moving_in", purpose=PURPOSE
-    )
+    counted = warehouse.query(f"SELECT COUNT(*) AS n FROM `{name}`", **ASKED)
     return OldTable(
         name=name,
         columns={field.name: field.field_type for field in table.schema},
@@ -79,9 +78,7 @@ def look_at(warehouse: Warehouse, name: str) -> OldTable:
 def pieces(warehouse: Warehouse, old: OldTable, at_once: int) -> Iterator[list[dict[str, Any]]]:
     """All rows, so many at once. Of a table they are listed, which is free; a view is queried."""
     if old.is_view:
-        job = warehouse.submit(
-            f"SELECT * FROM {_quoted(old.name)}", source="moving_in", purpose=PURPOSE
-        )
+        job = warehouse.submit(f"SELECT * FROM `{old.name}`", **ASKED)
         rows = job.result(
             page_size=ROWS_AT_ONCE, retry=warehouse.retry, timeout=JOB_TIMEOUT_SECONDS
         )
@@ -155,7 +152,7 @@ def count_missing(
                 WHERE {in_effect(loads, table.source)} AND mode = 'incremental'
             ) AS reads,
             (
-                SELECT COUNT(*) FROM {_quoted(old.name)} AS o
+                SELECT COUNT(*) FROM `{old.name}` AS o
                 WHERE
                     {is_live}
                     AND CAST(o.{quoted(key)} AS STRING) NOT IN (
@@ -167,8 +164,7 @@ def count_missing(
                     )
             ) AS missing
         """,
-        source="moving_in",
-        purpose=PURPOSE,
+        **ASKED,
     )
     return int(row["missing"]) if row["reads"] else None
 
@@ -179,16 +175,14 @@ def compare_mart(warehouse: Warehouse, mart: Mart) -> Comparison:
     A table that gave its name to a view is read where it was put.
     """
     old, new = table_id(warehouse, mart.old), model_id(warehouse, mart.new)
-    if exists(warehouse, f"{old}{MOVED}"):
+    if warehouse.table_if_any(f"{old}{MOVED}"):
         old = f"{old}{MOVED}"
     compared = {name: sql for name, sql in mart.columns.items() if name not in mart.uncompared}
     asked = {"old": {name: quoted(name) for name in compared}, "new": compared}
     for number, rule in enumerate(mart.expected):
         asked[rule.only or "new"][f"{RULE}{number}"] = str(rule.where or rule.equals)
     rows = {
-        side: warehouse.query(
-            select(warehouse, columns, table), source="moving_in", purpose=PURPOSE
-        )
+        side: warehouse.query(select(warehouse, columns, table), **ASKED)
         for (side, columns), table in zip(asked.items(), (old, new), strict=True)
     }
     return compare(old, rows["old"], new, rows["new"], mart.key, mart.tolerance, mart.expected)
@@ -200,7 +194,7 @@ def select(warehouse: Warehouse, columns: Mapping[str, str], table: str) -> str:
     for dataset in dbt_datasets(""):
         named = f"`{warehouse.project}`.`{warehouse.dataset_prefix}{dataset}`"
         listed = listed.replace(f"{{{dataset}}}", named)
-    return f"SELECT\n{listed}\nFROM {_quoted(table)}"
+    return f"SELECT\n{listed}\nFROM `{table}`"
 
 
 def keep_name(warehouse: Warehouse, mart: Mart) -> str:
@@ -215,9 +209,10 @@ def keep_name(warehouse: Warehouse, mart: Mart) -> str:
     wanted.view_query = select(warehouse, mart.columns, new)
     wanted.description = f"What was {mart.old}, made of {new}. Read {new} instead."
     told = ""
-    if (standing := _table_type(warehouse, old)) == "VIEW":
+    existing = warehouse.table_if_any(old)
+    if existing and existing.table_type == "VIEW":
         client.delete_table(old, **options)
-    elif standing is not None:
+    elif existing:
         copy = partial(
             client.copy_table,
             old,
@@ -225,24 +220,11 @@ def keep_name(warehouse: Warehouse, mart: Mart) -> str:
             job_config=bigquery.CopyJobConfig(write_disposition="WRITE_TRUNCATE"),
             **options,
         )
-        warehouse.run(copy, source="moving_in", purpose=PURPOSE)
+        warehouse.run(copy, **ASKED)
         client.delete_table(old, **options)
         told = f"; the table that stood there is {old}{MOVED}"
     client.create_table(wanted, exists_ok=True, **options)
     return f"{old} is a view of {new}{told}"
-
-
-def exists(warehouse: Warehouse, name: str) -> bool:
-    return _table_type(warehouse, name) is not None
-
-
-def _table_type(warehouse: Warehouse, name: str) -> str | None:
-    table = warehouse.table_if_any(name)
-    return str(table.table_type) if table else None
-
-
-def _quoted(name: str) -> str:
-    return f"`{name}`"
 
 
 def as_report(comparisons: list[Comparison], at: datetime, plan: str) -> str:

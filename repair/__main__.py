@@ -32,7 +32,7 @@ from repair.trace import trace
 from repair.undo import preview, undo
 from repair.undo_script import TIME_TRAVEL
 from runs.environment import Misconfigured
-from runs.extract import run_of
+from runs.extract import run
 from runs.outcome import report
 from runs.settings import platform_settings, read_settings
 from sources import SOURCES
@@ -67,20 +67,19 @@ def main() -> int:
     try:
         settings = read_settings()
         shared = platform_settings(settings)
-        own = settings.sources.get(flow_of(source))
+        own = settings.sources.get(first)
     except Misconfigured as error:
         print(error, file=sys.stderr)
         return 1
     if own is None:
-        name = flow_of(source)
-        print(f"{name} is not configured: {settings.not_configured[name]}", file=sys.stderr)
+        print(f"{first} is not configured: {settings.not_configured[first]}", file=sys.stderr)
         return 1
     platform = connect(shared, own.landing)
     if options.dry_run:
         platform = replace(platform, landing=Discard(), is_dry=True)
     try:
-        if options.who is not None:
-            print("\n".join(trace(platform.warehouse, table, options.who)))
+        if options.trace is not None:
+            print("\n".join(trace(platform.warehouse, table, options.trace)))
             return 0
         if options.undo is not None and options.dry_run:
             print(f"{preview(platform, table, options.undo)}\nnothing was undone: a dry run")
@@ -89,15 +88,12 @@ def main() -> int:
             print(undo(platform, table, options.undo, say=print).message)
             return 0
         if options.replay is not None:
-            allowed = table.is_whole and options.allow_deletions
+            allowed = options.allow_deletions
             outcome = replay(platform, table, options.replay, allow_deletions=allowed)
         else:
-            given = vars(options)
-            request = Request(
-                *days(given.get("start"), given.get("end")),
-                allow_deletions=given.get("allow_deletions", False),
-            )
-            outcome = run_of(source)(platform, own, request)
+            dates = days(options.start, options.end)
+            request = Request(*dates, allow_deletions=options.allow_deletions)
+            outcome = run(platform, source, own, request)
         print(f"window    {outcome.window}")
         for name in ("requests", "extracted", "already_seen", "rejected", "written"):
             print(f"{name.replace('_', ' '):<9} {outcome.total(name):,}")
@@ -114,6 +110,7 @@ def parse(table: Table, arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"python -m repair {flow_of(table.source)}", description=table.about
     )
+    parser.set_defaults(start=None, end=None, allow_deletions=False)
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -146,19 +143,20 @@ def parse(table: Table, arguments: list[str]) -> argparse.Namespace:
         f"{TIME_TRAVEL.days} days; the next run reads again from there",
     )
     key = ",".join(table.key or table.known_by)
-    instead.add_argument("--who", metavar="KEY", help=f"which batch wrote the row with this {key}")
+    instead.add_argument(
+        "--trace", metavar="KEY", help=f"the batch that wrote the row with this {key}"
+    )
     options = parser.parse_args(arguments)
-    if table.takes_days:
-        try:
-            check_range(options.start, options.end, datetime.now(UTC).date())
-        except ValueError as error:
-            parser.error(f"--start, --end: {error}")
+    try:
+        check_range(options.start, options.end, datetime.now(UTC).date())
+    except ValueError as error:
+        parser.error(f"--start, --end: {error}")
     given = [
         f"--{name.replace('_', '-')}"
         for name, value in vars(options).items()
         if value not in (None, False)
     ]
-    for name in ("--who", "--undo", "--replay"):
+    for name in ("--trace", "--undo", "--replay"):
         if name in given:
             allowed = {name} | {"--replay": {"--allow-deletions"}, "--undo": {"--dry-run"}}.get(
                 name, set()

@@ -36,7 +36,7 @@ def replay(
         platform,
         table,
         "replay",
-        lambda cursor: original.window,
+        original.window,
         lambda window, cursor: Extracted(copy(platform, landing, original, allow_deletions)),
     )
 

@@ -1,4 +1,4 @@
-"""Who wrote a row: the batch that brought its standing version, as the ledger tells it."""
+"""The batch that wrote a row as it is now, and what the ledger tells of it."""
 
 from __future__ import annotations
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from core.batch import Window
 from core.errors import OperationRejected, first_line
-from core.ledger import Line
+from core.ledger import COUNTS, Line
 from core.schema import Table
-from core.sql import literal
+from core.sql import in_effect, literal
 from core.steps import step, timings
-from repair import undo_script as sql
-from repair.undo_script import TIME_TRAVEL
+from repair.undo_script import TIME_TRAVEL, earlier_table, undo_script
 from runs.load import retry_until_recorded
 from runs.outcome import Outcome, in_words
 from stores.bigquery import STAGING_LIFETIME, Warehouse
@@ -26,33 +27,15 @@ from stores.retry import is_own_fault
 
 
 @dataclass(frozen=True)
-class Applied:
-    """A batch in effect: its line of the ledger, how it came, and when it was applied."""
-
-    table: Table
-    line: Line
-    mode: str
-    window: Window
-
-    def __str__(self) -> str:
-        counts = in_words(self.table, lambda name: getattr(self.line, name) or 0)
-        at = f"{self.line.applied_at:%Y-%m-%d %H:%M:%S} UTC" if self.line.applied_at else ""
-        return (
-            f"{self.line.batch_id}, applied {at}: {self.mode}, {self.window}: "
-            f"{counts or 'nothing written'}"
-        )
-
-
-@dataclass(frozen=True)
 class Going:
-    """What an undo takes out: the applied lines of its batches, oldest first, and the table's rows.
+    """What an undo takes out: its batches' lines of the ledger, oldest first, and the table's rows.
 
     `touched` are the rows that these batches wrote last, of the `now` rows that are in the table;
     `then` are those that it had before.
     """
 
     table: Table
-    batches: list[Applied]
+    batches: list[dict[str, Any]]
     now: int
     then: int
     touched: int
@@ -70,7 +53,15 @@ class Going:
         else:
             earlier = self.touched - self.gone
             rows.append(f"rows      {self.gone:,} go, {earlier:,} are again as they were")
-        return "\n".join([*(f"batch     {batch}" for batch in self.batches), *rows])
+        return "\n".join([*map(self.told, self.batches), *rows])
+
+    def told(self, line: dict[str, Any]) -> str:
+        counts = in_words(self.table, lambda name: line[name] or 0)
+        window = Window(line["window_start"], line["window_end"])
+        return (
+            f"batch     {line['batch_id']}, applied {line['applied_at']:%Y-%m-%d %H:%M:%S} UTC: "
+            f"{line['mode']}, {window}: {counts or 'nothing written'}"
+        )
 
 
 def preview(platform: Platform, table: Table, batch_id: str) -> Going:
@@ -88,32 +79,24 @@ def preview(platform: Platform, table: Table, batch_id: str) -> Going:
 
 def what_goes(warehouse: Warehouse, table: Table, back_to: datetime) -> Going:
     """The batches in effect from that moment on, and how many rows they left and found."""
-    source, names = table.source, warehouse.names
+    ask = partial(warehouse.query, source=table.source, purpose="undo")
+    loads, target = warehouse.names.raw("_loads"), warehouse.names.raw(table.name)
     with step("undo.read_what_goes"):
-        found = warehouse.query(
-            sql.in_effect_since(source, names, back_to), source=source, purpose="undo"
+        batches = ask(
+            f"""
+            SELECT batch_id, mode, window_start, window_end, applied_at, {", ".join(COUNTS)}
+            FROM {loads}
+            WHERE applied_at >= {literal(back_to)} AND {in_effect(loads, table.source)}
+            ORDER BY batch_id
+            """
         )
-        lines = read_lines(warehouse, source, [row["batch_id"] for row in found], ["applied"])
-        by_id = {row["batch_id"]: row for row in found}
-        batches = [
-            Applied(
-                table,
-                line,
-                by_id[line.batch_id]["mode"],
-                Window(by_id[line.batch_id]["window_start"], by_id[line.batch_id]["window_end"]),
-            )
-            for line in lines
-        ]
-        ids = [line.batch_id for line in lines]
-        (now,) = warehouse.query(
-            sql.rows_now(table, names),
-            source=source,
-            purpose="undo",
+        ids = [line["batch_id"] for line in batches]
+        (now,) = ask(
+            "SELECT COUNT(*) AS number, COUNTIF(_batch_id IN UNNEST(@ids)) AS touched "
+            f"FROM {target}",
             parameters=[bigquery.ArrayQueryParameter("ids", "STRING", ids)],
         )
-        (then,) = warehouse.query(
-            sql.rows_of_then(table, names, back_to), source=source, purpose="undo"
-        )
+        (then,) = ask(f"SELECT COUNT(*) AS number FROM {as_of(target, back_to)}")
     return Going(table, batches, now["number"], then["number"], now["touched"])
 
 
@@ -153,7 +136,7 @@ def undo(
                 f"undo of batch {batch_id}",
             )
         with step("undo.drop_staging"):
-            warehouse.drop_staged(sql.earlier_table(table.source, batch_id))
+            warehouse.drop_staged(earlier_table(table.source, batch_id))
         with step("undo.read_lines"):
             lines = read_undone(warehouse, table, batch_id)
         warehouse.flush_jobs(table.source)
@@ -182,10 +165,13 @@ def read_undone(warehouse: Warehouse, table: Table, batch_id: str) -> list[Line]
 
 def check_moment(warehouse: Warehouse, table: Table, batch_id: str, back_to: datetime) -> None:
     """Raise OperationRejected unless that moment's ledger had all earlier batches, not this."""
-    source, names = table.source, warehouse.names
+    ask = partial(warehouse.query, source=table.source, purpose="undo")
+    loads = warehouse.names.raw("_loads")
+    changes = f"source = {literal(table.source)} AND state IN ('applied', 'undone')"
     with step("undo.check"):
-        (wanted,) = warehouse.query(
-            sql.lines_until(source, names, back_to), source=source, purpose="undo"
+        (wanted,) = ask(
+            f"SELECT CURRENT_TIMESTAMP() AS now, COUNT(*) AS lines FROM {loads} "
+            f"WHERE {changes} AND applied_at < {literal(back_to)}"
         )
         if wanted["now"] - back_to > TIME_TRAVEL:
             raise OperationRejected(
@@ -193,9 +179,8 @@ def check_moment(warehouse: Warehouse, table: Table, batch_id: str, back_to: dat
                 f"knows what a table was for {TIME_TRAVEL.days} days"
             )
         try:
-            (found,) = warehouse.query(
-                sql.lines_of_then(source, names, back_to), source=source, purpose="undo"
-            )
+            # A query may not look at both times.
+            (found,) = ask(f"SELECT COUNT(*) AS lines FROM {as_of(loads, back_to)} WHERE {changes}")
         except GoogleAPICallError as error:
             if not is_own_fault(error):
                 raise
@@ -208,19 +193,29 @@ def check_moment(warehouse: Warehouse, table: Table, batch_id: str, back_to: dat
 
 
 def go_back(warehouse: Warehouse, table: Table, batch_id: str, back_to: datetime) -> None:
-    """Stage the table of that moment and put it in the place of the one that stands."""
+    """Stage the table of that moment, with its columns of then, and put it in place of today's."""
     source, names = table.source, warehouse.names
+    staged = earlier_table(source, batch_id)
     expires_at = datetime.now(UTC) + STAGING_LIFETIME
     with step("undo.stage"):
         warehouse.query(
-            sql.stage_earlier(table, batch_id, names, back_to, expires_at),
+            f"""
+            CREATE OR REPLACE TABLE {names.staged(staged)}
+            OPTIONS (expiration_timestamp = {literal(expires_at)})
+            AS SELECT * FROM {as_of(names.raw(table.name), back_to)}
+            """,
             source=source,
             purpose="undo",
             batch_id=batch_id,
         )
-        columns, rows = warehouse.staged_shape(sql.earlier_table(source, batch_id))
-    script = sql.undo_script(table, batch_id, names, back_to, columns=columns, rows=rows)
+        columns, rows = warehouse.staged_shape(staged)
+    script = undo_script(table, batch_id, names, back_to, columns=columns, rows=rows)
     with step("undo.apply"):
         job = warehouse.submit(script, source=source, purpose="undo")
         with step("undo.wait"):
             warehouse.finish(job, source=source, purpose="undo", batch_id=batch_id)
+
+
+def as_of(table: str, moment: datetime) -> str:
+    """The table of that moment, by BigQuery's time travel."""
+    return f"{table} FOR SYSTEM_TIME AS OF {literal(moment)}"

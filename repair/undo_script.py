@@ -4,7 +4,7 @@ The moment to go back to is the batch's own `applied_at`, the start of the trans
 it: that began after every earlier batch was committed, since of two transactions that update one
 fence and overlap only one commits, and was itself committed later. So BigQuery's time travel shows
 the table of that moment with every earlier batch and without this one. It shows the ledger of that
-moment too, and the two changed together: `lines_of_then` proves it before anything is written.
+moment too, and the two changed together: `check_moment` proves it before anything is written.
 """
 
 from __future__ import annotations
@@ -24,56 +24,6 @@ TIME_TRAVEL = timedelta(days=7)
 def earlier_table(source: str, batch_id: str) -> str:
     """The staging table that holds what the raw table was before a batch."""
     return f"{source}__undo__{batch_id}"
-
-
-def lines_until(source: str, names: Names, back_to: datetime) -> str:
-    """How many lines of applied and undone batches were written before `back_to`, and the time."""
-    return f"""\
-SELECT CURRENT_TIMESTAMP() AS now, COUNT(*) AS lines FROM {names.raw("_loads")}
-WHERE
-    source = {literal(source)} AND state IN ('applied', 'undone')
-    AND applied_at < {literal(back_to)}"""
-
-
-def lines_of_then(source: str, names: Names, back_to: datetime) -> str:
-    """How many such lines the ledger of that moment had. A query may not look at both times."""
-    return f"""\
-SELECT COUNT(*) AS lines FROM {names.raw("_loads")} FOR SYSTEM_TIME AS OF {literal(back_to)}
-WHERE source = {literal(source)} AND state IN ('applied', 'undone')"""
-
-
-def in_effect_since(source: str, names: Names, back_to: datetime) -> str:
-    """The batches that an undo to `back_to` takes out: applied then or later, and not undone."""
-    loads = names.raw("_loads")
-    return f"""\
-SELECT batch_id, mode, window_start, window_end FROM {loads}
-WHERE applied_at >= {literal(back_to)} AND {in_effect(loads, source)}"""
-
-
-def rows_now(table: Table, names: Names) -> str:
-    """How many rows the table has, and how many of them the batches `@ids` wrote last."""
-    return f"""\
-SELECT COUNT(*) AS number, COUNTIF(_batch_id IN UNNEST(@ids)) AS touched
-FROM {names.raw(table.name)}"""
-
-
-def rows_of_then(table: Table, names: Names, back_to: datetime) -> str:
-    """How many rows the table of that moment had."""
-    return f"""\
-SELECT COUNT(*) AS number FROM {names.raw(table.name)} FOR SYSTEM_TIME AS OF {literal(back_to)}"""
-
-
-def stage_earlier(
-    table: Table, batch_id: str, names: Names, back_to: datetime, expires_at: datetime
-) -> str:
-    """The statement that stages the table of `back_to`, with the columns that it had then.
-
-    Repeating it gives the same rows.
-    """
-    return f"""\
-CREATE OR REPLACE TABLE {names.staged(earlier_table(table.source, batch_id))}
-OPTIONS (expiration_timestamp = {literal(expires_at)})
-AS SELECT * FROM {names.raw(table.name)} FOR SYSTEM_TIME AS OF {literal(back_to)}"""
 
 
 def undo_script(

@@ -93,7 +93,7 @@ def build(
     duration, so one build at a time per process. Artifacts and dbt's log are written to
     `target_path`; the same path again saves the parsing. `query` runs one SELECT: it fetches the
     keys of the rows that failed a test or made it warn. With `full_refresh` incremental models are
-    made anew from all of their rows.
+    built again from all of their rows.
 
     Raises BuildFailed when a node failed, nothing was selected or dbt could not start.
     """

@@ -1,4 +1,4 @@
-"""The data catalog: dbt's documentation with what really stands in BigQuery, as one HTML file.
+"""The data catalog: dbt's documentation with what BigQuery really has, as one HTML file.
 
 It is in the landing bucket and in the folder that a web server serves. What it tells of tables is
 metadata, which is free.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+import msgspec
 from google.api_core.exceptions import NotFound
+from msgspec.structs import replace
 
 from core import ledger
 from core.batch import source_prefix
@@ -46,21 +47,20 @@ class CatalogFailed(Exception):
     """dbt could not make the catalog; the message says why."""
 
 
-@dataclass(frozen=True)
-class Catalog:
+class Catalog(msgspec.Struct, frozen=True):
     """The published page. `not_built` are the relations that dbt knows and BigQuery does not have.
 
     `is_new` is false when nothing had changed since it was published.
     """
 
-    address: str
     fingerprint: str
     published_at: datetime
     size_bytes: int
     relations: int
     columns: int
     not_built: tuple[str, ...]
-    is_new: bool
+    address: str = ""
+    is_new: bool = False
 
     @property
     def message(self) -> str:
@@ -80,7 +80,7 @@ def publish(
     """The catalog of what stands now is in the bucket and in the served folder.
 
     `tables` are the raw ones: what their columns are is written there alone, not in dbt's files.
-    Made anew when the code, the models or a table have changed since it was published, or with
+    Made again when the code, the models or a table have changed since it was published, or with
     `force`. Raises CatalogFailed, and NotOurs where a dataset is somebody else's.
     """
     platform.warehouse.ensure_ledger()
@@ -95,33 +95,19 @@ def publish(
         wanted = fingerprint(platform)
     with step("catalog.read"):
         record = _read(bucket, f"{prefix}{RECORD}")
-    if record and json.loads(record)["fingerprint"] == wanted and not force:
+    last = msgspec.json.decode(record, type=Catalog) if record else None
+    if last and last.fingerprint == wanted and not force:
         page = _read(bucket, f"{prefix}{PAGE}") if _is_missing(blocks) else b""
         if page is not None:
             serve(blocks, page)
-            return _catalog(address, json.loads(record), is_new=False)
+            return replace(last, address=address, is_new=False)
     page, described = generate(platform.warehouse, blocks.google, tables)
-    record = json.dumps(
-        {"fingerprint": wanted, "published_at": datetime.now(UTC).isoformat()} | described
-    ).encode()
+    catalog = Catalog(wanted, datetime.now(UTC), **described, address=address, is_new=True)
     with step("catalog.publish"):
         _write(bucket, f"{prefix}{PAGE}", page, "text/html; charset=utf-8")
         serve(blocks, page)
-        _write(bucket, f"{prefix}{RECORD}", record, "application/json")
-    return _catalog(address, json.loads(record), is_new=True)
-
-
-def _catalog(address: str, record: Mapping[str, Any], *, is_new: bool) -> Catalog:
-    return Catalog(
-        address=address,
-        fingerprint=record["fingerprint"],
-        published_at=datetime.fromisoformat(record["published_at"]),
-        size_bytes=record["size_bytes"],
-        relations=record["relations"],
-        columns=record["columns"],
-        not_built=tuple(record["not_built"]),
-        is_new=is_new,
-    )
+        _write(bucket, f"{prefix}{RECORD}", msgspec.json.encode(catalog), "application/json")
+    return catalog
 
 
 def fingerprint(platform: Platform) -> str:

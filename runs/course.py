@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from core.batch import Extracted, Manifest, NoChange, Window
+from core.batch import Extracted, Manifest, NoChange, Window, notes
 from core.errors import CountMismatch
 from core.ledger import Changes, Cursor, Line, State, line_of
 from core.schema import Mode, Table
@@ -13,7 +13,7 @@ from core.steps import step, timings
 from runs.cleanup import cleanup
 from runs.load import Loaded, load
 from runs.outcome import Outcome
-from runs.recommit import Recommitted, commit_kept
+from runs.recommit import commit_kept
 from stores.cursor import read_position
 from stores.errors import STORE_ERRORS, store_failures
 from stores.ledger import Known, record_mismatch, record_no_change
@@ -26,12 +26,13 @@ def run_source(
     platform: Platform,
     table: Table,
     mode: Mode,
-    window_of: Callable[[Cursor], Window],
+    window: Window | None,
     extract: Callable[[Window, Cursor], Extracted],
 ) -> Outcome:
-    """One run of a source. Raises what `extract` raises, and StoreFailed for what is not its own.
+    """One run of a source, over a window or over what is new since the last run.
 
-    Rows that are not as many as the source counts leave a line with both numbers in the ledger.
+    Raises what `extract` raises, and StoreFailed for what is not its own. Rows that are not as many
+    as the source counts leave a line with both numbers in the ledger.
 
     What cannot be asked again is extracted and committed even when nothing can be loaded, be it
     that BigQuery does not answer, a bucket where a batch waits, or that the disk is full; the load
@@ -39,7 +40,7 @@ def run_source(
     wait on disk, and the next run begins by committing them.
     """
     with timings() as spent, store_failures(table.source) as asked:
-        waited = Recommitted() if platform.is_dry else commit_kept(platform, table)
+        committed, uncommitted = (0, {}) if platform.is_dry else commit_kept(platform, table)
         try:
             platform.warehouse.ensure_ledger()
             recovered = Loaded() if platform.is_dry else load(platform, table)
@@ -52,7 +53,9 @@ def run_source(
             logger.error("%s: extracting although a load fails: %s", table.source, error)
             recovered, position = Loaded(), None
         cursor = position.cursor if position and mode == "incremental" else Cursor()
-        asked.window = window = window_of(cursor)
+        if window is None:
+            window = Window(cursor.watermark and cursor.watermark - table.overlap)
+        asked.window = window
         try:
             extracted = extract(window, cursor)
         except CountMismatch as mismatch:
@@ -71,16 +74,17 @@ def run_source(
             unchanged = [record_no_change(platform.warehouse, extracted.batch)]
         cleanup(platform, table)
         platform.warehouse.flush_jobs(table.source)
+    waited = f"{committed} batch{'es' * (committed > 1)} committed that waited on disk"
     return Outcome(
         table=table,
         mode=mode,
         window=window,
         lines=[*recovered.lines, *loaded.lines, *unchanged],
-        failures={**waited.failures, **recovered.failures, **loaded.failures},
+        failures={**uncommitted, **recovered.failures, **loaded.failures},
         parked=(*recovered.parked, *loaded.parked),
         unlisted={**recovered.unlisted, **loaded.unlisted},
         failed_parts=extracted.failures,
-        note="; ".join(filter(None, (extracted.note, waited.note))) or None,
+        note=notes(extracted.note, waited if committed else None),
         announced=(*recovered.announced, *loaded.announced),
         changes=changes_of(position, loaded),
         seconds=dict(spent),

@@ -77,7 +77,14 @@ def load(platform: Platform, table: Table, batch: Manifest | None = None) -> Loa
         committed, waiting = {batch.batch_id: platform.landing}, [batch.batch_id]
     else:
         with step("load.list"):
-            committed, unlisted = find_committed(platform, table)
+            prefix = platform.prefix(table.source)
+            found, unlisted = platform.stored(table.source)
+            committed = {
+                batch_id: landing
+                for landing, stored in found
+                if stored.name.endswith(f"/{MANIFEST}")
+                and (batch_id := batch_of(stored.name, prefix))
+            }
         if not committed:
             return Loaded(unlisted=unlisted)
         with step("load.read_ledger"):
@@ -114,21 +121,6 @@ def load(platform: Platform, table: Table, batch: Manifest | None = None) -> Loa
     done = [lines[batch_id] for batch_id in sorted(lines)]
     announced = read_announced(platform.warehouse, table.source, changed)
     return Loaded(done, failures, unlisted, announced, parked=tuple(parked))
-
-
-def find_committed(
-    platform: Platform, table: Table
-) -> tuple[dict[str, Landing], dict[str, LandingError]]:
-    """The batches of a source that have a manifest, the bucket where each stands, and by address
-    why a bucket could not be listed."""
-    prefix = platform.prefix(table.source)
-    found, unlisted = platform.stored(table.source)
-    committed = {
-        batch_id: landing
-        for landing, stored in found
-        if stored.name.endswith(f"/{MANIFEST}") and (batch_id := batch_of(stored.name, prefix))
-    }
-    return committed, unlisted
 
 
 def load_batch(

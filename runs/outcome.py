@@ -107,17 +107,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 def report(outcome: Outcome, logger: Logger | None = None) -> None:
-    """Log the outcome, then raise as `raise_faults` does."""
-    where = flow_of(outcome.table.source)
-    logger = logger or logging.getLogger(f"pipelines.{where}")
-    logger.info("%s, %s: %s", where, outcome.window, outcome.message)
-    for change in outcome.announced:
-        logger.warning("%s: %s; it is kept in _extra or null, see raw._fields", where, change)
-    raise_faults(outcome)
-
-
-def raise_faults(outcome: Outcome) -> None:
-    """Raise what a person has to know of; by then all that is good is loaded.
+    """Log the outcome, then raise what a person has to know of; by then all that is good is loaded.
 
     LoadFailed when a batch could not be loaded, StoreFailed when a bucket could not be looked into,
     PartlyExtracted when part of the source could not be had, DeletionsHeld when a snapshot lacks
@@ -125,6 +115,10 @@ def raise_faults(outcome: Outcome) -> None:
     share were rejected.
     """
     where = flow_of(outcome.table.source)
+    logger = logger or logging.getLogger(f"pipelines.{where}")
+    logger.info("%s, %s: %s", where, outcome.window, outcome.message)
+    for change in outcome.announced:
+        logger.warning("%s: %s; it is kept in _extra or null, see raw._fields", where, change)
     if outcome.failures:
         failures = (outcome.failures | outcome.unlisted).items()
         causes = "; ".join(f"{what}: {cause}" for what, cause in failures)
@@ -138,7 +132,7 @@ def raise_faults(outcome: Outcome) -> None:
             f"{where}, {outcome.window}: {'; '.join(outcome.failed_parts)}; the rest is loaded: "
             f"{outcome.message}"
         )
-    # A later snapshot decides anew about what an earlier one held back.
+    # A later snapshot decides again about what an earlier one held back.
     last = outcome.lines[-1] if outcome.lines else None
     if last and (last.state == "held" or last.held):
         raise DeletionsHeld(f"{where}: {held_because(outcome, last)}")

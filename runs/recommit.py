@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.batch import BATCH_ID, MANIFEST, InvalidManifest, decode_manifest
@@ -22,38 +21,22 @@ logger = logging.getLogger("pipelines.spool")
 UNFINISHED_SECONDS = 86_400.0
 
 
-@dataclass(frozen=True)
-class Recommitted:
-    """Batches that the bucket has taken by now, and by folder why others were not."""
+def commit_kept(platform: Platform, table: Table) -> tuple[int, dict[str, str]]:
+    """Put the source's batches that wait on disk into the bucket for new batches.
 
-    committed: tuple[str, ...] = ()
-    failures: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def note(self) -> str | None:
-        if not self.committed:
-            return None
-        number = len(self.committed)
-        return f"{number} batch{'es' * (number > 1)} committed that waited on disk"
-
-
-def commit_kept(platform: Platform, table: Table) -> Recommitted:
-    """Every batch of the source that waits on disk is in the bucket for new batches, if that works.
-
-    Of two runs at once one does it. Killed anywhere and repeated, it happens once.
+    How many the bucket has taken, and by folder why others are not committed. Of two runs at once
+    one does it. Killed anywhere and repeated, it happens once.
     """
     base = platform.spool / platform.prefix(table.source)
+    committed, failures = 0, dict[str, str]()
     if not any(base.glob(f"*/{MANIFEST}")):
-        return Recommitted()
-    committed: list[str] = []
-    failures: dict[str, str] = {}
+        return committed, failures
     with locked(base) as is_ours:
         for folder in sorted(base.iterdir()) if is_ours else ():
             if not BATCH_ID.fullmatch(folder.name):
                 continue
             try:
-                if commit_folder(platform, table, folder):
-                    committed.append(folder.name)
+                committed += commit_folder(platform, table, folder)
             except InvalidManifest as error:
                 failures[str(folder)] = cause_of(error)
             except STORE_ERRORS as error:
@@ -62,7 +45,7 @@ def commit_kept(platform: Platform, table: Table) -> Recommitted:
                 break
     for where, cause in failures.items():
         logger.error("%s: %s is not committed: %s", table.source, where, cause)
-    return Recommitted(tuple(committed), failures)
+    return committed, failures
 
 
 def commit_folder(platform: Platform, table: Table, folder: Path) -> bool:

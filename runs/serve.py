@@ -19,8 +19,10 @@ import pyarrow as pa
 from core.errors import first_line
 from core.steps import step
 from core.task import task
+from runs.build import describe
 from runs.copies import keep_copies
-from runs.dbt_build import target_path
+from runs.dbt_build import run_build, target_path
+from runs.due import Due
 from runs.export import export
 from serving.contract import AUDIENCES, Contract, write
 from serving.places import Places
@@ -88,6 +90,21 @@ def serve_marts(platform: Platform, blocks: PlatformSettings, source: str) -> st
         logger.error("%s: the marts could not be exported: %s", source, cause)
         places.mark_failed(source, cause)
         return f"pages not updated: {cause}"
+
+
+def build_and_serve(
+    platform: Platform, blocks: PlatformSettings, source: str, due: Due | None
+) -> str:
+    """Make the build that is due, then export the marts; in one line what was done.
+
+    Raises BuildFailed; what the build made of the marts is exported by a later run.
+    """
+    built = "marts up to date"
+    if due:
+        announce_build(blocks, source)
+        built = describe(run_build(platform.warehouse, blocks.google, source, due))
+    shown = serve_marts(platform, blocks, source)
+    return f"{built}; {shown}" if shown else built
 
 
 @task(name="export-marts", run_name="export {source}")

@@ -11,8 +11,6 @@ from core.batch import Extracted, Window
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
 from core.task import task
-from runs.course import run_source
-from runs.outcome import Outcome
 from runs.upload import new_batch
 from sources.finance.mapping import SOURCE, TABLE, digest, read_ledger
 from sources.finance.settings import Finance
@@ -25,7 +23,11 @@ from stores.sheets import read_sheet
 
 @task(name="extract", run_name="extract finance", retries=2, retry_delay_seconds=[10, 60])
 def extract(
-    platform: Platform, api: Finance, window: Window, cursor: Cursor, allow_deletions: bool
+    platform: Platform,
+    api: Finance,
+    window: Window,
+    cursor: Cursor,
+    request: Request = NOTHING_ELSE,
 ) -> Extracted:
     """A committed batch of the whole tab, or one without news when it has not changed.
 
@@ -45,20 +47,10 @@ def extract(
     moment = moment_of(platform, SOURCE, sheet.served_at).after(cursor.watermark)
     digests, count = {"sheet": digest(sheet.body)}, len(records)
     with new_batch(
-        platform, TABLE, window, cursor, moment, http, allow_absent=allow_deletions
+        platform, TABLE, window, cursor, moment, http, allow_absent=request.allow_deletions
     ) as batch:
-        if cursor.known_digests == digests and not cursor.is_held and not allow_deletions:
+        is_same = cursor.known_digests == digests
+        if is_same and not cursor.is_held and not request.allow_deletions:
             return batch.unchanged(known_digests=digests, source_count=count, already_seen=count)
         batch.add(records)
         return batch.commit(known_digests=digests, source_count=count)
-
-
-def run(platform: Platform, api: Finance, request: Request = NOTHING_ELSE) -> Outcome:
-    """One run: what differs from the last read is found by comparing."""
-    return run_source(
-        platform,
-        TABLE,
-        request.mode,
-        lambda cursor: Window(cursor.watermark),
-        lambda window, cursor: extract(platform, api, window, cursor, request.allow_deletions),
-    )

@@ -1,6 +1,6 @@
 """New York City's for-hire vehicles into `raw.nyc_fhv__vehicles`.
 
-The city writes the whole list anew every afternoon. A run asks when its rows last changed; if they
+The city rewrites the whole list every afternoon. A run asks when its rows last changed; if they
 did, it reads all of them in pages, proves their number, and replaces the table in one step, unless
 many rows are gone, or what came is not what the table declares: the run then fails, and one with
 `allow_deletions` replaces them.
@@ -23,8 +23,6 @@ from core.rows import EncodedChunk, encode
 from core.schema import Table
 from core.stamps import in_utc, is_ahead
 from core.task import task
-from runs.course import run_source
-from runs.outcome import Outcome
 from runs.upload import new_batch
 from sources.nyc_fhv.mapping import (
     SOURCE,
@@ -41,7 +39,7 @@ from stores.clock import Moment, moment_of
 from stores.http import Http, open_http
 from stores.platform import Platform
 
-# The list may be written anew while it is read; so often it is read again from its beginning.
+# Reads of a list from its beginning: it may be rewritten while it is read.
 TAKES = 3
 # Tries for a page that has not as many rows as it should: a body may be cut off.
 PAGE_TRIES = 3
@@ -53,14 +51,14 @@ def extract(
     api: NycFhv,
     window: Window,
     cursor: Cursor,
-    allow_deletions: bool,
+    request: Request = NOTHING_ELSE,
     table: Table = TABLE,
 ) -> Extracted:
     """A committed batch of the whole list, or one without news when it was read before.
 
     A list whose replacement was held back is taken again, so that runs fail until somebody
     decides. Raises SourceError when the service does not answer, says that it has no rows, or
-    writes the list anew whenever it is read; CountMismatch when it gives fewer or more rows than it
+    rewrites the list whenever it is read; CountMismatch when it gives fewer or more rows than it
     counts.
     """
     with open_http(SOURCE, api.secrets, read_timeout_seconds=60, headers=api.headers) as http:
@@ -73,14 +71,14 @@ def extract(
             count, before = count_rows(http, api), written
             with new_batch(
                 *(platform, table, window, cursor, written.moment, http),
-                allow_absent=allow_deletions,
+                allow_absent=request.allow_deletions,
             ) as batch:
                 for chunk in fetch(http, api, count):
                     batch.add(chunk)
                 written = when_written(platform, http, api, cursor)
                 if written.stamps == before.stamps:
                     return batch.commit(known_digests=written.stamps, source_count=count)
-        raise SourceError(SOURCE, window, f"the list was written anew {TAKES} times while read")
+        raise SourceError(SOURCE, window, f"the list was rewritten {TAKES} times while read")
 
 
 @dataclass(frozen=True)
@@ -161,18 +159,3 @@ def fetch_page(http: Http, api: NycFhv, offset: int, count: int) -> EncodedChunk
         fault = f"{where}: no line end after the last in {PAGE_TRIES} tries, it may be cut off"
         chunk = replace(chunk, faults=(fault,))
     return encode(chunk)
-
-
-def run(
-    platform: Platform, api: NycFhv, request: Request = NOTHING_ELSE, table: Table = TABLE
-) -> Outcome:
-    """One run: the whole list, if it was written anew."""
-    return run_source(
-        platform,
-        table,
-        request.mode,
-        lambda cursor: Window(cursor.watermark),
-        lambda window, cursor: extract(
-            platform, api, window, cursor, request.allow_deletions, table
-        ),
-    )

@@ -15,10 +15,7 @@ from datetime import datetime
 from core.batch import Extracted, Window
 from core.errors import SourceError, SourceHttpError, without_secrets
 from core.ledger import Cursor
-from core.request import NOTHING_ELSE, Request
 from core.task import task
-from runs.course import run_source
-from runs.outcome import Outcome
 from runs.upload import Facts, new_batch
 from sources.openweather.mapping import (
     OF_THE_ACCOUNT,
@@ -55,8 +52,8 @@ class Poll:
 def extract(platform: Platform, api: OpenWeather, window: Window, cursor: Cursor) -> Extracted:
     """A committed batch of the new observations, or one without news.
 
-    A location that fails is named in `failures`, the others stand. Raises SourceError when none
-    answers.
+    It asks for now: the window only tells the gap since the last poll. A location that fails is
+    named in `failures`, the others stand. Raises SourceError when none answers.
     """
     with open_http(
         SOURCE,
@@ -126,15 +123,3 @@ def ask(http: Http, api: OpenWeather, query: Query) -> tuple[Mapping[str, object
     if status != 200:
         raise SourceHttpError(SOURCE, query, status, without_secrets(message, http.secrets))
     return body, answer.served_at
-
-
-def run(platform: Platform, api: OpenWeather, request: Request = NOTHING_ELSE) -> Outcome:
-    """One poll of all locations."""
-    return run_source(
-        platform,
-        TABLE,
-        request.mode,
-        # A poll asks for now, whenever the last one was; the window tells the gap between them.
-        lambda cursor: Window(cursor.watermark),
-        lambda window, cursor: extract(platform, api, window, cursor),
-    )

@@ -19,11 +19,8 @@ from google.cloud import bigquery
 from core.batch import Extracted, Window
 from core.errors import NoRequestLeft, SourceError, SourceHttpError
 from core.ledger import Cursor
-from core.request import NOTHING_ELSE, Request
 from core.steps import step
 from core.task import task
-from runs.course import run_source
-from runs.outcome import Outcome
 from runs.upload import Facts, new_batch
 from sources.ph_news.listing import (
     DEEPER_SHARE,
@@ -205,14 +202,3 @@ def known_ids(warehouse: Warehouse, listings: Sequence[Listing]) -> set[str]:
     with step("extract.known"):
         rows = warehouse.query(sql, source=SOURCE, purpose="ledger", parameters=parameters)
     return {row["article_id"] for row in rows}
-
-
-def run(platform: Platform, api: PhNews, request: Request = NOTHING_ELSE) -> Outcome:
-    """One run: what is new since the last one."""
-    return run_source(
-        platform,
-        TABLE,
-        request.mode,
-        lambda cursor: Window(cursor.watermark),
-        lambda window, cursor: extract(platform, api, window, cursor),
-    )

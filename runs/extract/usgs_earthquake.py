@@ -7,20 +7,17 @@ any time. With `start` and `end` it reads a range of event times instead, whatev
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from core.batch import Extracted, Window
 from core.errors import CountMismatch, SourceHttpError
 from core.ledger import Cursor
 from core.request import NOTHING_ELSE, Request
-from core.schema import Mode
 from core.task import task
-from runs.course import run_source
-from runs.outcome import Outcome
 from runs.upload import Facts, new_batch
 from sources.usgs_earthquake.mapping import (
     MOST_SEEN,
-    OVERLAP,
     SOURCE,
     TABLE,
     Count,
@@ -33,7 +30,6 @@ from sources.usgs_earthquake.mapping import (
     split,
     to_record,
     unseen,
-    whole_seconds,
 )
 from sources.usgs_earthquake.settings import UsgsEarthquake
 from stores.clock import moment_of
@@ -46,7 +42,11 @@ PAGE_TRIES = 3
 
 @task(name="extract", run_name="extract usgs {window}", retries=2, retry_delay_seconds=[10, 60])
 def extract(
-    platform: Platform, api: UsgsEarthquake, window: Window, mode: Mode, cursor: Cursor
+    platform: Platform,
+    api: UsgsEarthquake,
+    window: Window,
+    cursor: Cursor,
+    request: Request = NOTHING_ELSE,
 ) -> Extracted:
     """A committed batch of what the service has for the window, or one without news.
 
@@ -54,11 +54,11 @@ def extract(
     Raises SourceError when the service does not answer, CountMismatch when it gives fewer or more
     events than it counts.
     """
-    incremental = mode == "incremental"
+    incremental = request.mode == "incremental"
     before = cursor.known_digests if incremental else {}
     with open_http(SOURCE) as http:
         moment = moment_of(platform, SOURCE, source_clock(http, api))
-        with new_batch(platform, TABLE, window, cursor, moment, http, mode=mode) as batch:
+        with new_batch(platform, TABLE, window, cursor, moment, http, mode=request.mode) as batch:
             if moment.doubt:
                 batch.watermark = cursor.watermark
             planned = [
@@ -76,7 +76,7 @@ def extract(
                 fresh = unseen(features, before)
                 batch.add(to_record(feature, query.listing) for feature in fresh)
                 read += len(features)
-                known |= known_digests(features, (batch.watermark or moment.at) - OVERLAP)
+                known |= known_digests(features, (batch.watermark or moment.at) - TABLE.overlap)
             facts = Facts(
                 known_digests=known if incremental and len(known) <= MOST_SEEN else {},
                 source_count=read,
@@ -111,12 +111,7 @@ def fetch(
     """
     for query, expected in planned:
         for attempt in range(1, PAGE_TRIES + 1):
-            asked = Query(
-                query.listing,
-                query.start,
-                query.end + timedelta(seconds=attempt - 1),
-                query.updated_after,
-            )
+            asked = replace(query, end=query.end + timedelta(seconds=attempt - 1))
             if attempt > 1:
                 expected = count(http, api, asked).events
             try:
@@ -137,20 +132,3 @@ def fetch(
                 break
         else:
             raise CountMismatch(SOURCE, query, expected, len(features))
-
-
-def run(platform: Platform, api: UsgsEarthquake, request: Request = NOTHING_ELSE) -> Outcome:
-    """One run, over a range of event times or over what changed."""
-    mode = request.mode
-
-    def window_of(cursor: Cursor) -> Window:
-        since = cursor.updated_after(OVERLAP)
-        return request.window if mode == "backfill" else Window(since and whole_seconds(since))
-
-    return run_source(
-        platform,
-        TABLE,
-        mode,
-        window_of,
-        lambda window, cursor: extract(platform, api, window, mode, cursor),
-    )

@@ -26,6 +26,7 @@ TABLE = Table(
     about="Earthquakes worldwide, from USGS.",
     is_public=True,
     takes_days=True,
+    overlap=timedelta(hours=1),
     key=("id",),
     order_by="updated",
     partition_by="time",
@@ -77,8 +78,6 @@ CAP = 20_000
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 ENDING = datetime(2100, 1, 1, tzinfo=UTC)
 FIRST_LOAD = timedelta(days=30)
-# Changes this long before the last look are read again, for those that appeared late.
-OVERLAP = timedelta(hours=1)
 # More rows than this to be met again are not remembered; they are then staged once more.
 MOST_SEEN = 2_000
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.request import Request
-from runs.extract.finance import run as run_flow
+from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.finance.mapping import TABLE
 from sources.finance.settings import Finance
@@ -33,9 +33,8 @@ def block(lab: Lab, **settings: Any) -> Finance:
 
 
 def run(lab: Lab, **window: Any) -> Outcome:
-    return run_flow(
-        lab.platform, block(lab), Request(allow_deletions=window.get("allow_deletions", False))
-    )
+    request = Request(allow_deletions=window.get("allow_deletions", False))
+    return run_flow(lab.platform, "finance", block(lab), request)
 
 
 def assert_equals_truth(lab: Lab) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from core.request import Request
-from runs.extract.nyc_fhv import run as run_flow
+from core.schema import Table
+from runs.course import run_source
+from runs.extract.nyc_fhv import extract
 from runs.outcome import Outcome
 from sources.nyc_fhv.mapping import TABLE as DECLARED
 from sources.nyc_fhv.settings import NycFhv
@@ -29,10 +31,16 @@ def block(lab: Lab, **settings: Any) -> NycFhv:
     )
 
 
-def run(lab: Lab, allow_deletions: bool = False, **settings: Any) -> Outcome:
+def run(lab: Lab, allow_deletions: bool = False, table: Table = TABLE, **settings: Any) -> Outcome:
     """A run; `settings` are of the block."""
-    return run_flow(
-        lab.platform, block(lab, **settings), Request(allow_deletions=allow_deletions), TABLE
+    platform, api = lab.platform, block(lab, **settings)
+    request = Request(allow_deletions=allow_deletions)
+    return run_source(
+        platform,
+        table,
+        request.mode,
+        None,
+        lambda window, cursor: extract(platform, api, window, cursor, request, table),
     )
 
 

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from runs.extract.openweather import run as run_flow
+from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.openweather.mapping import TABLE
 from sources.openweather.settings import OpenWeather, parse_locations
@@ -42,7 +42,7 @@ def api(lab: Lab, **changed: Any) -> OpenWeather:
 
 
 def run(lab: Lab, **changed: Any) -> Outcome:
-    return run_flow(lab.platform, api(lab, **changed))
+    return run_flow(lab.platform, "openweather", api(lab, **changed))
 
 
 def flat(body: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from html import unescape
 from typing import Any
 
-from runs.extract.ph_news import run as run_flow
+from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.ph_news.mapping import TABLE, article_id
 from sources.ph_news.settings import PhNews
@@ -35,7 +35,7 @@ def block(lab: Lab, **settings: Any) -> PhNews:
 
 def run(lab: Lab, **settings: Any) -> Outcome:
     """A run; `settings` are of the block."""
-    return run_flow(lab.platform, block(lab, **settings))
+    return run_flow(lab.platform, "ph_news", block(lab, **settings))
 
 
 def assert_equals_truth(lab: Lab) -> None:

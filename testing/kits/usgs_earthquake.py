@@ -6,7 +6,7 @@ from typing import Any
 
 from core.request import Request
 from core.rows import to_chunk
-from runs.extract.usgs_earthquake import run as run_flow
+from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.usgs_earthquake.mapping import TABLE, to_record
 from sources.usgs_earthquake.settings import UsgsEarthquake
@@ -27,7 +27,9 @@ def run(lab: Lab, **window: Any) -> Outcome:
             "history_start": window.get("history_start", "1900-01-01"),
         }
     )
-    return run_flow(lab.platform, api, Request(window.get("start"), window.get("end")))
+    return run_flow(
+        lab.platform, "usgs_earthquake", api, Request(window.get("start"), window.get("end"))
+    )
 
 
 def assert_equals_truth(lab: Lab) -> None:

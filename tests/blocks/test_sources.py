@@ -15,6 +15,7 @@ from core.names import flow_of, source_of
 from dashboards.pages import start
 from deploy.apply import declared
 from flows import elt
+from flows.source import source_flow
 from runs.build import PROJECT_DIR
 from runs.settings import OF_SOURCES, SOURCES, Settings
 from sandbox.identity import ensure_service_account
@@ -44,7 +45,8 @@ def test_what_belongs_to_a_source_is_found_by_its_name() -> None:
         # The block that is saved lands where the settings say that its batches go.
         assert block.model_fields["landing"].default == settings.model_fields["landing"].default
         assert {"landing", "base_url"} <= settings.variables().keys()
-        assert getattr(import_module(f"flows.{source}"), source).name == flow_of(source)
+        assert source_flow(source).name == flow_of(source)
+        assert callable(import_module(f"runs.extract.{source}").extract)
         table = table_of(source)
         assert table.name.startswith(f"{source}__")
         assert table.title and table.about.endswith(".")

@@ -130,7 +130,7 @@ def test_what_makes_a_batch_or_a_build_is_in_the_version() -> None:
 LATER = {"altair", "boto3", "botocore", "dbt", "gspread", "pandas", "prefect_aws", "prefect_dbt"}
 
 
-@pytest.mark.parametrize("module", ["flows.elt", "flows.usgs_earthquake", "deploy.watchdog"])
+@pytest.mark.parametrize("module", ["flows.elt", "flows.source", "deploy.watchdog"])
 def test_a_run_imports_no_cloud_and_no_tool_that_it_may_not_need(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
@@ -145,15 +145,15 @@ def test_a_run_imports_no_other_source() -> None:
     code = (
         "import sys; from flows.elt import elt\n"
         "elt.validate_parameters({'source': 'nyc-fhv', 'allow_deletions': True})\n"
-        "import flows.nyc_fhv, runs.extract.nyc_fhv; print(*sys.modules)"
+        "import flows.source, runs.extract.nyc_fhv; print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     names = set(done.stdout.split())
-    rooms = ("sources", "runs.extract", "flows")
+    rooms = ("sources", "runs.extract")
     found = {name for room in rooms for source in SOURCES if (name := f"{room}.{source}") in names}
-    assert found == {"sources.nyc_fhv", "runs.extract.nyc_fhv", "flows.nyc_fhv"}
+    assert found == {"sources.nyc_fhv", "runs.extract.nyc_fhv"}
 
 
 def test_no_code_asks_whether_it_runs_against_an_emulator() -> None:

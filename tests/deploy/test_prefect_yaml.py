@@ -64,7 +64,9 @@ def test_a_flow_that_cannot_be_imported_is_not_deployed(tmp_path: Path) -> None:
     file.write_text("deployments: [{name: it, entrypoint: 'bad.py:bad', work_pool: {name: vm}}]")
     with pytest.raises(ScriptError, match="not well"):
         declared(file)
-    # `elt` imports a source's own flow when it runs.
+    # A run of `elt` imports what reads its source only when it begins.
+    (tmp_path / "runs" / "extract").mkdir(parents=True)
+    (tmp_path / "bad.py").rename(tmp_path / "runs" / "extract" / "bad.py")
     (tmp_path / "elt.py").write_text("from prefect import flow\n@flow\ndef elt(): ...\n")
     file.write_text(
         "deployments: [{name: it, entrypoint: 'elt.py:elt', parameters: {source: bad},"

@@ -8,7 +8,7 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 
 from flows.elt import elt
-from flows.usgs_earthquake import usgs_earthquake
+from flows.source import source_flow
 
 DAYS = {"start": "2026-01-01", "end": "2026-01-31"}
 REVERSED = {"start": "2026-01-31", "end": "2026-01-01"}
@@ -32,7 +32,7 @@ def test_parameters_that_make_no_sense_fail_a_run_before_its_first_step(
         elt.validate_parameters({"source": source, **parameters})
     if source == "usgs-earthquake":
         with pytest.raises(ParameterTypeError, match=refusal):
-            usgs_earthquake.validate_parameters(parameters)
+            source_flow("usgs_earthquake").validate_parameters(parameters)
 
 
 def test_parameters_that_make_sense_pass() -> None:

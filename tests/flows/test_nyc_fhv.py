@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from core.errors import CountMismatch, DeletionsHeld, SourceError, SourceHttpError, TooManyRejects
-from core.request import Request
 from core.schema import Table
-from runs.extract.nyc_fhv import TAKES, run
+from runs.extract.nyc_fhv import TAKES
 from runs.outcome import Outcome, report
 from sources.nyc_fhv.mapping import TABLE as DECLARED
-from testing.kits.nyc_fhv import TABLE, TOKEN, block
+from testing.kits.nyc_fhv import TABLE, TOKEN
 from testing.platform import Lab
 
 SIZE = 120
@@ -124,7 +123,7 @@ def test_a_list_that_is_always_written_anew_fails_the_run(
         move()
 
     monkeypatch.setattr(nyc_fhv, "fetch", moving)
-    with pytest.raises(SourceError, match=f"was written anew {TAKES} times while read"):
+    with pytest.raises(SourceError, match=f"was rewritten {TAKES} times while read"):
         lab.run()
     assert lab.ledger() == []
 
@@ -294,8 +293,8 @@ def test_a_list_without_values_or_with_too_few_rows_is_held(
     lab: Lab, table: Table, page: str, cause: str
 ) -> None:
     serve(lab, page, 25)
-    assert_held(lab, run(lab.platform, block(lab), table=table), cause)
-    outcome = run(lab.platform, block(lab), Request(allow_deletions=True), table)
+    assert_held(lab, lab.run(table=table), cause)
+    outcome = lab.run(allow_deletions=True, table=table)
     assert lab.only_line(outcome).inserted == 25
 
 

@@ -21,7 +21,7 @@ from core.errors import PartlyExtracted, SourceError, StoreFailed, TooManyReject
 from runs.dbt_build import run_build
 from runs.due import due_build
 from runs.extract import openweather as flow_module
-from runs.extract.openweather import run as run_flow
+from runs.extract import run as run_flow
 from runs.outcome import report
 from sources.openweather.mapping import SOURCE
 from sources.openweather.settings import Location
@@ -350,7 +350,7 @@ def test_a_batch_is_committed_while_bigquery_is_down(lab: Lab) -> None:
         quick = Repeat(seconds=0.2, first_wait=0.02)
         silent = replace(lab.platform.warehouse, client=nowhere, retry=quick)
         with pytest.raises(StoreFailed, match=r"^openweather, first load: RetryError: .*refused"):
-            run_flow(replace(lab.platform, warehouse=silent), api(lab))
+            run_flow(replace(lab.platform, warehouse=silent), "openweather", api(lab))
     assert len([name for name in lab.objects() if name.endswith("manifest.json")]) == 1
     assert len(lab.rows()) == 4
     # Its hour is over before anybody loads it.

@@ -228,7 +228,7 @@ def dry() -> Platform:
 
 def ask_usgs(url: str) -> None:
     api = UsgsEarthquake.model_validate({"base_url": url})
-    usgs_earthquake.extract(dry(), api, Window(NOW), "incremental", Cursor(NOW))
+    usgs_earthquake.extract(dry(), api, Window(NOW), Cursor(NOW))
 
 
 def ask_weather(url: str) -> None:
@@ -246,7 +246,7 @@ def ask_news(url: str) -> None:
 
 def ask_vehicles(url: str) -> None:
     api = NycFhv.model_validate({"base_url": url, "app_token": SECRET, "page_size": 2})
-    nyc_fhv.extract(dry(), api, Window(NOW), Cursor(NOW), allow_deletions=False)
+    nyc_fhv.extract(dry(), api, Window(NOW), Cursor(NOW))
 
 
 def ask_sheet(url: str, credentials: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""A source run by hand, without Prefect: help, dry run, run, undo, replay, who wrote a row."""
+"""A source run by hand, without Prefect: help, dry run, run, undo, replay, trace."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_help_names_the_options(source: str) -> None:
     assert "--dry-run" in done.stdout
     assert ("--start" in done.stdout) is (source == "usgs_earthquake")
     assert ("--allow-deletions" in done.stdout) is (source in ("finance", "nyc_fhv"))
-    for option in ("--replay BATCH", "--undo BATCH", "--who KEY"):
+    for option in ("--replay BATCH", "--undo BATCH", "--trace KEY"):
         assert option in done.stdout
 
 
@@ -148,7 +148,7 @@ def test_the_old_command_says_the_new_one() -> None:
             ("usgs_earthquake", "--replay X --end 2026-01-01", "--replay goes without --end"),
             ("openweather", "--undo X --replay Y", "--undo goes without --replay"),
             ("usgs_earthquake", "--undo X --dry-run --end 2026-01-01", "--undo goes without --end"),
-            ("ph_news", "--who X --dry-run", "--who goes without --dry-run"),
+            ("ph_news", "--trace X --dry-run", "--trace goes without --dry-run"),
             (
                 "usgs_earthquake",
                 "--start 2026-01-02 --end 2026-01-01",
@@ -183,7 +183,7 @@ def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(make_lab: Callable[.
         rf"row       batch {batch_id}, inserted [-\d: ]+ UTC, not deleted\n"
         r"batch     applied [-\d: ]+ UTC: incremental, first load, observed [-\d: ]+ UTC, "
         r"code [0-9a-f]{12}\n",
-        told(lab, "--who", key),
+        told(lab, "--trace", key),
     )
     rows = lab.rows()
     dry = told(lab, "--undo", batch_id, "--dry-run")
@@ -200,10 +200,10 @@ def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(make_lab: Callable[.
     done = told(lab, "--replay", batch_id, "--allow-deletions")
     assert f"rows into raw.finance__ledger ({len(lab.rows())} inserted" in done
     lab.assert_equals_truth()
-    again = told(lab, "--who", key)
+    again = told(lab, "--trace", key)
     assert f"; replay of {batch_id}" in again
     for options, cause in (
-        (("--who", "nobody"), "finance__ledger has no row with id = nobody"),
+        (("--trace", "nobody"), "finance__ledger has no row with id = nobody"),
         (("--undo", "it"), "'it' is not a batch id"),
         (("--undo", ""), "'' is not a batch id"),
         (("--replay", "20260102T030405678901_0a1b2c3d"), "cannot be replayed: it is not in"),

@@ -108,7 +108,7 @@ def test_what_would_go_is_told_before_and_is_what_goes(
     batches, table = applied(lab), lab.source.TABLE
     ledger = lab.ledger()
     going = preview(lab.platform, table, batches[1])
-    assert [one.line.batch_id for one in going.batches] == sorted(batches[1:])
+    assert [one["batch_id"] for one in going.batches] == sorted(batches[1:])
     assert (going.now, going.then) == (len(now), len(before))
     if table.key:
         assert going.gone == len(now.keys() - before.keys())

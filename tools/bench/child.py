@@ -58,7 +58,7 @@ def main() -> None:
         if what == "bare":
             size = bare(api, int(rows))
         else:
-            batch = extract(lab.platform, api, Window(), Cursor(), False).batch
+            batch = extract(lab.platform, api, Window(), Cursor()).batch
             assert isinstance(batch, Manifest)
             assert batch.rows == int(rows)
             size = batch.size_bytes

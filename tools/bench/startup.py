@@ -46,7 +46,7 @@ def imports(rounds: int, say: Say) -> None:
     say("| import | CPU, s | ratio | peak RSS, MB |")
     say("|---|---|---|---|")
     floor = 0.0
-    sources = [f"import flows.elt, flows.{kit}" for kit in KITS]
+    sources = [f"import flows.elt, runs.extract.{kit}" for kit in KITS]
     for statement in (FLOOR, "import flows.elt", *sources):
         told = [measured("tools.bench.memory", statement) for _ in range(rounds + 1)][1:]
         spent = statistics.median(one["cpu_seconds"] for one in told)

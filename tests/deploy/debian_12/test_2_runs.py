@@ -247,7 +247,7 @@ def test_a_batch_is_told_of_undone_and_replayed(
     command = f"{PIPELINES} python -m repair finance"
     lab = Lab("demo", stack.env(), "finance", raw_dataset="raw")
     key, row = next(iter(lab.rows().items()))
-    told = page.follow(installed, f"{command} --who KEY", {"KEY": key[0]})
+    told = page.follow(installed, f"{command} --trace KEY", {"KEY": key[0]})
     batch = row["_batch_id"]
     assert batch in told
     rows = len(lab.rows())
