@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-# Each is a heading in docs/operations.md, which tells what to do.
+# Each is a heading in docs/runbook.md, which tells what to do.
 Kind = Literal[
     "failed",
     "crashed",

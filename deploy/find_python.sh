@@ -35,7 +35,7 @@ done
 cat >&2 <<EOF
 error: Python 3.11 with a pip is needed and was not found ($seen). Install it:
   Debian 12: apt-get install python3.11 python3-pip-whl
-  Debian 13: the same, once apt knows the archive that has it: docs/operations.md, "Debian 13 and others"
+  Debian 13: the same, once apt knows the archive that has it: docs/install.md, "Debian 13 and others"
   elsewhere: any Python 3.11, named by PYTHON=/path/to/python3.11
 Then repeat the command.
 EOF

@@ -57,7 +57,7 @@ class AlertSettings(Variables):
         "ALERT_EMAIL_TO", "Recipients.", default=[]
     )
     docs_url: str = variable(
-        "ALERT_DOCS_URL", "Where docs/operations.md is read.", default="docs/operations.md"
+        "ALERT_DOCS_URL", "Where docs/runbook.md is read.", default="docs/runbook.md"
     )
     not_started_minutes: Span = variable(
         "ALERT_NOT_STARTED_MINUTES", "A run is late after these.", default=15

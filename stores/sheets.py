@@ -1,26 +1,44 @@
-"""A tab of a Google sheet in one request, repeated as those to any source are (stores/http.py).
+"""A tab of a Google sheet in one request: gspread's client over the requests of stores/http.py.
 
-The values are asked for directly (spreadsheets.values.get of the Sheets API, v4), so a tab, sheet
-or permission that is missing shows as the refusal of that one read.
+gspread has no timeout by default, and its own retry never ends; its `open_by_key` and `worksheet`
+cost a read each. So only the values are asked for (`values_get`), and a tab, sheet or permission
+that is missing shows as the refusal of that one read.
 """
 
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any, TypeGuard
 
+import gspread
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from gspread.exceptions import NoValidUrlKeyFound
-from gspread.utils import absolute_range_name, extract_id_from_url, quote
+from gspread.utils import absolute_range_name, extract_id_from_url
 
 from core.errors import SourceError, SourceHttpError, first_line
 from core.values import parse_json
 from stores.google import NoToken, RedirectRefused, TokenRequest
 from stores.http import Answer, Http, Repeat
 
+GOOGLE = "https://sheets.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/spreadsheets.readonly",)
 # Cells as they are stored: JSON numbers and texts, dates as days since 1899-12-30.
 AS_STORED = {"valueRenderOption": "UNFORMATTED_VALUE", "dateTimeRenderOption": "SERIAL_NUMBER"}
+
+
+class Client(gspread.HTTPClient):
+    """gspread's client, whose requests a source's `Http` sends, to another address if need be."""
+
+    def __init__(self, http: Http, base_url: str, window: str) -> None:
+        self.http, self.base_url, self.window = http, base_url.rstrip("/"), window
+        self.answer: Answer[object] | None = None
+
+    def request(self, method: str, endpoint: str, params: Any = None, **_: Any) -> Any:
+        """What `Http.get_json` returns or raises."""
+        url = endpoint.replace(GOOGLE, self.base_url, 1)
+        self.answer = answer = self.http.get_json(url, params, self.window)
+        return SimpleNamespace(json=lambda: answer.body)
 
 
 def read_sheet(
@@ -43,30 +61,29 @@ def read_sheet(
     if hasattr(credentials, "with_scopes"):
         # The scope of the rest of Google Cloud does not cover Sheets.
         credentials = credentials.with_scopes(SCOPES)
-    tab = quote(absolute_range_name(worksheet))
-    url = f"{base_url.rstrip('/')}/v4/spreadsheets/{key}/values/{tab}"
-    http.before_request = lambda: give_token(http, credentials, url, window)
+    http.before_request = lambda: give_token(http, credentials, window)
     http.words = words
+    client = Client(http, base_url, window)
     try:
-        answer = http.get_json(url, AS_STORED, window)
+        body = client.values_get(key, absolute_range_name(worksheet), AS_STORED)
     except SourceHttpError as refused:
         said = words(refused.body)
         cause = f"{advice(refused.status, said, credentials)}{said}"
         raise SourceHttpError(http.source, window, refused.status, cause) from refused
-    rows = answer.body.get("values", []) if isinstance(answer.body, dict) else None
+    rows = body.get("values", []) if isinstance(body, dict) else None
     if not is_grid(rows):
         raise SourceError(http.source, window, "the answer has no rows of values")
-    return Answer(rows, answer.served_at)
+    return Answer(rows, client.answer.served_at if client.answer else None)
 
 
-def give_token(http: Http, credentials: Any, url: str, window: str) -> None:
+def give_token(http: Http, credentials: Any, window: str) -> None:
     """The next request has a valid token, which no message tells. Raises Repeat for what may pass.
 
     A 401 gets no other, since the token of a run is new.
     """
     headers: dict[str, str] = {}
     try:
-        credentials.before_request(TokenRequest(), "GET", url, headers)
+        credentials.before_request(TokenRequest(), "GET", GOOGLE, headers)
     except RedirectRefused as error:
         raise SourceHttpError(http.source, window, error.status, str(error)) from error
     except RefreshError as error:

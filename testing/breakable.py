@@ -42,7 +42,7 @@ from sandbox.parts import POOL
 from sandbox.processes import marked
 from sandbox.stack import ROOT, Stack
 from testing.messages import Told, both, incidents_in, is_recovery
-from testing.page import FILE
+from testing.page import RUNBOOK
 from testing.platform import Lab
 from testing.sinks import Sinks
 
@@ -244,8 +244,8 @@ class Platform:
         else:
             base = self.env["PREFECT_API_URL"].removesuffix("/api")
             assert told.facts["run"] == f"{base}/runs/flow-run/{run.id}"
-        assert told.facts["what now"] == f"docs/operations.md#{kind}"
-        assert f"\n### {kind}\n" in FILE.read_text()
+        assert told.facts["what now"] == f"docs/runbook.md#{kind}"
+        assert f"\n## {kind}\n" in RUNBOOK.read_text()
         return told
 
     def switch_timer_off(self) -> None:

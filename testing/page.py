@@ -1,4 +1,4 @@
-"""docs/operations.md, followed: its commands, run as they stand there, and which were never run."""
+"""docs/install.md and docs/operations.md, followed: its commands, run as they stand there, and which were never run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from pathlib import Path
 from alerting.findings import Kind
 from testing.debian import Debian
 
-FILE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+FILES = (DOCS / "install.md", DOCS / "operations.md")
+RUNBOOK = DOCS / "runbook.md"
 # What a person does by command on the machine.
-SECTIONS = ("Install", "Deploy", "Roll back", "Rotate", "Back up and restore", "Backfill", "Replay")
+SECTIONS = (
+    *("Install", "Which sources run", "Debian 13 and others", "Deploy", "Roll back", "Rotate"),
+    *("Back up and restore", "Backfill", "Replay"),
+)
 
 # For a Debian without Python 3.11.
 OLDER_ARCHIVE = (
     'sudo sh -c \'printf "deb http://deb.debian.org/%s main\\n" "debian bookworm" '
     '"debian-security bookworm-security" >/etc/apt/sources.list.d/bookworm.list\''
 )
+
+
+def read_pages() -> str:
+    """Both, each of their sections under a heading of the second level."""
+    return "\n".join(re.sub("^# ", "## ", file.read_text()) for file in FILES)
 
 
 def commands_of(text: str, sections: Iterable[str] = SECTIONS) -> set[str]:
@@ -38,8 +48,8 @@ def commands_of(text: str, sections: Iterable[str] = SECTIONS) -> set[str]:
 
 
 def paragraph(kind: Kind) -> str:
-    """What docs/operations.md says under this heading, as one line."""
-    _, text = FILE.read_text().split(f"\n### {kind}\n")
+    """What docs/runbook.md says under this heading, as one line."""
+    _, text = RUNBOOK.read_text().split(f"\n## {kind}\n")
     return " ".join(re.split(r"\n##", text)[0].split())
 
 
@@ -57,12 +67,12 @@ class Page:
     """The page's commands, which are run in `/src` of a machine by root."""
 
     def __init__(self) -> None:
-        self.commands = commands_of(FILE.read_text())
+        self.commands = commands_of(read_pages())
         self.followed: set[str] = set()
 
     def command(self, text: str, fill: Mapping[str, str] | None = None) -> list[str]:
         """A command that stands on the page, its examples replaced, ready to be run."""
-        assert text in self.commands, f"{text!r} does not stand in {FILE.name}"
+        assert text in self.commands, f"{text!r} is on no page"
         self.followed.add(text)
         for example, value in (fill or {}).items():
             assert example in text

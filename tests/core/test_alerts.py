@@ -53,7 +53,7 @@ def inspect(state: State, second: float, *runs: Run, **given: Any) -> list[Messa
     """An inspection, with these fields of it, and what it has told."""
     at = T0 + timedelta(seconds=second)
     advance(state, Inspection("watchdog", at, runs=[*runs], **given), without_shapes)
-    return write_messages(state, at, CHANNELS, "docs/operations.md")
+    return write_messages(state, at, CHANNELS, "docs/runbook.md")
 
 
 def inspect_ledger(state: State, second: float, *findings: Finding) -> list[Message]:
@@ -72,7 +72,7 @@ def test_an_incident_is_one_letter_and_one_recovery() -> None:
         "window: what changed",
         "cause: boom 1",
         "run: http://ui/1",
-        "what now: docs/operations.md#failed",
+        "what now: docs/runbook.md#failed",
     ]
     assert inspect(state, 3600, run(2, second=3590)) == []
     assert inspect(state, 7200, run(3, second=7190)) == []
@@ -222,7 +222,7 @@ def test_what_a_deployment_began_that_is_removed_is_told_and_over() -> None:
 def test_a_condition_lasts_as_long_as_it_is_found() -> None:
     state = State()
     (message,) = inspect_ledger(state, 0, BAD_BATCH)
-    assert message.text.endswith("docs/operations.md#parked-batch")
+    assert message.text.endswith("docs/runbook.md#parked-batch")
     assert inspect(state, 60) == []  # an inspection that did not cover the ledger
     assert inspect_ledger(state, 120, BAD_BATCH) == []
     (message,) = inspect_ledger(state, 180)
@@ -342,7 +342,7 @@ def test_of_several_failures_the_gravest_names_the_state() -> None:
 
 
 def test_every_kind_has_its_paragraph() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "runbook.md").read_text()
     headings = set(re.findall(r"^#+ (\S+)$", text, flags=re.MULTILINE))
     assert set(get_args(Kind)) <= headings
 

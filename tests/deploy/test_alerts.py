@@ -3,7 +3,7 @@
 One platform, broken again and again. Each incident is read on both channels when it begins; that
 it ends is read in the last test, as one thing is cured while the next is broken. The watchdog looks
 every 20 s here; with ALERTS_TICK_SECONDS=60, as often as in production. Run with -s, it prints what
-stands as measured in docs/operations.md.
+stands as measured in docs/alerts.md.
 """
 
 from __future__ import annotations

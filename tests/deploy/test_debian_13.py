@@ -1,5 +1,5 @@
 """install.sh on another Debian, with another PostgreSQL and nginx, and without Python 3.11 until a
-person has named an archive that has it (docs/operations.md, "Debian 13 and others").
+person has named an archive that has it (docs/install.md, "Debian 13 and others").
 
 No source is configured here: what runs on it is tried in tests/deploy/debian_12.
 """

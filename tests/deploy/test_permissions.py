@@ -37,7 +37,7 @@ def test_every_row_names_its_page_and_no_role_is_missing() -> None:
 
 def test_the_docs_name_the_roles_that_are_given() -> None:
     given = roles_given(dry_run(**FEDERATED))
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "install.md").read_text()
     for roles in given.values():
         for role in roles:
             assert f"| {TITLES[role]} |" in page
