@@ -1,4 +1,4 @@
-"""docs/install.md and docs/operations.md, followed: its commands, run as they stand there, and which were never run."""
+"""docs/install.md and docs/operations.md, followed: their commands, and which were never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/install.md and docs/operations.md on a Debian of its own, booted with systemd: `make test-deploy`.
+"""docs/install.md and operations.md on a Debian of its own, with systemd: `make test-deploy`.
 
 One machine, installed once, on which these modules run in the order of their names: install and
 check, run and watch, rotate, back up and restore, update, roll back and reboot. The page's commands
