@@ -43,7 +43,7 @@ from sandbox.processes import marked
 from sandbox.stack import ROOT, Stack
 from testing.messages import Told, both, incidents_in, is_recovery
 from testing.page import RUNBOOK
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.sinks import Sinks
 
 TICK_SECONDS = float(os.environ.get("ALERTS_TICK_SECONDS", "20"))
@@ -111,9 +111,9 @@ class Platform:
         return SyncPrefectClient(api=self.stack.env()["PREFECT_API_URL"])
 
     @cached_property
-    def finance(self) -> Lab:
+    def finance(self) -> TestPlatform:
         """The ledger's source in this platform's own dataset and bucket."""
-        return Lab("demo", self.env, "finance", retention_days=7, raw_dataset="raw")
+        return TestPlatform("demo", self.env, "finance", retention_days=7, raw_dataset="raw")
 
     @property
     def flows(self) -> Path:
@@ -311,7 +311,7 @@ def prepare(platform: Platform) -> None:
     platform.run("prefect --no-prompt deploy --all")
     assert platform.run("python -m blocks.automations").count("created") == 2
     assert platform.run("python -m blocks.automations").count("unchanged") == 2
-    platform.finance.platform.warehouse.ensure_ledger()
+    platform.finance.stores.warehouse.ensure_ledger()
     platform.flows.mkdir()
     (platform.flows / "flows.py").write_text(textwrap.dedent(FLOWS))
     with platform.client as client:

@@ -1,6 +1,6 @@
 """Mutations of the product, each of which the tests must find (test_mutations.py).
 
-`Lab.planted` names one; it is planted in this process or in the child that a run happens in.
+`TestPlatform.mutation` names one; it is made in this process or in the child.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def retry_401() -> None:
     http.REPEATABLE.add(401)
 
 
-PLANTS: dict[str, Callable[[], None]] = {
+MUTATIONS: dict[str, Callable[[], None]] = {
     "manifest first": manifest_first,
     "clean before the ledger": clean_before_the_ledger,
     "no order": no_order,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import steps
-from testing.mutations import PLANTS
-from testing.platform import Event, Lab
+from testing.mutations import MUTATIONS
+from testing.platform import Event, TestPlatform
 
 
 @dataclass
@@ -36,11 +36,11 @@ class Paused:
 
 
 @contextmanager
-def paused(lab: Lab, at: Event, **window: Any) -> Iterator[Paused]:
+def paused(platform: TestPlatform, at: Event, **window: Any) -> Iterator[Paused]:
     """A run that has come to `at` for the first time and waits there."""
     context = multiprocessing.get_context("forkserver")
     pipe, other = context.Pipe()
-    process = context.Process(target=_run, args=(lab, at, window, other))
+    process = context.Process(target=_run, args=(platform, at, window, other))
     process.start()
     other.close()
     # "paused" at the step, or how a run ended that never came to it.
@@ -54,10 +54,10 @@ def paused(lab: Lab, at: Event, **window: Any) -> Iterator[Paused]:
             process.join()
 
 
-def _run(lab: Lab, at: Event, window: dict[str, Any], pipe: Any) -> None:
-    os.environ.update(lab.env)
-    if lab.planted:
-        PLANTS[lab.planted]()
+def _run(platform: TestPlatform, at: Event, window: dict[str, Any], pipe: Any) -> None:
+    os.environ.update(platform.env)
+    if platform.mutation:
+        MUTATIONS[platform.mutation]()
     waited = False
 
     def observe(name: str, phase: steps.Phase) -> None:
@@ -70,7 +70,7 @@ def _run(lab: Lab, at: Event, window: dict[str, Any], pipe: Any) -> None:
     steps.observers.append(observe)
     failure = ""
     try:
-        lab.run(**window)
+        platform.run(**window)
     except Exception as error:  # noqa: BLE001 — told to the test, which raises it
         failure = f"{type(error).__name__}: {error}"
     pipe.send(failure)

@@ -1,6 +1,6 @@
-"""A laboratory: one source's world, one raw dataset and one bucket prefix of its own.
+"""A platform under test: one source's world, one raw dataset and one bucket prefix of its own.
 
-All labs share one embedded stack; nothing of one is seen by another. Runs happen here, or in a
+All platforms share one embedded stack; nothing of one is seen by another. Runs happen here, or in a
 child process forked from a warm server, which can be killed at any step.
 """
 
@@ -33,7 +33,7 @@ from sources import SOURCES
 from sources.settings import settings_of
 from stores.platform import Platform, connect
 from stores.settings import LANDING_S3, LandingName, PlatformSettings
-from testing.mutations import PLANTS
+from testing.mutations import MUTATIONS
 
 Event = tuple[str, steps.Phase]
 # Every source has a kit.
@@ -65,11 +65,14 @@ def lands_in(source: str) -> LandingName:
 
 
 @dataclass
-class Lab:
+class TestPlatform:
     """`name` names the world, the raw dataset and, through it, the prefix in the bucket.
 
     `kit` is a module of testing/kits, which knows the source.
     """
+
+    # No class of tests.
+    __test__ = False
 
     name: str
     env: dict[str, str]
@@ -79,7 +82,7 @@ class Lab:
     # Where new batches go if not where the source's do by itself; a load looks in both buckets.
     landing: LandingName | None = None
     # A fault of testing/mutations.py that its children have.
-    planted: str = ""
+    mutation: str = ""
 
     @property
     def source(self) -> Any:
@@ -111,16 +114,16 @@ class Lab:
         return Settings.from_variables(given | s3)
 
     @cached_property
-    def platform(self) -> Platform:
+    def stores(self) -> Platform:
         return connect(self.blocks, self.landing or lands_in(self.kit))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A child makes its own clients."""
         own = (self.name, self.env, self.kit, self.retention_days, self.raw_dataset, self.landing)
-        return Lab, (*own, self.planted)
+        return TestPlatform, (*own, self.mutation)
 
     def without_s3(self) -> Platform:
-        """The lab's platform when S3 does not answer."""
+        """The platform's platform when S3 does not answer."""
         bucket = self.blocks.s3
         assert bucket is not None
         gone = bucket.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
@@ -145,7 +148,7 @@ class Lab:
         return outcome
 
     def run_in_child(
-        self, kill_at: int | Event | None = None, do: Callable[[Lab], object] | None = None
+        self, kill_at: int | Event | None = None, do: Callable[[TestPlatform], object] | None = None
     ) -> list[Event]:
         """Run, or `do`, in another process, killed with SIGKILL at an event or its number from 0.
 
@@ -158,7 +161,7 @@ class Lab:
         return events
 
     def child(
-        self, kill_at: int | Event | None = None, do: Callable[[Lab], object] | None = None
+        self, kill_at: int | Event | None = None, do: Callable[[TestPlatform], object] | None = None
     ) -> tuple[list[Event], int]:
         """The events that a run, or `do`, in another process reached, and how it ended."""
         context = multiprocessing.get_context("forkserver")
@@ -177,25 +180,25 @@ class Lab:
 
     def build(self) -> bool:
         """Build the marts if that is due, as the parent flow does; whether it was."""
-        due = due_build(self.platform.warehouse, self.source.TABLE.source)
+        due = due_build(self.stores.warehouse, self.source.TABLE.source)
         if due:
             run_build(
-                self.platform.warehouse,
+                self.stores.warehouse,
                 self.blocks.google,
                 self.source.TABLE.source,
                 due,
             )
-        self.platform.warehouse.flush_jobs(self.source.TABLE.source)
+        self.stores.warehouse.flush_jobs(self.source.TABLE.source)
         return due is not None
 
     # What came of it.
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """Rows of a query: {raw} is the lab's raw dataset, {marts} the prefix of those of dbt."""
-        warehouse = self.platform.warehouse
+        """Rows of a query: {raw} is its raw dataset, {marts} the prefix of those of dbt."""
+        warehouse = self.stores.warehouse
         text = sql.replace("{raw}", f"`{warehouse.raw_dataset}`")
         text = text.replace("{marts}", warehouse.dataset_prefix)
-        return [dict(row.items()) for row in self.platform.warehouse.client.query(text).result()]
+        return [dict(row.items()) for row in self.stores.warehouse.client.query(text).result()]
 
     def rows(self) -> dict[tuple[Any, ...], dict[str, Any]]:
         """The raw table by key, none of which stands twice; by number where there is no key."""
@@ -212,10 +215,8 @@ class Lab:
 
     def objects(self) -> list[str]:
         """What stands in the buckets, GCS first."""
-        prefix = self.platform.prefix(self.source.TABLE.source)
-        return [
-            stored.name for landing in self.platform.landings for stored in landing.list(prefix)
-        ]
+        prefix = self.stores.prefix(self.source.TABLE.source)
+        return [stored.name for landing in self.stores.landings for stored in landing.list(prefix)]
 
     def assert_equals_truth(self) -> None:
         """The raw table is what a perfect copy of the world would be, field for field."""
@@ -233,12 +234,15 @@ class Lab:
 
 
 def _child(
-    lab: Lab, kill_at: int | Event | None, sender: Any, do: Callable[[Lab], object] | None
+    platform: TestPlatform,
+    kill_at: int | Event | None,
+    sender: Any,
+    do: Callable[[TestPlatform], object] | None,
 ) -> None:
     end_with_parent()
-    os.environ.update(lab.env)
-    if lab.planted:
-        PLANTS[lab.planted]()
+    os.environ.update(platform.env)
+    if platform.mutation:
+        MUTATIONS[platform.mutation]()
     reached = 0
 
     def observe(name: str, phase: steps.Phase) -> None:
@@ -249,10 +253,10 @@ def _child(
         reached += 1
 
     steps.observers.append(observe)
-    (do or Lab.run)(lab)
+    (do or TestPlatform.run)(platform)
 
 
-def run_and_build(lab: Lab) -> None:
+def run_and_build(platform: TestPlatform) -> None:
     """A run, and the marts if they are due, as the parent flow does it, in a child.
 
     Each query that dbt sends is a step as well, `build.query`.
@@ -267,5 +271,5 @@ def run_and_build(lab: Lab) -> None:
             return query(client, *args, **kwargs)
 
     bigquery.Client.query = observed
-    lab.run()
-    lab.build()
+    platform.run()
+    platform.build()

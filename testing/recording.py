@@ -26,7 +26,7 @@ from runs.dbt_build import dbt_environment, record_build, window_environment
 from runs.due import BuildWindow, Due, due_build
 from stores.ledger import read_known, read_lines, read_states
 from testing.googlesql import Analyser, Refused, Statement, created_name, type_name
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
 # As a platform keeps them, so that loads find batches that were loaded before.
@@ -135,28 +135,29 @@ def reach(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
 
 def record(env: dict[str, str], directory: Path) -> Recording:
     """Run everything on the stack of `env`; dbt writes below `directory`."""
-    labs = {
-        kit: Lab(f"recorded-{kit}".replace("_", "-"), env, kit, RETENTION_DAYS, RAW) for kit in KITS
+    platforms = {
+        kit: TestPlatform(f"recorded-{kit}".replace("_", "-"), env, kit, RETENTION_DAYS, RAW)
+        for kit in KITS
     }
     found = Recording(
-        labs["finance"].platform.warehouse.project,
-        {kit: lab.source.TABLE for kit, lab in labs.items()},
+        platforms["finance"].stores.warehouse.project,
+        {kit: platform.source.TABLE for kit, platform in platforms.items()},
     )
-    for lab in labs.values():
-        lab.source.start(lab, ROWS)
-        lab.run()
-    dbt = Dbt(labs["finance"], directory)
+    for platform in platforms.values():
+        platform.source.start(platform, ROWS)
+        platform.run()
+    dbt = Dbt(platforms["finance"], directory)
     dbt.invoke("build", *REMEMBERING, "--exclude-resource-type", "test", "unit_test")
-    built_at = last_applied_at(labs["finance"])
-    for kit, lab in labs.items():
-        note_build(lab, kit, built_at)
-    for kit, lab in labs.items():
-        lab.control("advance")
-        found.loads[kit] = jobs_of(lab)
-        found.looks[kit] = jobs_of(lab)
+    built_at = last_applied_at(platforms["finance"])
+    for kit, platform in platforms.items():
+        note_build(platform, kit, built_at)
+    for kit, platform in platforms.items():
+        platform.control("advance")
+        found.loads[kit] = jobs_of(platform)
+        found.looks[kit] = jobs_of(platform)
     # As a build of the platform does it. Constants bound what is read, whatever their values.
-    window = BuildWindow(built_at, last_applied_at(labs["finance"]), *EVERY_TIME)
-    found.lookers = lookers_of(labs["finance"], found.tables)
+    window = BuildWindow(built_at, last_applied_at(platforms["finance"]), *EVERY_TIME)
+    found.lookers = lookers_of(platforms["finance"], found.tables)
     found.changes = dbt.invoke(
         *("build", *REMEMBERING, "--exclude-resource-type", "test", "unit_test", "seed"),
         env=window_environment(window),
@@ -164,20 +165,22 @@ def record(env: dict[str, str], directory: Path) -> Recording:
     dbt.invoke("compile", "--full-refresh")
     found.manifest = json.loads((directory / "manifest.json").read_text())
     for name, columns in found.raw_tables().items():
-        found.widths[name] = widths(labs["finance"], name, columns)
+        found.widths[name] = widths(platforms["finance"], name, columns)
     return found
 
 
-def last_applied_at(lab: Lab) -> datetime:
+def last_applied_at(platform: TestPlatform) -> datetime:
     """When the last batch of any source was applied, by BigQuery's clock."""
-    moment: datetime = lab.query("SELECT MAX(applied_at) AS moment FROM {raw}._loads")[0]["moment"]
+    moment: datetime = platform.query("SELECT MAX(applied_at) AS moment FROM {raw}._loads")[0][
+        "moment"
+    ]
     return moment
 
 
-def note_build(lab: Lab, source: str, covers: datetime) -> None:
+def note_build(platform: TestPlatform, source: str, covers: datetime) -> None:
     """A whole build of the source that succeeded is in the ledger."""
     result = BuildResult("recorded", covers, covers, 1, 0, 0, 0)
-    record_build(lab.platform.warehouse, source, Due(covers, covers), result)
+    record_build(platform.stores.warehouse, source, Due(covers, covers), result)
 
 
 class Listening:
@@ -196,9 +199,9 @@ class Listening:
 
 
 @contextmanager
-def listening(lab: Lab) -> Iterator[list[Job]]:
+def listening(platform: TestPlatform) -> Iterator[list[Job]]:
     """Every query that is sent meanwhile."""
-    warehouse = lab.platform.warehouse
+    warehouse = platform.stores.warehouse
     client = warehouse.client = Listening(warehouse.client)
     try:
         yield client.jobs
@@ -206,65 +209,66 @@ def listening(lab: Lab) -> Iterator[list[Job]]:
         warehouse.client = client._client
 
 
-def jobs_of(lab: Lab) -> list[Job]:
+def jobs_of(platform: TestPlatform) -> list[Job]:
     """Run the source once and ask for its due build, as the parent flow does."""
-    with listening(lab) as jobs:
-        outcome = lab.run()
-        due_build(lab.platform.warehouse, lab.source.TABLE.source, changes=outcome.changes)
-        lab.platform.warehouse.flush_jobs(lab.source.TABLE.source)
+    with listening(platform) as jobs:
+        outcome = platform.run()
+        due_build(platform.stores.warehouse, platform.source.TABLE.source, changes=outcome.changes)
+        platform.stores.warehouse.flush_jobs(platform.source.TABLE.source)
     return jobs
 
 
-def lookers_of(lab: Lab, tables: dict[str, Table]) -> dict[str, list[Job]]:
+def lookers_of(platform: TestPlatform, tables: dict[str, Table]) -> dict[str, list[Job]]:
     """What each flow that loads nothing asks the ledger, and a run that finds something amiss."""
-    platform, now = lab.platform, datetime.now(UTC)
+    stores, now = platform.stores, datetime.now(UTC)
+    warehouse = stores.warehouse
 
     def watch() -> None:
-        requests_spent(platform.warehouse)
-        unloaded(platform, tables.values(), timedelta(days=1))
-        parked(platform.warehouse)
-        over_budget(platform.warehouse, 2**35)
-        new_fields(platform.warehouse, None)
+        requests_spent(warehouse)
+        unloaded(stores, tables.values(), timedelta(days=1))
+        parked(warehouse)
+        over_budget(warehouse, 2**35)
+        new_fields(warehouse, None)
 
     def recovery() -> None:
-        read_last_seen(platform.warehouse, is_recent=False)
+        read_last_seen(warehouse, is_recent=False)
         for source, table in tables.items():
             ids = [new_batch_id(now)]
-            read_known(platform.warehouse, source, ids)
-            read_lines(platform.warehouse, source, ids)
-            read_states(platform.warehouse, table, *ids)
+            read_known(warehouse, source, ids)
+            read_lines(warehouse, source, ids)
+            read_states(warehouse, table, *ids)
 
     def report() -> None:
-        read_counted(platform.warehouse)
-        read_ages(platform.warehouse)
+        read_counted(warehouse)
+        read_ages(warehouse)
 
     looks: dict[str, Callable[[], object]] = {
         "watch": watch,
         # What stand-ins tell is old, of real sources recent lines tell enough.
-        "dbt-freshness": lambda: read_last_seen(platform.warehouse, is_recent=True),
+        "dbt-freshness": lambda: read_last_seen(warehouse, is_recent=True),
         "run-report": report,
         "recovery": recovery,
     }
     found = {}
     for flow, look in looks.items():
-        with listening(lab) as found[flow]:
+        with listening(platform) as found[flow]:
             look()
     return found
 
 
-def widths(lab: Lab, table: str, columns: Iterable[Column]) -> dict[str, float]:
+def widths(platform: TestPlatform, table: str, columns: Iterable[Column]) -> dict[str, float]:
     """Text column to the characters of its average value; an empty table tells none."""
     texts = [column.name for column in columns if column.type == "STRING"]
     lengths = ", ".join(f"AVG(LENGTH(`{name}`)) AS `{name}`" for name in texts)
-    (row,) = lab.query(f"SELECT {lengths} FROM `{table.replace('.', '`.`')}`")
+    (row,) = platform.query(f"SELECT {lengths} FROM `{table.replace('.', '`.`')}`")
     return {name: float(value) for name, value in row.items() if value is not None}
 
 
 class Dbt:
     """dbt's own command line over the recorded raw dataset."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
-        self.lab, self.directory = lab, directory
+    def __init__(self, platform: TestPlatform, directory: Path) -> None:
+        self.platform, self.directory = platform, directory
 
     def invoke(
         self, command: str, *options: str, env: Mapping[str, str] | None = None
@@ -281,7 +285,7 @@ class Dbt:
         common = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
         common += ["--target-path", str(self.directory), "--log-path", str(self.directory / "logs")]
         with (
-            dbt_environment(self.lab.platform.warehouse, self.lab.blocks.google) as profile,
+            dbt_environment(self.platform.stores.warehouse, self.platform.blocks.google) as profile,
             environment(profile | {"DBT_DATASET_PREFIX": PREFIX} | dict(env or {})),
         ):
             result = dbtRunner(callbacks=[listen]).invoke([command, *common, "--quiet", *options])

@@ -61,8 +61,8 @@ def found_of(source: str) -> dict[str, Any]:
     found["deployed"] = [one.name for one in of_running(declared()) if one.source]
 
     found["run"] = elt(source, return_state=True).name
-    platform, table = connect(load_platform()), table_of(source)
-    warehouse = platform.warehouse
+    stores, table = connect(load_platform()), table_of(source)
+    warehouse = stores.warehouse
     (row,) = warehouse.client.query(
         f"SELECT COUNT(*) AS n FROM `{warehouse.raw_dataset}`.{table.name}"
     ).result()
@@ -75,7 +75,7 @@ def found_of(source: str) -> dict[str, Any]:
     world = f"{os.environ['SANDBOX_SOURCES_URL']}/{DEMO_WORLD}/{service}"
     httpx.post(f"{world}/control/advance").raise_for_status()
     flow = import_module(f"runs.extract.{source}")
-    flow.extract(platform, load_sources()[source], Window(), Cursor())
+    flow.extract(stores, load_sources()[source], Window(), Cursor())
     found["watch"] = watch(return_state=True).name
     found["incidents"] = [(one["kind"], one["source"]) for one in open_incidents(settings.alerts)]
     found["cleanup"] = cleanup(return_state=True).name
@@ -91,18 +91,18 @@ def found_of(source: str) -> dict[str, Any]:
 
 def followed(source: str) -> list[str]:
     """The tests of the source's flow, done on this stack."""
-    from testing.platform import Lab
+    from testing.platform import TestPlatform
 
-    def make_lab(kit: str) -> Lab:
+    def make_platform(kit: str) -> TestPlatform:
         env = {name: value for name, value in os.environ.items() if value}
-        lab = Lab("followed", env, kit)
-        lab.source.start(lab, 120)
-        return lab
+        platform = TestPlatform("followed", env, kit)
+        platform.source.start(platform, 120)
+        return platform
 
     module = import_module(f"tests.flows.test_{source}")
     done = [name for name in vars(module) if name.startswith("test_")]
     for name in done:
-        getattr(module, name)(make_lab)
+        getattr(module, name)(make_platform)
     return done
 
 

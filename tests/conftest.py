@@ -1,4 +1,4 @@
-"""One embedded stack for all tests that need one, and a lab of its own for each of them."""
+"""One embedded stack for all tests that need one, and a platform of its own for each of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sandbox.parts import isolated
 from sandbox.processes import OWNER
 from sandbox.stack import Stack
 from stores.settings import LandingName
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 from testing.proxy import VARIABLES, Proxies, proxies
 from tools.slow import SECONDS
 
@@ -52,8 +52,8 @@ STARTING = (
 
 class ByModule(LoadScopeScheduling):
     """A module stays on one worker, and so do all of Debian 12, which have one machine. Of those of
-    reliability, whose labs are their own, the cases of one source do: what an undisturbed run of it
-    passes is found out once."""
+    reliability, whose platforms are their own, the cases of one source do: what an undisturbed run
+    of it passes is found out once."""
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, test = nodeid.partition("::")
@@ -153,8 +153,10 @@ def stack_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 
 
 @pytest.fixture
-def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Callable[..., Lab]:
-    """Make a lab with a small world. `suffix` tells several labs of one test apart."""
+def make_platform(
+    stack_env: dict[str, str], request: pytest.FixtureRequest
+) -> Callable[..., TestPlatform]:
+    """Make a platform with a small world. `suffix` tells several platforms of one test apart."""
     readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40]
     base = f"{readable}-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]}"
 
@@ -165,11 +167,11 @@ def make_lab(stack_env: dict[str, str], request: pytest.FixtureRequest) -> Calla
         retention_days: float = 0,
         landing: LandingName | None = None,
         **settings: Any,
-    ) -> Lab:
+    ) -> TestPlatform:
         name = f"{base}-{suffix}" if suffix else base
-        lab = Lab(name, stack_env, kit, retention_days, landing=landing)
-        lab.source.start(lab, size, **settings)
-        return lab
+        platform = TestPlatform(name, stack_env, kit, retention_days, landing=landing)
+        platform.source.start(platform, size, **settings)
+        return platform
 
     return make
 
@@ -182,7 +184,7 @@ def _proxies(stack_env: dict[str, str]) -> Iterator[Proxies]:
 
 @pytest.fixture
 def through(_proxies: Proxies, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxies]:
-    """Proxies in front of the stores. Labs of `make_lab` go through them: see `Lab.through`."""
+    """Proxies in front of the stores, which platforms of `make_platform` go through."""
     for variable in VARIABLES.values():
         monkeypatch.setenv(variable, _proxies.env[variable])
     _proxies.reset()
@@ -191,8 +193,8 @@ def through(_proxies: Proxies, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prox
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab()
+def platform(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    return make_platform()
 
 
 @pytest.fixture(scope="session")

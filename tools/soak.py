@@ -28,7 +28,7 @@ from typing import Any, Literal
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from stores.settings import LANDING_GCS, LANDING_S3
-from testing.platform import KITS, Lab, lands_in
+from testing.platform import KITS, TestPlatform, lands_in
 from testing.proxy import CALLS, VARIABLES, Fault, Kind, Proxies, Store, proxies
 
 STORES = ("token", "bigquery", "gcs", "s3", "sources")
@@ -106,66 +106,68 @@ class Soak:
     def failure(self, steps: Sequence[Step]) -> str | None:
         """What is wrong after these steps and an undisturbed run; None when all is well."""
         self.trials += 1
-        labs: dict[str, Lab] = {}
+        platforms: dict[str, TestPlatform] = {}
         for number, step in enumerate(steps):
-            if step.kit not in labs:
-                lab = Lab(
+            if step.kit not in platforms:
+                platform = TestPlatform(
                     f"soak-{os.getpid()}-{self.trials}-{step.kit}".replace("_", "-"),
                     self.through.env,
                     step.kit,
                     landing=None,
                 )
-                lab.source.start(lab, SIZE)
-                labs[step.kit] = lab
+                platform.source.start(platform, SIZE)
+                platforms[step.kit] = platform
             try:
-                labs[step.kit] = self.take(labs[step.kit], step)
+                platforms[step.kit] = self.take(platforms[step.kit], step)
             except AssertionError as error:
                 return f"step {number + 1}, {step}: {error}"
-        for kit, lab in labs.items():
-            self.calm(lab)
+        for kit, platform in platforms.items():
+            self.calm(platform)
             try:
-                lab.run_in_child()
-                lab.assert_equals_truth()
-                lab.assert_settled()
+                platform.run_in_child()
+                platform.assert_equals_truth()
+                platform.assert_settled()
             except AssertionError as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 return f"{kit}, {where.name}: {where.line}: {str(error)[:2000]}"
         return None
 
-    def calm(self, lab: Lab) -> None:
+    def calm(self, platform: TestPlatform) -> None:
         self.through.reset()
-        lab.control("faults", [])
+        platform.control("faults", [])
 
-    def take(self, lab: Lab, step: Step) -> Lab:
+    def take(self, platform: TestPlatform, step: Step) -> TestPlatform:
         """Let a step happen. A run may fail, and is killed only where that was asked for."""
         self.done[step.action] += 1
         match step.action:
             case "advance":
-                if not lab.source.TABLE.is_replayable:
+                if not platform.source.TABLE.is_replayable:
                     # What a run asked for and died over before it had committed it is gone with
                     # its hour, and not a fault.
-                    self.calm(lab)
-                    lab.run_in_child()
-                lab.control("advance")
+                    self.calm(platform)
+                    platform.run_in_child()
+                platform.control("advance")
             case "run":
-                self.calm(lab)
-                lab.run_in_child()
+                self.calm(platform)
+                platform.run_in_child()
             case "kill":
-                self.calm(lab)
-                lab.child(kill_at=step.event)
+                self.calm(platform)
+                platform.child(kill_at=step.event)
             case "source fault":
-                self.calm(lab)
-                lab.control("faults", [json.loads(step.fault)])
-                lab.child()
+                self.calm(platform)
+                platform.control("faults", [json.loads(step.fault)])
+                platform.child()
             case "store fault":
-                self.calm(lab)
+                self.calm(platform)
                 assert step.store
                 self.through[step.store].plan = [Fault(**json.loads(step.fault))]
-                lab.child()
+                platform.child()
             case "switch":
-                now = lab.landing or lands_in(lab.kit)
-                lab = replace(lab, landing=LANDING_S3 if now == LANDING_GCS else LANDING_GCS)
-        return lab
+                now = platform.landing or lands_in(platform.kit)
+                platform = replace(
+                    platform, landing=LANDING_S3 if now == LANDING_GCS else LANDING_GCS
+                )
+        return platform
 
     def shortest(self, steps: list[Step]) -> list[Step]:
         """Delta debugging: no step of what is left can be taken away without it being well."""

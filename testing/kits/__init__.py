@@ -1,1 +1,1 @@
-"""What a lab needs to know of each source: its world, its run and its truth."""
+"""What a platform needs to know of each source: its world, its run and its truth."""

@@ -1,4 +1,4 @@
-"""The finance ledger in a lab."""
+"""The finance ledger in a platform."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.finance.mapping import TABLE
 from sources.finance.settings import Finance
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 TABLE = TABLE
 SHEET_URL = "https://docs.google.com/spreadsheets/d/sandbox-ledger/edit#gid=0"
 META = {"_batch_id", "_inserted_at", "_is_deleted"}
 
 
-def start(lab: Lab, size: int, **settings: Any) -> None:
-    lab.control("world", {"seed": 7, "size": size, **settings})
+def start(platform: TestPlatform, size: int, **settings: Any) -> None:
+    platform.control("world", {"seed": 7, "size": size, **settings})
 
 
-def block(lab: Lab, **settings: Any) -> Finance:
+def block(platform: TestPlatform, **settings: Any) -> Finance:
     return Finance.model_validate(
         {
-            "base_url": lab.sources_url,
+            "base_url": platform.sources_url,
             "sheet_url": SHEET_URL,
             **settings,
         }
     )
 
 
-def run(lab: Lab, **window: Any) -> Outcome:
+def run(platform: TestPlatform, **window: Any) -> Outcome:
     request = Request(allow_deletions=window.get("allow_deletions", False))
-    return run_flow(lab.platform, "finance", block(lab), request)
+    return run_flow(platform.stores, "finance", block(platform), request)
 
 
-def assert_equals_truth(lab: Lab) -> None:
+def assert_equals_truth(platform: TestPlatform) -> None:
     """A row that is rejected now may have the values that it had before, one that has lost its id
     is kept, and one that came and went between two reads was never there."""
-    truth = lab.look("truth")
-    rows = {id_: row for (id_,), row in lab.rows().items()}
+    truth = platform.look("truth")
+    rows = {id_: row for (id_,), row in platform.rows().items()}
     wanted = {row["id"]: expected(row) for row in truth["loaded"]}
     live = {id_: stored(row) for id_, row in rows.items() if not row["_is_deleted"]}
     rejected = {entry["loaded"]["id"] for entry in truth["rejected"]}

@@ -1,4 +1,4 @@
-"""OpenWeather in a lab."""
+"""OpenWeather in a platform."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.openweather.mapping import TABLE
 from sources.openweather.settings import OpenWeather, parse_locations
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 TABLE = TABLE
 KEY = "sandbox-openweather-key"
@@ -22,17 +22,17 @@ TIMES = ("dt", "sys_sunrise", "sys_sunset")
 NOW_MS = 1_772_337_600_000
 
 
-def start(lab: Lab, size: int, **settings: Any) -> None:
+def start(platform: TestPlatform, size: int, **settings: Any) -> None:
     """A world whose clock stands still, so that only `advance` makes news; `size` says nothing."""
-    lab.control("world", {"seed": 7, **settings})
-    lab.control("clock", {"now_ms": NOW_MS})
+    platform.control("world", {"seed": 7, **settings})
+    platform.control("clock", {"now_ms": NOW_MS})
 
 
-def api(lab: Lab, **changed: Any) -> OpenWeather:
-    """The block of a lab's world."""
+def api(platform: TestPlatform, **changed: Any) -> OpenWeather:
+    """The block of a platform's world."""
     return OpenWeather.model_validate(
         {
-            "base_url": lab.sources_url,
+            "base_url": platform.sources_url,
             "api_key": KEY,
             "locations": LOCATIONS,
             "units": "metric",
@@ -41,8 +41,8 @@ def api(lab: Lab, **changed: Any) -> OpenWeather:
     )
 
 
-def run(lab: Lab, **changed: Any) -> Outcome:
-    return run_flow(lab.platform, "openweather", api(lab, **changed))
+def run(platform: TestPlatform, **changed: Any) -> Outcome:
+    return run_flow(platform.stores, "openweather", api(platform, **changed))
 
 
 def flat(body: dict[str, Any]) -> dict[str, Any]:
@@ -60,17 +60,17 @@ def flat(body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def assert_equals_truth(lab: Lab) -> None:
+def assert_equals_truth(platform: TestPlatform) -> None:
     """Every body that was served is a row, every field of it in its column, and nothing else is."""
     names = {(at.latitude, at.longitude): at.name for at in LOCATIONS}
     expected = {}
-    for entry in lab.look("truth")["served"]:
+    for entry in platform.look("truth")["served"]:
         point = (entry["lat"], entry["lon"])
         body = flat(entry["body"])
         asked = {"latitude": point[0], "longitude": point[1], "units": entry["units"]}
         expected[names[point], body["dt"]] = {"location": names[point], **asked, **body}
     assert expected
-    rows = lab.rows()
+    rows = platform.rows()
     assert rows.keys() == expected.keys()
     for key, wanted in expected.items():
         row = dict(rows[key])

@@ -1,4 +1,4 @@
-"""PH news in a lab."""
+"""PH news in a platform."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.ph_news.mapping import TABLE, article_id
 from sources.ph_news.settings import PhNews
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 TABLE = TABLE
 KEY = "sandbox-mediastack-key"
@@ -18,14 +18,14 @@ KEY = "sandbox-mediastack-key"
 PLENTY = 10**9
 
 
-def start(lab: Lab, size: int, **settings: Any) -> None:
-    lab.control("world", {"seed": 7, "size": size, **settings})
+def start(platform: TestPlatform, size: int, **settings: Any) -> None:
+    platform.control("world", {"seed": 7, "size": size, **settings})
 
 
-def block(lab: Lab, **settings: Any) -> PhNews:
+def block(platform: TestPlatform, **settings: Any) -> PhNews:
     return PhNews.model_validate(
         {
-            "base_url": lab.sources_url,
+            "base_url": platform.sources_url,
             "access_key": KEY,
             "monthly_requests": PLENTY,
             **settings,
@@ -33,14 +33,14 @@ def block(lab: Lab, **settings: Any) -> PhNews:
     )
 
 
-def run(lab: Lab, **settings: Any) -> Outcome:
+def run(platform: TestPlatform, **settings: Any) -> Outcome:
     """A run; `settings` are of the block."""
-    return run_flow(lab.platform, "ph_news", block(lab, **settings))
+    return run_flow(platform.stores, "ph_news", block(platform, **settings))
 
 
-def assert_equals_truth(lab: Lab) -> None:
-    articles = {(article_id(row),): row for row in lab.look("truth")["articles"]}
-    rows = lab.rows()
+def assert_equals_truth(platform: TestPlatform) -> None:
+    articles = {(article_id(row),): row for row in platform.look("truth")["articles"]}
+    rows = platform.rows()
     assert articles
     assert rows.keys() == articles.keys()
     for key, article in articles.items():

@@ -1,4 +1,4 @@
-"""USGS in a lab."""
+"""USGS in a platform."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from runs.extract import run as run_flow
 from runs.outcome import Outcome
 from sources.usgs_earthquake.mapping import TABLE, to_record
 from sources.usgs_earthquake.settings import UsgsEarthquake
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 TABLE = TABLE
 
 
-def start(lab: Lab, size: int, **settings: Any) -> None:
-    lab.control("world", {"seed": 7, "size": size, **settings})
+def start(platform: TestPlatform, size: int, **settings: Any) -> None:
+    platform.control("world", {"seed": 7, "size": size, **settings})
 
 
-def run(lab: Lab, **window: Any) -> Outcome:
+def run(platform: TestPlatform, **window: Any) -> Outcome:
     """A run that reads all history first; `history_start` narrows that."""
     api = UsgsEarthquake.model_validate(
         {
-            "base_url": lab.sources_url,
+            "base_url": platform.sources_url,
             "history_start": window.get("history_start", "1900-01-01"),
         }
     )
     return run_flow(
-        lab.platform, "usgs_earthquake", api, Request(window.get("start"), window.get("end"))
+        platform.stores, "usgs_earthquake", api, Request(window.get("start"), window.get("end"))
     )
 
 
-def assert_equals_truth(lab: Lab) -> None:
+def assert_equals_truth(platform: TestPlatform) -> None:
     """An event that came and was renamed or deleted between two reads was never there."""
-    truth = lab.look("truth")
-    rows = lab.rows()
+    truth = platform.look("truth")
+    rows = platform.rows()
     live = {key: row for key, row in rows.items() if not row["_is_deleted"]}
     records = [to_record(feature, "live") for feature in truth["live"]]
     expected = {(row["id"],): row for row in to_chunk(records, TABLE, 0).rows.to_pylist()}

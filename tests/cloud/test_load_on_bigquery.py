@@ -24,7 +24,7 @@ from google.cloud import bigquery, storage
 
 from core.ownership import LABELS
 from sources.usgs_earthquake.mapping import TABLE
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from tests.deploy import test_ledger_names as names
 from tests.reliability.test_race import race
 from tests.tasks import test_load as loads
@@ -82,8 +82,8 @@ def make_dataset(client: Any, name: str) -> None:
 
 
 @pytest.fixture
-def bare() -> Iterator[Lab]:
-    """An empty lab in the project CLOUD_TEST_PROJECT."""
+def bare() -> Iterator[TestPlatform]:
+    """An empty platform in the project CLOUD_TEST_PROJECT."""
     project = os.environ["CLOUD_TEST_PROJECT"]
     name = f"pipelines-test-{secrets.token_hex(4)}"
     env = {
@@ -97,18 +97,18 @@ def bare() -> Iterator[Lab]:
     with ExitStack() as removed:
         bucket = make_bucket(buckets, env["GCS_BUCKET"])
         removed.callback(remove_bucket, buckets, bucket)
-        lab = Lab(name, env, retention_days=7)
-        warehouse = lab.platform.warehouse
+        platform = TestPlatform(name, env, retention_days=7)
+        warehouse = platform.stores.warehouse
         for dataset in (warehouse.raw_dataset, warehouse.staging_dataset):
             removed.callback(
                 tables.delete_dataset, dataset, delete_contents=True, not_found_ok=True
             )
             make_dataset(tables, dataset)
         warehouse.ensure_ledger()
-        yield lab
+        yield platform
 
 
-def test_the_time_inside_a_transaction_is_its_start(bare: Lab) -> None:
+def test_the_time_inside_a_transaction_is_its_start(bare: TestPlatform) -> None:
     script = """
     DECLARE first, last TIMESTAMP;
     BEGIN TRANSACTION;
@@ -118,17 +118,17 @@ def test_the_time_inside_a_transaction_is_its_start(bare: Lab) -> None:
     COMMIT TRANSACTION;
     SELECT first = last AS is_one, CURRENT_TIMESTAMP() > last AS has_passed;
     """
-    bare.platform.warehouse.ensure_source(TABLE)
+    bare.stores.warehouse.ensure_source(TABLE)
     assert bare.query(script) == [{"is_one": True, "has_passed": True}]
 
 
-def test_loaders_on_one_batch_of_which_one_dies(bare: Lab, tmp_path: Path) -> None:
+def test_loaders_on_one_batch_of_which_one_dies(bare: TestPlatform, tmp_path: Path) -> None:
     loads.commit_batch(bare, *(loads.quake(f"q{n}") for n in range(50)))
     race(bare, tmp_path / "died", LOADERS)
     assert len(bare.rows()) == 50
 
 
-def test_a_bucket_of_many_objects_is_removed(bare: Lab) -> None:
+def test_a_bucket_of_many_objects_is_removed(bare: TestPlatform) -> None:
     """More than the 256 that `delete(force=True)` takes, as after many loads."""
     client = storage.Client(project=bare.env["GCP_PROJECT"])
     bucket = make_bucket(client, f"{bare.env['GCS_BUCKET']}-many")

@@ -30,7 +30,7 @@ from serving.places import Places
 from serving.snapshot import Snapshot
 from serving.status import TABLES
 from testing.history import MAKERS
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.site import served
 from tests.reliability.test_kill import PHASES, steps_in_code
 
@@ -43,26 +43,26 @@ SERVING = "SERVING_DIRECTORY"
 MOST_SECONDS = 60.0
 
 
-def with_pages(lab: Lab) -> None:
-    """The lab's blocks have the serving folder that its environment names."""
-    update = {"serving_directory": lab.env[SERVING]}
-    settings = lab.blocks.warehouse.model_copy(update=update)
-    lab.__dict__["blocks"] = replace(lab.blocks, warehouse=settings)
+def with_pages(platform: TestPlatform) -> None:
+    """The platform's blocks have the serving folder that its environment names."""
+    update = {"serving_directory": platform.env[SERVING]}
+    settings = platform.blocks.warehouse.model_copy(update=update)
+    platform.__dict__["blocks"] = replace(platform.blocks, warehouse=settings)
 
 
-def serve_again(lab: Lab) -> None:
+def serve_again(platform: TestPlatform) -> None:
     """An export as after a build, for a child that may be killed in it."""
-    with_pages(lab)
-    announce_build(lab.blocks, "finance")
-    assert serve_marts(lab.platform, lab.blocks, "finance")
+    with_pages(platform)
+    announce_build(platform.blocks, "finance")
+    assert serve_marts(platform.stores, platform.blocks, "finance")
 
 
 @pytest.fixture(scope="module")
-def lab(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+def platform(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> TestPlatform:
     """A ledger with canaries, loaded, built and exported."""
     folder = tmp_path_factory.mktemp("serving")
-    lab = Lab("dashboards", {**stack_env, SERVING: str(folder)}, "finance")
-    lab.source.start(lab, 300)
+    platform = TestPlatform("dashboards", {**stack_env, SERVING: str(folder)}, "finance")
+    platform.source.start(platform, 300)
     planted = [
         {
             "id": f"canary-{number}",
@@ -77,20 +77,20 @@ def lab(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
         }
         for number, (amount, payee) in enumerate(zip(AMOUNTS, PAYEES, strict=True))
     ]
-    lab.control("append", {"rows": [[row.get(name) for name in COLUMNS] for row in planted]})
-    with_pages(lab)
-    lab.run()
-    announce_build(lab.blocks, "finance")
-    assert lab.build()
-    told = serve_marts(lab.platform, lab.blocks, "finance")
+    platform.control("append", {"rows": [[row.get(name) for name in COLUMNS] for row in planted]})
+    with_pages(platform)
+    platform.run()
+    announce_build(platform.blocks, "finance")
+    assert platform.build()
+    told = serve_marts(platform.stores, platform.blocks, "finance")
     assert told is not None
     assert "marts exported" in told
-    return lab
+    return platform
 
 
 @pytest.fixture(scope="module")
-def places(lab: Lab) -> Places:
-    return Places(Path(lab.blocks.warehouse.serving_directory))
+def places(platform: TestPlatform) -> Places:
+    return Places(Path(platform.blocks.warehouse.serving_directory))
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,9 @@ def html(places: Places) -> str:
     return (places.pages("private") / "money.html").read_text()
 
 
-def gold(lab: Lab, sql: str) -> list[dict[str, Any]]:
-    dataset = f"`{lab.blocks.warehouse.dataset_prefix}gold`"
-    return lab.query(sql.replace("{gold}", dataset))
+def gold(platform: TestPlatform, sql: str) -> list[dict[str, Any]]:
+    dataset = f"`{platform.blocks.warehouse.dataset_prefix}gold`"
+    return platform.query(sql.replace("{gold}", dataset))
 
 
 def cells(html: str, section: str) -> list[list[str]]:
@@ -113,10 +113,10 @@ def cells(html: str, section: str) -> list[list[str]]:
     ]
 
 
-def test_the_pages_figures_equal_gold_to_the_centavo(lab: Lab, html: str) -> None:
+def test_the_pages_figures_equal_gold_to_the_centavo(platform: TestPlatform, html: str) -> None:
     money = Formats().money
     months = gold(
-        lab,
+        platform,
         "SELECT year_month, income, expenses, savings, running_savings "
         "FROM {gold}.monthly_pnl ORDER BY year_month DESC",
     )
@@ -130,7 +130,7 @@ def test_the_pages_figures_equal_gold_to_the_centavo(lab: Lab, html: str) -> Non
     assert figures["Expenses"] == money(months[0]["expenses"])
     assert figures["Saved since the first entry"] == money(months[0]["running_savings"])
     spent = gold(
-        lab,
+        platform,
         "SELECT year_month, type, item, SUM(cost) AS cost FROM {gold}.monthly_spending "
         "GROUP BY year_month, type, item",
     )
@@ -139,25 +139,27 @@ def test_the_pages_figures_equal_gold_to_the_centavo(lab: Lab, html: str) -> Non
         (row["year_month"], row["type"], row["item"]): money(row["cost"]) for row in spent
     }
     total = gold(
-        lab,
+        platform,
         "SELECT SUM(cost) AS cost FROM {gold}.ledger WHERE direction = 'EXPENSES' "
         "AND uncounted_reason IS NULL",
     )
     assert sum(row["cost"] for row in spent) == total[0]["cost"]
 
 
-def test_a_page_is_made_within_a_minute_of_its_build(lab: Lab, places: Places) -> None:
-    (built,) = lab.query("SELECT MAX(ended_at) AS at FROM {raw}._builds")
+def test_a_page_is_made_within_a_minute_of_its_build(
+    platform: TestPlatform, places: Places
+) -> None:
+    (built,) = platform.query("SELECT MAX(ended_at) AS at FROM {raw}._builds")
     made_at = (places.pages("private") / "money.html").stat().st_mtime
     assert 0 < made_at - built["at"].timestamp() < MOST_SECONDS
 
 
-def test_a_snapshot_holds_every_row_of_gold(lab: Lab, places: Places) -> None:
+def test_a_snapshot_holds_every_row_of_gold(platform: TestPlatform, places: Places) -> None:
     snapshot = Snapshot.open(places.snapshot("private"))
     marts = snapshot.manifest.marts
     assert {"monthly_pnl", "ledger", "monthly_spending"} <= marts.keys()
     for name, mart in marts.items():
-        (counted,) = gold(lab, f"SELECT COUNT(*) AS n FROM {{gold}}.{name}")
+        (counted,) = gold(platform, f"SELECT COUNT(*) AS n FROM {{gold}}.{name}")
         assert mart.rows == counted["n"] == snapshot.table(name).num_rows
     entries = {row["entry_id"]: row["cost"] for row in snapshot.table("ledger").to_pylist()}
     assert entries["canary-0"] == Decimal(AMOUNTS[0])
@@ -193,14 +195,14 @@ def public_bytes(places: Places) -> dict[str, bytes]:
     return found
 
 
-def test_nothing_of_the_ledger_is_in_a_public_byte(lab: Lab, places: Places) -> None:
+def test_nothing_of_the_ledger_is_in_a_public_byte(platform: TestPlatform, places: Places) -> None:
     now, rng = datetime.now(UTC), random.Random(1)
     rows = {table: list(MAKERS[table.name](rng)) for table in TABLES}
     for row in (row for listed in rows.values() for row in listed):
         if row["source"] == "finance":
             row["message"] = row["cause"] = PAYEES[0]
-    publish_status(lab.blocks, rows)
-    assert serving_findings(lab.blocks, now + timedelta(days=1)) == []
+    publish_status(platform.blocks, rows)
+    assert serving_findings(platform.blocks, now + timedelta(days=1)) == []
     files = public_bytes(places)
     assert len(files) > 10
     words = [*AMOUNTS, *PAYEES, "73,914.57", "86,420.13", "canary-0", "monthly_pnl", "finance"]
@@ -228,40 +230,44 @@ def test_a_public_host_has_no_private_page(places: Places) -> None:
             assert client.get(path).status_code == 404
 
 
-def test_a_copy_is_in_the_bucket_and_no_batch(lab: Lab, places: Places) -> None:
-    prefix = lab.platform.prefix("_snapshots")
-    names = {one.name.removeprefix(prefix) for one in lab.platform.landing.list(prefix)}
+def test_a_copy_is_in_the_bucket_and_no_batch(platform: TestPlatform, places: Places) -> None:
+    prefix = platform.stores.prefix("_snapshots")
+    names = {one.name.removeprefix(prefix) for one in platform.stores.landing.list(prefix)}
     version = Snapshot.open(places.snapshot("private")).manifest
     assert f"private/marts/{version.marts['ledger'].file}" in names
     assert any(re.fullmatch(r"private/[\w.-]+/manifest\.json", name) for name in names)
     assert not [name for name in names if name.startswith("public/marts/")]
-    lab.assert_settled()
+    platform.assert_settled()
 
 
-def test_an_export_that_fails_is_told_and_done_by_the_next_run(lab: Lab, places: Places) -> None:
+def test_an_export_that_fails_is_told_and_done_by_the_next_run(
+    platform: TestPlatform, places: Places
+) -> None:
     version = Snapshot.open(places.snapshot("private")).manifest.version
-    manifest = target_path(lab.platform.warehouse, "finance") / "manifest.json"
+    manifest = target_path(platform.stores.warehouse, "finance") / "manifest.json"
     aside = manifest.rename(manifest.with_name("aside.json"))
-    announce_build(lab.blocks, "finance")
-    told = serve_marts(lab.platform, lab.blocks, "finance")
+    announce_build(platform.blocks, "finance")
+    told = serve_marts(platform.stores, platform.blocks, "finance")
     aside.rename(manifest)
     assert told is not None
     assert told.startswith("pages not updated: ")
     assert Snapshot.open(places.snapshot("private")).manifest.version == version
     now = datetime.now(UTC)
-    assert serving_findings(lab.blocks, now) == []
-    (finding,) = serving_findings(lab.blocks, now + timedelta(hours=1))
+    assert serving_findings(platform.blocks, now) == []
+    (finding,) = serving_findings(platform.blocks, now + timedelta(hours=1))
     assert (finding.kind, finding.source) == ("pages", "finance")
     assert finding.cause in told
-    again = serve_marts(lab.platform, lab.blocks, "finance")
+    again = serve_marts(platform.stores, platform.blocks, "finance")
     assert again is not None
     assert "marts exported" in again
-    assert serving_findings(lab.blocks, now + timedelta(hours=1)) == []
-    assert serve_marts(lab.platform, lab.blocks, "finance") is None
+    assert serving_findings(platform.blocks, now + timedelta(hours=1)) == []
+    assert serve_marts(platform.stores, platform.blocks, "finance") is None
 
 
 @pytest.mark.slow
-def test_an_export_killed_at_any_step_is_done_by_the_next_run(lab: Lab, places: Places) -> None:
+def test_an_export_killed_at_any_step_is_done_by_the_next_run(
+    platform: TestPlatform, places: Places
+) -> None:
     points = [
         (name, phase)
         for name in sorted(steps_in_code())
@@ -271,12 +277,12 @@ def test_an_export_killed_at_any_step_is_done_by_the_next_run(lab: Lab, places: 
     assert len(points) >= 8
     for point in points:
         before = Snapshot.open(places.snapshot("private")).manifest
-        events = lab.run_in_child(kill_at=point, do=serve_again)
+        events = platform.run_in_child(kill_at=point, do=serve_again)
         assert events[-1] == point
         after = Snapshot.open(places.snapshot("private"))
         assert after.manifest.marts.keys() == before.marts.keys()
         for name, mart in after.manifest.marts.items():
             assert after.table(name).num_rows == mart.rows
         assert [one.source for one in places.pending()] == ["finance"]
-        assert serve_marts(lab.platform, lab.blocks, "finance")
+        assert serve_marts(platform.stores, platform.blocks, "finance")
         assert places.pending() == []

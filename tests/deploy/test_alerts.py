@@ -252,13 +252,15 @@ def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
     )
     del platform.environ["ALERT_LEDGER_HOURS"]
     platform.hurry("ledger-age", timedelta(minutes=10))
-    lab = platform.finance
+    finance = platform.finance
     platform.control("sheets", "append", {"rows": [["new", 2026, 1, 31]]})
-    lab.run_in_child(kill_at=("commit.manifest", "after"))
+    finance.run_in_child(kill_at=("commit.manifest", "after"))
     began = time.time()
-    known = {line["batch_id"] for line in lab.ledger()}
+    known = {line["batch_id"] for line in finance.ledger()}
     (name,) = (
-        one for one in lab.objects() if one.endswith(".parquet") and one.split("/")[-2] not in known
+        one
+        for one in finance.objects()
+        if one.endswith(".parquet") and one.split("/")[-2] not in known
     )
     batch_id = name.split("/")[-2]
     time.sleep(20)  # ALERT_UNLOADED_HOURS
@@ -273,8 +275,8 @@ def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
         window=batch_id,
     )
 
-    whole = lab.platform.landing.get(name)
-    lab.platform.landing.put(name, b"no Parquet")
+    whole = finance.stores.landing.get(name)
+    finance.stores.landing.put(name, b"no Parquet")
     for _ in range(2):
         platform.run("python -m repair finance", fails=True)
     began = time.time()
@@ -299,17 +301,19 @@ def test_what_the_ledger_and_the_disk_tell(platform: Platform) -> None:
         source="finance",
         window=batch_id,
     )
-    lab.platform.landing.put(name, whole)
+    finance.stores.landing.put(name, whole)
     platform.run(command("parked-batch", "python -m", source="finance", batch=batch_id))
     platform.completes("finance")
     until("it is over", lambda: recovered_at(platform.sinks, "elt/finance failed", began))
 
-    (spent,) = lab.query("SELECT SUM(requests) AS n FROM {raw}._requests WHERE state = 'settled'")
-    lab.query(  # the emulator bills nothing
+    (spent,) = finance.query(
+        "SELECT SUM(requests) AS n FROM {raw}._requests WHERE state = 'settled'"
+    )
+    finance.query(  # the emulator bills nothing
         "INSERT INTO {raw}._jobs (job_id, source, bytes_billed, started_at) "
         "VALUES ('j', 'finance', 7, CURRENT_TIMESTAMP())"
     )
-    rows = lab.query("SELECT id FROM {raw}.finance__ledger WHERE NOT _is_deleted")
+    rows = finance.query("SELECT id FROM {raw}.finance__ledger WHERE NOT _is_deleted")
     ids = [row["id"] for row in rows]
     platform.control("sheets", "delete", {"ids": ids[: len(ids) // 2]})
     began = time.time()

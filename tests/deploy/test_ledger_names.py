@@ -23,7 +23,7 @@ from core.sql import literal
 from deploy.ledger_names import rename
 from stores.bigquery import Warehouse
 from stores.platform import connect
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.rooms import ROOT
 
 # As release 0.1 made it (core/ledger.py at 0d61e2c).
@@ -60,53 +60,53 @@ def earlier(line: dict[str, Any]) -> dict[str, Any]:
     return told | {"state": "looked" if line["state"] == "no_change" else line["state"]}
 
 
-def columns(lab: Lab) -> set[str]:
-    warehouse = lab.platform.warehouse
+def columns(platform: TestPlatform) -> set[str]:
+    warehouse = platform.stores.warehouse
     return {column.name for column in warehouse.table(warehouse.raw_id("_loads")).schema}
 
 
-def add(lab: Lab, line: dict[str, Any]) -> None:
+def add(platform: TestPlatform, line: dict[str, Any]) -> None:
     values = ", ".join(map(literal, line.values()))
-    lab.query(f"INSERT INTO {{raw}}._loads ({', '.join(line)}) VALUES ({values})")
+    platform.query(f"INSERT INTO {{raw}}._loads ({', '.join(line)}) VALUES ({values})")
 
 
-def make_earlier(lab: Lab, *lines: dict[str, Any]) -> None:
-    """The lab's ledger is one of release 0.1, with these lines and one more in each state."""
-    lab.query("DROP TABLE {raw}._loads")
-    lab.query(EARLIER_LEDGER)
+def make_earlier(platform: TestPlatform, *lines: dict[str, Any]) -> None:
+    """The platform's ledger is one of release 0.1, with these lines and one more in each state."""
+    platform.query("DROP TABLE {raw}._loads")
+    platform.query(EARLIER_LEDGER)
     now = datetime.now(UTC)
     for number, state in enumerate(STATES):
         line = {"source": "openweather", "batch_id": f"b{number}", "state": state, "odd": number}
         line |= {"met_again": 10 + number, "seen": '{"a":"it\'s"}', "applied_at": now}
-        add(lab, line)
+        add(platform, line)
     for line in lines:
-        add(lab, line)
-    assert columns(lab) == EARLIER_COLUMNS
+        add(platform, line)
+    assert columns(platform) == EARLIER_COLUMNS
 
 
 @pytest.fixture
-def bare(make_lab: Callable[..., Lab]) -> Lab:
-    lab = make_lab(size=1)
-    lab.platform.warehouse.ensure_ledger()
-    return lab
+def bare(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    platform = make_platform(size=1)
+    platform.stores.warehouse.ensure_ledger()
+    return platform
 
 
 @pytest.fixture
-def old(make_lab: Callable[..., Lab]) -> Lab:
-    """A lab with a ledger of release 0.1, in which two runs of its source stand, the second of
+def old(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    """A platform with a ledger of release 0.1, in which two runs of its source stand, the second of
     which found nothing new."""
-    lab = make_lab(size=20)
-    lab.run()
-    lab.run()
-    lines = [earlier(line) for line in lab.ledger()]
+    platform = make_platform(size=20)
+    platform.run()
+    platform.run()
+    lines = [earlier(line) for line in platform.ledger()]
     assert [line["state"] for line in lines] == ["applied", "looked"]
-    make_earlier(lab, *lines)
-    return lab
+    make_earlier(platform, *lines)
+    return platform
 
 
-def test_lines_in_every_state_are_the_same_there_and_back(bare: Lab) -> None:
+def test_lines_in_every_state_are_the_same_there_and_back(bare: TestPlatform) -> None:
     make_earlier(bare)
-    warehouse, before = bare.platform.warehouse, bare.ledger()
+    warehouse, before = bare.stores.warehouse, bare.ledger()
     assert len(before) == len(STATES)
     assert rename(warehouse)
     assert columns(bare) == NAMES
@@ -116,7 +116,9 @@ def test_lines_in_every_state_are_the_same_there_and_back(bare: Lab) -> None:
     assert (columns(bare), bare.ledger()) == (EARLIER_COLUMNS, before)
 
 
-def test_a_run_refuses_a_ledger_with_the_names_of_before_and_says_what_to_run(old: Lab) -> None:
+def test_a_run_refuses_a_ledger_with_the_names_of_before_and_says_what_to_run(
+    old: TestPlatform,
+) -> None:
     before = old.ledger()
     with pytest.raises(StoreFailed, match=r"run python -m deploy\.ledger_names") as refused:
         old.run()
@@ -125,24 +127,26 @@ def test_a_run_refuses_a_ledger_with_the_names_of_before_and_says_what_to_run(ol
 
 
 def test_what_cannot_be_asked_again_is_kept_until_the_ledger_has_its_names(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(kit="openweather", size=3)
-    lab.platform.warehouse.ensure_ledger()
-    make_earlier(lab)
-    before = lab.ledger()
+    platform = make_platform(kit="openweather", size=3)
+    platform.stores.warehouse.ensure_ledger()
+    make_earlier(platform)
+    before = platform.ledger()
     with pytest.raises(StoreFailed, match=r"run python -m deploy\.ledger_names"):
-        lab.run()
-    assert lab.ledger() == before
-    assert rename(lab.platform.warehouse)
-    lab.run()
-    new = [line for line in lab.ledger() if line["batch_id"] not in {f"b{n}" for n in range(9)}]
+        platform.run()
+    assert platform.ledger() == before
+    assert rename(platform.stores.warehouse)
+    platform.run()
+    new = [
+        line for line in platform.ledger() if line["batch_id"] not in {f"b{n}" for n in range(9)}
+    ]
     assert "applied" in {line["state"] for line in new}
-    lab.assert_equals_truth()
+    platform.assert_equals_truth()
 
 
-def test_there_and_back_every_line_says_the_same(old: Lab) -> None:
-    warehouse, before = old.platform.warehouse, old.ledger()
+def test_there_and_back_every_line_says_the_same(old: TestPlatform) -> None:
+    warehouse, before = old.stores.warehouse, old.ledger()
     assert {line["state"] for line in before} == set(STATES)
     assert rename(warehouse)
     assert columns(old) == NAMES
@@ -169,7 +173,7 @@ def test_there_and_back_every_line_says_the_same(old: Lab) -> None:
     assert old.ledger() == written
 
 
-def rename_in_steps(lab: Lab) -> None:
+def rename_in_steps(platform: TestPlatform) -> None:
     """As `rename`, in a child, where each statement is a step."""
     query = bigquery.Client.query
 
@@ -178,30 +182,32 @@ def rename_in_steps(lab: Lab) -> None:
             return query(client, *args, **kwargs)
 
     bigquery.Client.query = observed
-    rename(lab.platform.warehouse)
+    rename(platform.stores.warehouse)
 
 
-def test_killed_anywhere_it_is_refused_or_done_and_the_next_does_the_rest(old: Lab) -> None:
+def test_killed_anywhere_it_is_refused_or_done_and_the_next_does_the_rest(
+    old: TestPlatform,
+) -> None:
     before = old.ledger()
     events = old.run_in_child(do=rename_in_steps)
     done = old.ledger()
     assert len(events) > 8 and columns(old) == NAMES
     for place in range(len(events)):
-        rename(old.platform.warehouse, back=True)
+        rename(old.stores.warehouse, back=True)
         assert old.ledger() == before
         old.run_in_child(kill_at=place, do=rename_in_steps)
         if columns(old) != NAMES:
             with pytest.raises(StoreFailed, match=r"deploy\.ledger_names"):
                 old.run()
-        rename(old.platform.warehouse)
+        rename(old.stores.warehouse)
         assert (columns(old), old.ledger()) == (NAMES, done)
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_two_at_once_do_it_once(old: Lab, back: bool) -> None:
+def test_two_at_once_do_it_once(old: TestPlatform, back: bool) -> None:
     before = old.ledger()
     if back:
-        rename(old.platform.warehouse)
+        rename(old.stores.warehouse)
     with ThreadPoolExecutor(2) as two:
         both = [two.submit(rename, connect(old.blocks).warehouse, back=back) for _ in range(2)]
     assert all(one.result() for one in both)
@@ -225,9 +231,9 @@ class Overtaken:
         return self.client.query(sql, **options)
 
 
-def test_a_column_that_another_has_renamed_meanwhile_is_left_alone(old: Lab) -> None:
+def test_a_column_that_another_has_renamed_meanwhile_is_left_alone(old: TestPlatform) -> None:
     before = old.ledger()
-    warehouse = old.platform.warehouse
+    warehouse = old.stores.warehouse
     client: Any = Overtaken(warehouse.client, connect(old.blocks).warehouse)
     assert rename(replace(warehouse, client=client))
     assert columns(old) == NAMES
@@ -236,7 +242,7 @@ def test_a_column_that_another_has_renamed_meanwhile_is_left_alone(old: Lab) -> 
 
 @pytest.mark.parametrize("back", [False, True])
 def test_where_a_release_has_added_its_own_columns_each_line_keeps_its_values(
-    bare: Lab, back: bool
+    bare: TestPlatform, back: bool
 ) -> None:
     """The release before has run upon the new names, as when it was gone back to by hand."""
     bare.query("DROP TABLE {raw}._loads")
@@ -249,45 +255,45 @@ def test_where_a_release_has_added_its_own_columns_each_line_keeps_its_values(
     new |= {"known_digests": '{"d":"e"}', "applied_at": now}
     add(bare, old)
     add(bare, new)
-    assert rename(bare.platform.warehouse, back=back)
+    assert rename(bare.stores.warehouse, back=back)
     assert columns(bare) == (EARLIER_COLUMNS if back else NAMES)
     told = bare.ledger() if back else [earlier(line) for line in bare.ledger()]
     expected = [{name: line.get(name) for name in EARLIER_COLUMNS} for line in (old, earlier(new))]
     assert told == expected
 
 
-def test_a_table_of_somebody_else_is_not_renamed(bare: Lab) -> None:
-    lab = bare
-    lab.query("DROP TABLE {raw}._loads")
-    lab.query("CREATE TABLE {raw}._loads (odd INT64, state STRING)")
-    lab.query("INSERT INTO {raw}._loads (odd, state) VALUES (1, 'looked')")
+def test_a_table_of_somebody_else_is_not_renamed(bare: TestPlatform) -> None:
+    platform = bare
+    platform.query("DROP TABLE {raw}._loads")
+    platform.query("CREATE TABLE {raw}._loads (odd INT64, state STRING)")
+    platform.query("INSERT INTO {raw}._loads (odd, state) VALUES (1, 'looked')")
     with pytest.raises(NotOurs, match="_loads is not ours"):
-        rename(lab.platform.warehouse)
-    assert lab.query("SELECT * FROM {raw}._loads") == [{"odd": 1, "state": "looked"}]
+        rename(platform.stores.warehouse)
+    assert platform.query("SELECT * FROM {raw}._loads") == [{"odd": 1, "state": "looked"}]
 
 
-def command(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
+def command(platform: TestPlatform, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.ledger_names", *options],
         cwd=ROOT,
-        env=os.environ | lab.env | {"RAW_DATASET": lab.platform.warehouse.raw_dataset},
+        env=os.environ | platform.env | {"RAW_DATASET": platform.stores.warehouse.raw_dataset},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_the_command_says_what_it_did(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(size=1)
-    done = command(lab)
+def test_the_command_says_what_it_did(make_platform: Callable[..., TestPlatform]) -> None:
+    platform = make_platform(size=1)
+    done = command(platform)
     assert (done.returncode, done.stderr) == (0, "")
     assert "yet: nothing to rename" in done.stdout
-    lab.platform.warehouse.ensure_ledger()
-    done = command(lab, "--back")
+    platform.stores.warehouse.ensure_ledger()
+    done = command(platform, "--back")
     assert (done.returncode, done.stderr) == (0, "")
     assert "has the names of release 0.1" in done.stdout
-    assert columns(lab) == EARLIER_COLUMNS
-    assert command(lab).returncode == 0
-    assert columns(lab) == NAMES
-    table = lab.platform.warehouse.table(lab.platform.warehouse.raw_id("_loads"))
+    assert columns(platform) == EARLIER_COLUMNS
+    assert command(platform).returncode == 0
+    assert columns(platform) == NAMES
+    table = platform.stores.warehouse.table(platform.stores.warehouse.raw_id("_loads"))
     assert LABELS.items() <= table.labels.items()

@@ -32,7 +32,7 @@ from runs.settings import read_settings
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from testing.certificates import pair
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.proxy import Fault, Proxies
 from testing.sinks import Sinks, open_sinks
 
@@ -191,7 +191,7 @@ def test_a_disk_at_the_limit_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_keeps_one_waiting_is_told(
-    lab: Lab, through: Proxies, monkeypatch: pytest.MonkeyPatch
+    platform: TestPlatform, through: Proxies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     through["bigquery"].plan = [Fault("hang", "get table", times=-1)]
     monkeypatch.setattr(watchdog, "LEDGER_SECONDS", 1.0)

@@ -18,21 +18,21 @@ from sources.openweather.settings import Location
 from sources.usgs_earthquake import mapping as usgs_earthquake
 from testing.kits.openweather import LOCATIONS
 from testing.matrix import crossed, or_slow
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 from tests.flows.test_bad_input import feature
 from tests.sources.test_usgs_earthquake import FEATURE
 
 
 @pytest.mark.parametrize("kit", or_slow(lambda kit: kit != "nyc_fhv", crossed(KITS)))
 def test_a_normal_reply_of_a_stand_in_announces_nothing(
-    kit: str, make_lab: Callable[..., Lab]
+    kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=kit, size=60)
+    platform = make_platform(kit=kit, size=60)
     for _ in range(2):
-        outcome = lab.run()
+        outcome = platform.run()
         assert outcome.total("extracted") > 0
         assert outcome.announced == ()
-        lab.control("advance")
+        platform.control("advance")
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_a_normal_reply_of_a_stand_in_announces_nothing(
     ids=lambda place: place.name,
 )
 def test_the_weather_of_a_single_place_announces_nothing(
-    place: Location, make_lab: Callable[..., Lab]
+    place: Location, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit="openweather")
+    platform = make_platform(kit="openweather")
     for _ in range(3):
-        outcome = lab.run(locations=(place,))
+        outcome = platform.run(locations=(place,))
         assert (outcome.total("inserted"), outcome.announced) == (1, ())
-        lab.control("advance")
+        platform.control("advance")
 
 
 def changes(records: list[Record], table: Table) -> tuple[tuple[str, str], ...]:
@@ -77,31 +77,35 @@ def test_the_samples_announce_nothing(samples: Path) -> None:
 
 
 @pytest.mark.slow
-def test_weather_without_a_required_field_announces_it_once(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="openweather")
-    lab.run()
+def test_weather_without_a_required_field_announces_it_once(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="openweather")
+    platform.run()
     for place in LOCATIONS:
         patch = {"main": {"humidity": None}, "wind": {"gust": None}, "sys": {"id": None}}
-        lab.control("plant", {"lat": place.latitude, "lon": place.longitude, "patch": patch})
+        platform.control("plant", {"lat": place.latitude, "lon": place.longitude, "patch": patch})
     announced = []
     for _ in range(2):
-        lab.control("advance")
-        announced.append(lab.run().announced)
+        platform.control("advance")
+        announced.append(platform.run().announced)
     assert announced == [("missing field main_humidity",), ()]
 
 
 def test_an_earthquake_without_a_required_field_announces_it_once(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(size=0)
+    platform = make_platform(size=0)
     announced = []
     for number in range(2):
         updated = int(time.time() * 1000) + number
         # Null and empty are values; a field that is left out is none.
         properties = {**FEATURE["properties"], "updated": updated, "place": None, "alert": ""}
         del properties["rms"]
-        lab.control("plant", {"features": [{**FEATURE, "properties": properties}], "instead": True})
-        outcome = lab.run()
+        platform.control(
+            "plant", {"features": [{**FEATURE, "properties": properties}], "instead": True}
+        )
+        outcome = platform.run()
         assert outcome.total("extracted") == 1
         announced.append(outcome.announced)
     assert announced == [("missing field rms",), ()]

@@ -28,7 +28,7 @@ from deploy.apply import declared
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
 from stores.settings import LANDING_S3
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 
 pytestmark = pytest.mark.slow
 
@@ -44,19 +44,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def platforms(stack: Stack) -> Iterator[list[Lab]]:
+def platforms(stack: Stack) -> Iterator[list[TestPlatform]]:
     """The demo's own worlds and raw dataset, through this process's clients."""
     before = dict(os.environ)
     os.environ.update(stack.env())
-    yield [Lab("demo", stack.env(), kit, raw_dataset="raw") for kit in KITS]
+    yield [TestPlatform("demo", stack.env(), kit, raw_dataset="raw") for kit in KITS]
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
-def platform(platforms: list[Lab]) -> Lab:
+def platform(platforms: list[TestPlatform]) -> TestPlatform:
     """USGS in the demo."""
-    return next(lab for lab in platforms if lab.kit == "usgs_earthquake")
+    return next(platform for platform in platforms if platform.kit == "usgs_earthquake")
 
 
 def demo(stack: Stack, *sources: str) -> subprocess.CompletedProcess[str]:
@@ -76,8 +76,8 @@ def table_row(output: str, source: str = "usgs-earthquake") -> list[str]:
     return re.split(r" {2,}", line.replace(",", ""))
 
 
-def name_of(lab: Lab) -> str:
-    return lab.kit.replace("_", "-")
+def name_of(platform: TestPlatform) -> str:
+    return platform.kit.replace("_", "-")
 
 
 def ask(stack: Stack, what: str, body: Any) -> list[dict[str, Any]]:
@@ -88,24 +88,24 @@ def ask(stack: Stack, what: str, body: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def first_demo(stack: Stack, platforms: list[Lab]) -> subprocess.CompletedProcess[str]:
+def first_demo(stack: Stack, platforms: list[TestPlatform]) -> subprocess.CompletedProcess[str]:
     """Every source's first request fails, so that what a failure tells is told."""
-    for lab in platforms:
-        lab.control("faults", [{"kind": "status", "status": 503, "times": 1}])
+    for platform in platforms:
+        platform.control("faults", [{"kind": "status", "status": 503, "times": 1}])
     return demo(stack)
 
 
 def test_the_first_demo_loads_and_builds(
-    first_demo: subprocess.CompletedProcess[str], platforms: list[Lab]
+    first_demo: subprocess.CompletedProcess[str], platforms: list[TestPlatform]
 ) -> None:
     done = first_demo
     assert done.returncode == 0, done.stdout + done.stderr
-    for lab in platforms:
-        state, extracted, written, rejected, nodes, _ = table_row(done.stdout, name_of(lab))
+    for platform in platforms:
+        state, extracted, written, rejected, nodes, _ = table_row(done.stdout, name_of(platform))
         assert state == "Completed"
         assert int(nodes) > 2
         assert int(extracted) >= int(written) + int(rejected) > 0
-        lab.assert_equals_truth()
+        platform.assert_equals_truth()
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +114,16 @@ def second_demo(first_demo: object, stack: Stack) -> subprocess.CompletedProcess
 
 
 def test_the_second_demo_brings_what_changed(
-    second_demo: subprocess.CompletedProcess[str], platforms: list[Lab], platform: Lab
+    second_demo: subprocess.CompletedProcess[str],
+    platforms: list[TestPlatform],
+    platform: TestPlatform,
 ) -> None:
     done = second_demo
     assert done.returncode == 0, done.stdout + done.stderr
     assert "has moved on: 15 new, 15 revised, 2 revised across month, 2 reid" in done.stdout
-    for lab in platforms:
-        assert int(table_row(done.stdout, name_of(lab))[2]) > 0
-        lab.assert_equals_truth()
+    for platform in platforms:
+        assert int(table_row(done.stdout, name_of(platform))[2]) > 0
+        platform.assert_equals_truth()
     live = sum(not row["_is_deleted"] for row in platform.rows().values())
     marts = platform.query(
         "SELECT calendar, SUM(event_count) AS n FROM gold.daily_earthquake_activity GROUP BY 1"
@@ -130,10 +132,10 @@ def test_the_second_demo_brings_what_changed(
 
 
 def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
-    first_demo: subprocess.CompletedProcess[str], stack: Stack, platforms: list[Lab]
+    first_demo: subprocess.CompletedProcess[str], stack: Stack, platforms: list[TestPlatform]
 ) -> None:
-    for lab in platforms:
-        assert any(entry["fault"] for entry in lab.look("control/requests"))
+    for platform in platforms:
+        assert any(entry["fault"] for entry in platform.look("control/requests"))
     done = first_demo
     env = stack.env()
     account = json.loads((stack.directory / "service-account.json").read_text())
@@ -171,32 +173,40 @@ def test_no_secret_is_anywhere_after_a_run_in_which_every_request_failed_once(
 
 
 def test_the_third_demo_finds_nothing_new(
-    second_demo: object, stack: Stack, platforms: list[Lab]
+    second_demo: object, stack: Stack, platforms: list[TestPlatform]
 ) -> None:
     """Nothing but the weather, whose stand-in's clock may have passed another ten minutes."""
-    quiet = [lab for lab in platforms if lab.kit != "openweather"]
-    before = [lab.rows() for lab in quiet]
+    quiet = [platform for platform in platforms if platform.kit != "openweather"]
+    before = [platform.rows() for platform in quiet]
     lines = len(platforms[0].ledger())
     done = demo(stack)
     assert done.returncode == 0, done.stdout + done.stderr
-    for lab, rows in zip(quiet, before, strict=True):
-        assert table_row(done.stdout, name_of(lab))[:5] == ["Completed", "0", "0", "0", "not due"]
-        assert lab.rows() == rows
+    for platform, rows in zip(quiet, before, strict=True):
+        assert table_row(done.stdout, name_of(platform))[:5] == [
+            "Completed",
+            "0",
+            "0",
+            "0",
+            "not due",
+        ]
+        assert platform.rows() == rows
     added = platforms[0].ledger()[lines:]
-    assert sorted(line["source"] for line in added) == sorted(lab.kit for lab in platforms)
+    assert sorted(line["source"] for line in added) == sorted(
+        platform.kit for platform in platforms
+    )
     assert {line["state"] for line in added if line["source"] != "openweather"} == {"no_change"}
     # Each run left one.
     assert len(ask(stack, "artifacts", {})) >= 3 * len(KITS)
 
 
 def test_every_deployment_runs_from_the_command_line(
-    first_demo: object, stack: Stack, platforms: list[Lab]
+    first_demo: object, stack: Stack, platforms: list[TestPlatform]
 ) -> None:
     """Each ends Completed on the worker, as the sources' have in the demos.
 
     One after another: on SQLite the server answers 503 when all are asked for at once.
     """
-    of_sources = {f"elt/{name_of(lab)}" for lab in platforms}
+    of_sources = {f"elt/{name_of(platform)}" for platform in platforms}
     names = [one.name for one in declared() if one.name not in of_sources]
     assert len(names) > 3
     for name in names:
@@ -246,7 +256,7 @@ def test_a_run_explains_itself(first_demo: object, stack: Stack) -> None:
 
 
 def test_a_failed_test_fails_the_run_and_the_next_run_makes_the_marts_good(
-    second_demo: object, stack: Stack, platform: Lab
+    second_demo: object, stack: Stack, platform: TestPlatform
 ) -> None:
     id_ = min(
         id_ for (id_,), row in platform.rows().items() if row["time"] and row["time"].year < 1970

@@ -51,7 +51,7 @@ from sources.finance.mapping import TABLE, read_ledger
 from stores.bigquery import Warehouse
 from stores.clock import Moment
 from stores.settings import LANDING_GCS
-from testing.platform import Lab, committed
+from testing.platform import TestPlatform, committed
 from testing.rooms import PRODUCT
 from tests.flows.test_finance import HEADER, entry
 from tests.flows.test_moving_in import LEDGER, LEDGER_COLUMNS, WANTED, make
@@ -72,12 +72,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClie
 
 
 def test_with_every_message_replaced_by_one_letter_all_comes_out_the_same(
-    make_lab: Callable[..., Lab], client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    make_platform: Callable[..., TestPlatform],
+    client: SyncPrefectClient,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = live(make_lab("told", kit="finance", size=0, rows=ROWS, retention_days=7), client)
+    told = live(make_platform("told", kit="finance", size=0, rows=ROWS, retention_days=7), client)
     assert told["messages"] - {NOTHING}
     mute(monkeypatch)
-    untold = live(make_lab("untold", kit="finance", size=0, rows=ROWS, retention_days=7), client)
+    untold = live(
+        make_platform("untold", kit="finance", size=0, rows=ROWS, retention_days=7), client
+    )
     assert untold.pop("messages") == {NOTHING, "dbt-freshness"}  # the name of every run of it
     told.pop("messages")
     assert untold == told
@@ -97,51 +101,51 @@ def test_with_every_message_replaced_by_one_letter_all_comes_out_the_same(
 ROWS = [HEADER, *(entry(id_) for id_ in "abcdefghij")]
 
 
-def live(lab: Lab, client: SyncPrefectClient) -> dict[str, Any]:
+def live(platform: TestPlatform, client: SyncPrefectClient) -> dict[str, Any]:
     """The story, in facts."""
     for before in client.read_flow_runs():
         client.delete_flow_run(before.id)
     for name in (GCP, LANDING_GCS, WAREHOUSE):
-        platform_blocks(lab.blocks)[name].save(name, overwrite=True)
-    block_of("finance", lab.source.block(lab)).save("finance", overwrite=True)
-    lab.platform.warehouse.ensure_ledger()
-    no_build_is_due(lab)
+        platform_blocks(platform.blocks)[name].save(name, overwrite=True)
+    block_of("finance", platform.source.block(platform)).save("finance", overwrite=True)
+    platform.stores.warehouse.ensure_ledger()
+    no_build_is_due(platform)
     facts: dict[str, Any] = {"states": []}
 
     def run(**parameters: Any) -> None:
         facts["states"].append(elt("finance", **parameters, return_state=True).name)
 
     run()
-    landing, batch_id = lab.platform.landing, waiting_batch(lab)
-    (part,) = (one for one in lab.objects() if batch_id in one and one.endswith(".parquet"))
+    landing, batch_id = platform.stores.landing, waiting_batch(platform)
+    (part,) = (one for one in platform.objects() if batch_id in one and one.endswith(".parquet"))
     whole = landing.get(part)
     landing.put(part, b"no Parquet")
     for _ in range(3):
         run()
-    warehouse = lab.platform.warehouse
+    warehouse = platform.stores.warehouse
     facts["parked"] = [one.key for one in parked(warehouse)]
     landing.put(part, whole)
-    facts["replayed"] = [line.state for line in replay(lab.platform, TABLE, batch_id).lines]
+    facts["replayed"] = [line.state for line in replay(platform.stores, TABLE, batch_id).lines]
     facts["parked after replay"] = [one.key for one in parked(warehouse)]
-    lab.control("delete", {"ids": ["a", "b", "c"]})
+    platform.control("delete", {"ids": ["a", "b", "c"]})
     run()
     run(allow_deletions=True)
-    lab.control("duplicate", {"id": "d"})
+    platform.control("duplicate", {"id": "d"})
     run()
 
-    old = make(lab, "ledger", LEDGER_COLUMNS, LEDGER)
+    old = make(platform, "ledger", LEDGER_COLUMNS, LEDGER)
     wanted = Import(f"{old}.ledger", **WANTED)  # type: ignore[arg-type]
-    first, again = (import_table(lab.platform, "ledger", wanted) for _ in range(2))
-    facts["imports"] = [lab.only_line(one).state for one in (first, again)]
-    imported = lab.only_line(first).batch_id
+    first, again = (import_table(platform.stores, "ledger", wanted) for _ in range(2))
+    facts["imports"] = [platform.only_line(one).state for one in (first, again)]
+    imported = platform.only_line(first).batch_id
     trace = trace_of(warehouse, TABLE, "old-1")
     assert all(imported in line for line in trace[:1])
     facts["trace"] = [line.split()[0] for line in trace]
-    facts["undone"] = [line.state for line in undo(lab.platform, TABLE, imported).lines]
-    facts["rows"] = {key: row["_is_deleted"] for key, row in lab.rows().items()}
+    facts["undone"] = [line.state for line in undo(platform.stores, TABLE, imported).lines]
+    facts["rows"] = {key: row["_is_deleted"] for key, row in platform.rows().items()}
 
     facts["states"].append(dbt_freshness(return_state=True).name)
-    lab.query(
+    platform.query(
         "UPDATE {raw}._loads SET applied_at = TIMESTAMP_SUB(applied_at, INTERVAL 9 HOUR) WHERE true"
     )
     facts["states"].append(dbt_freshness(return_state=True).name)
@@ -155,18 +159,18 @@ def live(lab: Lab, client: SyncPrefectClient) -> dict[str, Any]:
     ]
     facts["ledger"] = [
         {name: line[name] for name in ("mode", "state", "inserted", "undos", "held", "rejected")}
-        for line in lab.ledger()
+        for line in platform.ledger()
     ]
     facts["messages"] = {
         *(one.message for one in runs),
         *(one.name for one in client.read_flow_runs()),
-        *(line["message"] for line in lab.ledger() if line["message"]),
+        *(line["message"] for line in platform.ledger() if line["message"]),
         *(cause for one in runs for cause in one.stale.values()),
     }
     return facts
 
 
-def no_build_is_due(lab: Lab) -> None:
+def no_build_is_due(platform: TestPlatform) -> None:
     """The marts cover all that is to come: a build would take a minute and is of no matter."""
     now = datetime.now(UTC)
     built = {
@@ -174,17 +178,17 @@ def no_build_is_due(lab: Lab) -> None:
         "state": "succeeded",
         "suite": "whole",
         "code_version": code_version(),
-        "dataset_prefix": lab.platform.warehouse.dataset_prefix,
+        "dataset_prefix": platform.stores.warehouse.dataset_prefix,
         "covers_applied_at": now.replace(year=now.year + 1),
         **dict.fromkeys(("asked_at", "started_at", "ended_at"), now),
     }
-    lab.platform.warehouse.insert_line("_builds", built, "finance")
+    platform.stores.warehouse.insert_line("_builds", built, "finance")
 
 
-def waiting_batch(lab: Lab) -> str:
+def waiting_batch(platform: TestPlatform) -> str:
     """The id of a committed batch that no run has loaded."""
     now = Moment(datetime.now(UTC))
-    with new_batch(lab.platform, TABLE, Window(), Cursor(), now, mode="backfill") as batch:
+    with new_batch(platform.stores, TABLE, Window(), Cursor(), now, mode="backfill") as batch:
         batch.add(read_ledger([HEADER, entry("z")], "a test"))
         return committed(batch, source_count=1).batch_id
 

@@ -20,7 +20,7 @@ from runs.upload import new_batch
 from sandbox.sources.sheets_ledger import COLUMNS
 from sources.finance.mapping import TABLE, read_ledger
 from stores.clock import Moment
-from testing.platform import Lab, committed
+from testing.platform import TestPlatform, committed
 
 HEADER = list(COLUMNS)
 DAY = {"year": 2026, "month": 1, "day": 31}
@@ -32,35 +32,37 @@ def entry(id_: Any, cost: Any = 10, **cells: Any) -> list[Any]:
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(kit="finance")
+def platform(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    return make_platform(kit="finance")
 
 
 @pytest.fixture
-def small(make_lab: Callable[..., Lab]) -> Lab:
+def small(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
     """A ledger of ten entries, a to j, that a run has loaded."""
-    lab = make_lab(kit="finance", size=0, rows=[HEADER, *(entry(id_) for id_ in "abcdefghij")])
-    assert lab.run().total("inserted") == 10
-    return lab
+    platform = make_platform(
+        kit="finance", size=0, rows=[HEADER, *(entry(id_) for id_ in "abcdefghij")]
+    )
+    assert platform.run().total("inserted") == 10
+    return platform
 
 
-def deleted(lab: Lab) -> set[str]:
-    return {id_ for (id_,), row in lab.rows().items() if row["_is_deleted"]}
+def deleted(platform: TestPlatform) -> set[str]:
+    return {id_ for (id_,), row in platform.rows().items() if row["_is_deleted"]}
 
 
-def costs(lab: Lab) -> dict[str, Any]:
-    return {id_: row["cost"] for (id_,), row in lab.rows().items()}
+def costs(platform: TestPlatform) -> dict[str, Any]:
+    return {id_: row["cost"] for (id_,), row in platform.rows().items()}
 
 
-def test_the_raw_table_equals_the_sheet_through_three_stages(lab: Lab) -> None:
-    outcome = lab.run()
+def test_the_raw_table_equals_the_sheet_through_three_stages(platform: TestPlatform) -> None:
+    outcome = platform.run()
     assert (outcome.total("inserted"), outcome.total("unparsed")) == (120, 3)
-    lab.assert_equals_truth()
+    platform.assert_equals_truth()
     for _ in range(2):
-        changed = lab.control("advance")
-        outcome = lab.run()
-        lab.assert_equals_truth()
-        lab.assert_settled()
+        changed = platform.control("advance")
+        outcome = platform.run()
+        platform.assert_equals_truth()
+        platform.assert_settled()
         assert outcome.total("inserted") == changed["appended"] + changed["inserted"]
         edits = changed["edited"] + changed["edited_same_second"] + changed["retyped"]
         assert outcome.total("updated") == edits > 0
@@ -69,24 +71,24 @@ def test_the_raw_table_equals_the_sheet_through_three_stages(lab: Lab) -> None:
         report(outcome)
 
 
-def test_an_unchanged_sheet_is_one_request_and_one_line(lab: Lab) -> None:
-    lab.run()
-    before = lab.rows()
-    lab.control("reset-requests")
-    line = lab.only_line(lab.run())
+def test_an_unchanged_sheet_is_one_request_and_one_line(platform: TestPlatform) -> None:
+    platform.run()
+    before = platform.rows()
+    platform.control("reset-requests")
+    line = platform.only_line(platform.run())
     assert (line.state, line.requests, line.source_count) == ("no_change", 1, 120)
-    assert len(lab.look("control/requests")) == 1
-    assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change"]
-    assert lab.objects() == []
+    assert len(platform.look("control/requests")) == 1
+    assert platform.rows() == before
+    assert [line["state"] for line in platform.ledger()] == ["applied", "no_change"]
+    assert platform.objects() == []
 
 
-def test_counts_add_up_in_every_line(lab: Lab) -> None:
-    lab.run()
-    lab.control("duplicate", {"id": "007"})
-    lab.run()
-    lab.run()
-    lines = lab.ledger()
+def test_counts_add_up_in_every_line(platform: TestPlatform) -> None:
+    platform.run()
+    platform.control("duplicate", {"id": "007"})
+    platform.run()
+    platform.run()
+    lines = platform.ledger()
     assert [line["state"] for line in lines] == ["applied", "applied", "no_change"]
     outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
@@ -94,7 +96,7 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
         assert line["extracted"] + line["already_seen"] == line["source_count"]
 
 
-def test_two_edits_within_a_second_are_seen(small: Lab) -> None:
+def test_two_edits_within_a_second_are_seen(small: TestPlatform) -> None:
     for cost in (11, 12.5):
         small.control("edit", {"id": "a", "column": "cost", "value": cost})
         outcome = small.run()
@@ -104,7 +106,7 @@ def test_two_edits_within_a_second_are_seen(small: Lab) -> None:
     assert stamps == sorted(set(stamps))
 
 
-def test_a_clock_that_stands_still_or_goes_back_loses_nothing(small: Lab) -> None:
+def test_a_clock_that_stands_still_or_goes_back_loses_nothing(small: TestPlatform) -> None:
     for offset, cost in ((-3_600_000, 20), (-7_200_000, 30)):
         small.control("clock", {"offset_ms": offset})
         small.control("edit", {"id": "a", "column": "cost", "value": cost})
@@ -113,14 +115,14 @@ def test_a_clock_that_stands_still_or_goes_back_loses_nothing(small: Lab) -> Non
     small.assert_equals_truth()
 
 
-def test_a_retyped_entry_is_one_row(small: Lab) -> None:
+def test_a_retyped_entry_is_one_row(small: TestPlatform) -> None:
     small.control("edit", {"id": "b", "column": "type", "value": "CASHBACK"})
     assert small.run().total("updated") == 1
     assert small.rows()[("b",)]["type"] == "CASHBACK"
     small.assert_equals_truth()
 
 
-def test_an_entry_that_comes_back_lives_again(small: Lab) -> None:
+def test_an_entry_that_comes_back_lives_again(small: TestPlatform) -> None:
     small.control("delete", {"ids": ["c"]})
     assert small.run().total("absent") == 1
     assert deleted(small) == {"c"}
@@ -130,7 +132,7 @@ def test_an_entry_that_comes_back_lives_again(small: Lab) -> None:
     small.assert_equals_truth()
 
 
-def test_too_many_deletions_are_held_until_somebody_allows_them(small: Lab) -> None:
+def test_too_many_deletions_are_held_until_somebody_allows_them(small: TestPlatform) -> None:
     small.control("delete", {"ids": ["a", "b", "c"]})
     small.control("edit", {"id": "d", "column": "cost", "value": 99})
     for _ in range(2):
@@ -150,7 +152,7 @@ def test_too_many_deletions_are_held_until_somebody_allows_them(small: Lab) -> N
 
 
 @pytest.mark.parametrize("rows", [[], [HEADER]], ids=["no cell", "only a header"])
-def test_an_empty_sheet_deletes_nothing(small: Lab, rows: list[Any]) -> None:
+def test_an_empty_sheet_deletes_nothing(small: TestPlatform, rows: list[Any]) -> None:
     small.control("set", {"rows": rows})
     outcome = small.run()
     assert (outcome.total("held"), outcome.total("extracted")) == (10, 0)
@@ -161,15 +163,17 @@ def test_an_empty_sheet_deletes_nothing(small: Lab, rows: list[Any]) -> None:
     assert deleted(small) == set("abcdefghij")
 
 
-def test_an_empty_sheet_is_no_error_where_nothing_stands(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="finance", size=0, rows=[HEADER])
-    outcome = lab.run()
+def test_an_empty_sheet_is_no_error_where_nothing_stands(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="finance", size=0, rows=[HEADER])
+    outcome = platform.run()
     report(outcome)
     assert outcome.total("extracted") == 0
-    assert lab.only_line(lab.run()).state == "no_change"
+    assert platform.only_line(platform.run()).state == "no_change"
 
 
-def test_a_duplicate_leaves_its_entry_as_it_was_until_it_is_resolved(small: Lab) -> None:
+def test_a_duplicate_leaves_its_entry_as_it_was_until_it_is_resolved(small: TestPlatform) -> None:
     small.control("duplicate", {"id": "a"})
     small.control("edit", {"id": "a", "column": "cost", "value": 77})
     outcome = small.run()
@@ -187,7 +191,7 @@ def test_a_duplicate_leaves_its_entry_as_it_was_until_it_is_resolved(small: Lab)
     small.assert_equals_truth()
 
 
-def test_rejected_rows_are_those_of_the_truth_with_their_reasons(small: Lab) -> None:
+def test_rejected_rows_are_those_of_the_truth_with_their_reasons(small: TestPlatform) -> None:
     bad = [["", 2026], ["  ", 2026], ["b", 2026, 1, 1]]
     good = [[7, 2026, 2, 30], ["x1"], ["x2", "2026", 1.5, "13/45/2024"], [" x6", 1e20, -1, 0]]
     small.control("append", {"rows": bad + good})
@@ -199,7 +203,9 @@ def test_rejected_rows_are_those_of_the_truth_with_their_reasons(small: Lab) -> 
     small.assert_equals_truth()
 
 
-def test_no_cell_of_a_rejected_row_is_logged(small: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_cell_of_a_rejected_row_is_logged(
+    small: TestPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
     small.control("append", {"rows": [entry("a", to="a secret debt")]})
     with caplog.at_level("DEBUG"), pytest.raises(TooManyRejects) as raised:
         report(small.run())
@@ -209,7 +215,7 @@ def test_no_cell_of_a_rejected_row_is_logged(small: Lab, caplog: pytest.LogCaptu
 
 
 def test_a_header_that_is_not_the_ledgers_stops_the_run_before_anything_is_written(
-    small: Lab,
+    small: TestPlatform,
 ) -> None:
     before = (small.rows(), small.ledger())
     small.control("header", {"values": ["sum" if n == "cost" else n for n in HEADER]})
@@ -218,7 +224,7 @@ def test_a_header_that_is_not_the_ledgers_stops_the_run_before_anything_is_writt
     assert (small.rows(), small.ledger(), small.objects()) == (*before, [])
 
 
-def test_what_the_header_has_otherwise_than_declared_is_announced_once(small: Lab) -> None:
+def test_what_the_header_has_otherwise_than_declared_is_announced_once(small: TestPlatform) -> None:
     names = [name for name in reversed(HEADER) if name != "store"]
     cells = dict(zip(HEADER, entry("a"), strict=True))
     row = [cells[name] for name in names]
@@ -265,22 +271,24 @@ def shown(read: int) -> list[list[Any]]:
     return rows
 
 
-def states(lab: Lab) -> dict[str, str]:
-    rows = {id_: row for (id_,), row in lab.rows().items()}
+def states(platform: TestPlatform) -> dict[str, str]:
+    rows = {id_: row for (id_,), row in platform.rows().items()}
     return {
         name: "-" if name not in rows else "D" if rows[name]["_is_deleted"] else "L"
         for name in SHOWN
     }
 
 
-def test_an_entry_whose_id_cell_was_cleared_is_kept(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="finance", size=0, rows=[HEADER])
+def test_an_entry_whose_id_cell_was_cleared_is_kept(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="finance", size=0, rows=[HEADER])
     kept: list[str] = []
     for read in range(5):
-        lab.control("set", {"rows": [HEADER, *shown(read)]})
-        outcome = lab.run()
+        platform.control("set", {"rows": [HEADER, *shown(read)]})
+        outcome = platform.run()
         wanted = {name: fate.split()[read] for name, (_, fate) in SHOWN.items()}
-        assert states(lab) == wanted, read
+        assert states(platform) == wanted, read
         kept = [
             name
             for name, (reads, _) in SHOWN.items()
@@ -289,40 +297,44 @@ def test_an_entry_whose_id_cell_was_cleared_is_kept(make_lab: Callable[..., Lab]
         assert (outcome.total("cleared"), outcome.total("held")) == (len(kept), 0)
         assert (f"{len(kept)} kept whose id was cleared" in outcome.message) == bool(kept)
     assert len(kept) == 5
-    assert lab.only_line(lab.run()).state == "no_change"
-    outcome = lab.run(allow_deletions=True)
+    assert platform.only_line(platform.run()).state == "no_change"
+    outcome = platform.run(allow_deletions=True)
     assert (outcome.total("cleared"), outcome.total("absent")) == (0, len(kept))
-    assert {name for name, state in states(lab).items() if state == "L"} == set()
+    assert {name for name, state in states(platform).items() if state == "L"} == set()
 
 
 @pytest.mark.slow
-def test_a_cleared_id_is_kept_through_undo_and_replay(make_lab: Callable[..., Lab]) -> None:
+def test_a_cleared_id_is_kept_through_undo_and_replay(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
     rows = [HEADER, *(entry(id_, number) for number, id_ in enumerate("abcdefghij"))]
-    lab = make_lab(kit="finance", size=0, rows=rows, retention_days=7)
-    lab.run()
-    lab.control("edit", {"id": "a", "column": "id", "value": None})
-    lab.control("append", {"rows": [entry(None, 1)]})
-    cleared = lab.only_line(lab.run())
+    platform = make_platform(kit="finance", size=0, rows=rows, retention_days=7)
+    platform.run()
+    platform.control("edit", {"id": "a", "column": "id", "value": None})
+    platform.control("append", {"rows": [entry(None, 1)]})
+    cleared = platform.only_line(platform.run())
     # The total of b was added, and is none of a row that lost its id.
-    lab.control("delete", {"ids": ["b"]})
-    line = lab.only_line(lab.run())
+    platform.control("delete", {"ids": ["b"]})
+    line = platform.only_line(platform.run())
     assert (cleared.cleared, cleared.absent, line.cleared, line.absent) == (1, 0, 1, 1)
-    undo(lab.platform, TABLE, line.batch_id)
-    assert deleted(lab) == set()
-    line = lab.only_line(lab.run())
+    undo(platform.stores, TABLE, line.batch_id)
+    assert deleted(platform) == set()
+    line = platform.only_line(platform.run())
     assert (line.cleared, line.absent) == (1, 1)
     # An earlier whole is superseded; the last one again says the same again.
-    assert lab.only_line(replay(lab.platform, TABLE, cleared.batch_id)).state == "superseded"
-    again = lab.only_line(replay(lab.platform, TABLE, line.batch_id))
+    assert (
+        platform.only_line(replay(platform.stores, TABLE, cleared.batch_id)).state == "superseded"
+    )
+    again = platform.only_line(replay(platform.stores, TABLE, line.batch_id))
     assert (again.state, again.cleared, again.absent) == ("applied", 1, 0)
-    assert deleted(lab) == {"b"}
-    lab.assert_equals_truth()
-    again = lab.only_line(replay(lab.platform, TABLE, line.batch_id, allow_deletions=True))
+    assert deleted(platform) == {"b"}
+    platform.assert_equals_truth()
+    again = platform.only_line(replay(platform.stores, TABLE, line.batch_id, allow_deletions=True))
     assert (again.cleared, again.absent) == (0, 1)
-    assert deleted(lab) == {"a", "b"}
+    assert deleted(platform) == {"a", "b"}
 
 
-def test_many_cleared_ids_are_no_deletions_to_be_held_back(small: Lab) -> None:
+def test_many_cleared_ids_are_no_deletions_to_be_held_back(small: TestPlatform) -> None:
     for id_ in "abcde":
         small.control("edit", {"id": id_, "column": "id", "value": None})
     outcome = small.run()
@@ -330,31 +342,31 @@ def test_many_cleared_ids_are_no_deletions_to_be_held_back(small: Lab) -> None:
     assert deleted(small) == set()
 
 
-def commit_snapshot(lab: Lab, *rows: list[Any], number: int) -> Manifest:
-    # After the lab's own run, and not so late that no clock would believe it.
-    first = min(line["observed_at"] for line in lab.ledger())
+def commit_snapshot(platform: TestPlatform, *rows: list[Any], number: int) -> Manifest:
+    # After the platform's own run, and not so late that no clock would believe it.
+    first = min(line["observed_at"] for line in platform.ledger())
     observed_at = first + timedelta(minutes=number)
     records = read_ledger([HEADER, *rows], "a window")
-    with new_batch(lab.platform, TABLE, Window(), Cursor(), Moment(observed_at)) as batch:
+    with new_batch(platform.stores, TABLE, Window(), Cursor(), Moment(observed_at)) as batch:
         batch.add(records)
         return committed(batch, source_count=len(records))
 
 
-def test_an_older_snapshot_that_arrives_later_changes_nothing(small: Lab) -> None:
+def test_an_older_snapshot_that_arrives_later_changes_nothing(small: TestPlatform) -> None:
     commit_snapshot(small, *(entry(id_, 2) for id_ in "abcdefghijk"), number=2)
-    assert small.only_line(load(small.platform, TABLE)).inserted == 1
+    assert small.only_line(load(small.stores, TABLE)).inserted == 1
     before = small.rows()
     commit_snapshot(small, *(entry(id_, 1) for id_ in "abcdefghi"), number=1)
-    line = small.only_line(load(small.platform, TABLE))
+    line = small.only_line(load(small.stores, TABLE))
     assert (line.state, line.older, line.absent, line.held) == ("superseded", 9, 0, 0)
     assert small.rows() == before
     commit_snapshot(small, *(entry(id_, 3) for id_ in "abcdefghij"), number=3)
-    line = small.only_line(load(small.platform, TABLE))
+    line = small.only_line(load(small.stores, TABLE))
     assert (line.state, line.updated, line.absent) == ("applied", 10, 1)
 
 
 def test_what_an_earlier_snapshot_held_back_does_not_fail_the_run_that_settles_it(
-    small: Lab,
+    small: TestPlatform,
 ) -> None:
     commit_snapshot(small, *(entry(id_) for id_ in "defghij"), number=1)
     small.control("delete", {"ids": ["a", "b", "c"]})
@@ -364,13 +376,13 @@ def test_what_an_earlier_snapshot_held_back_does_not_fail_the_run_that_settles_i
     small.assert_equals_truth()
 
 
-def test_a_run_killed_after_its_commit_is_made_good_by_the_next(lab: Lab) -> None:
-    events = lab.run_in_child()
+def test_a_run_killed_after_its_commit_is_made_good_by_the_next(platform: TestPlatform) -> None:
+    events = platform.run_in_child()
     assert ("commit.manifest", "after") in events
-    lab.control("advance")
+    platform.control("advance")
     kill_at = events.index(("commit.manifest", "after"))
-    lab.run_in_child(kill_at=kill_at)
-    lab.control("advance")
-    assert [line.state for line in lab.run().lines] == ["applied", "applied"]
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.run_in_child(kill_at=kill_at)
+    platform.control("advance")
+    assert [line.state for line in platform.run().lines] == ["applied", "applied"]
+    platform.assert_equals_truth()
+    platform.assert_settled()

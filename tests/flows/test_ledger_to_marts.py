@@ -19,7 +19,7 @@ import pytest
 
 from runs.build import PROJECT_DIR
 from runs.outcome import report
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 # The ledger's columns, the three that came later, one of the owner's own and one without a name.
 HEADER = [
@@ -83,12 +83,13 @@ class Entry:
 
 @dataclass
 class Marts:
-    lab: Lab
+    platform: TestPlatform
     entries: list[Entry]
 
     def rows(self, mart: str) -> list[tuple[Any, ...]]:
         return [
-            tuple(row.values()) for row in self.lab.query(f"SELECT * FROM {{marts}}gold.{mart}")
+            tuple(row.values())
+            for row in self.platform.query(f"SELECT * FROM {{marts}}gold.{mart}")
         ]
 
     def counted(self, *items: str, side: str = "EXPENSES") -> list[Entry]:
@@ -103,12 +104,12 @@ class Marts:
 
 @pytest.fixture(scope="module")
 def marts(stack_env: dict[str, str]) -> Marts:
-    lab = Lab("ledger-to-marts", stack_env, "finance")
-    lab.source.start(lab, 5_000, untidy=True, columns=HEADER)
-    report(lab.run())
-    lab.assert_equals_truth()
-    lab.build()
-    return Marts(lab, [Entry(row) for row in lab.look("truth")["loaded"]])
+    platform = TestPlatform("ledger-to-marts", stack_env, "finance")
+    platform.source.start(platform, 5_000, untidy=True, columns=HEADER)
+    report(platform.run())
+    platform.assert_equals_truth()
+    platform.build()
+    return Marts(platform, [Entry(row) for row in platform.look("truth")["loaded"]])
 
 
 def months(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
@@ -177,7 +178,7 @@ def test_months_have_their_income_expenses_and_running_savings(marts: Marts) -> 
     spent = months(marts.counted())
     got = months(marts.counted(side="INCOME"))
     month = min([*spent, *got])
-    (today,) = marts.lab.query("SELECT CURRENT_DATE('Asia/Manila') AS day")
+    (today,) = marts.platform.query("SELECT CURRENT_DATE('Asia/Manila') AS day")
     last = max([*spent, *got, f"{today['day']:%Y-%m}"])
     running = Fraction()
     wanted = []
@@ -249,7 +250,7 @@ def test_yearly_marts_and_subscriptions(marts: Marts) -> None:
         marts.rows("yearly_massage_expenses"),
         ((*group, own(paid), len(paid), full(paid)) for group, paid in massages.items()),
     )
-    inserted = {id_: row["_inserted_at"] for (id_,), row in marts.lab.rows().items()}
+    inserted = {id_: row["_inserted_at"] for (id_,), row in marts.platform.rows().items()}
     assert_equal(
         marts.rows("online_subscriptions"),
         (

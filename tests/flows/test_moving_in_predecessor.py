@@ -12,7 +12,7 @@ import pytest
 
 from migration.course import main
 from testing import predecessor
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from tests.flows.test_nothing_foreign import described
 
 # Nine marts of an older system are built and compared.
@@ -27,24 +27,24 @@ ARTICLES = [
 
 
 class Moved:
-    """A lab whose sheet lacks what was deleted, the older system's datasets, and the plan."""
+    """A platform whose sheet lacks what was deleted, the older system's datasets, and the plan."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
-        self.lab, self.directory = lab, directory
-        raw = lab.platform.warehouse.raw_dataset
+    def __init__(self, platform: TestPlatform, directory: Path) -> None:
+        self.platform, self.directory = platform, directory
+        raw = platform.stores.warehouse.raw_dataset
         self.raw, self.marts = f"{raw}_their_raw", f"{raw}_their_finance"
         listed = predecessor.entries()
         # Six that its loader never marked, one that it did, and that the sheet has no more.
         self.gone = {one.id for one in listed[40:200:30]}
         self.marked = listed[60].id
         kept = [one for one in listed if one.id not in {*self.gone, self.marked}]
-        lab.control("set", {"rows": [list(predecessor.HEADER), *(one.cells for one in kept)]})
+        platform.control("set", {"rows": [list(predecessor.HEADER), *(one.cells for one in kept)]})
         self._table(self.raw, "finance__ledger", predecessor.LEDGER_DDL)
         self._insert(
             self.raw, "finance__ledger", predecessor.raw_rows(listed, deleted=[self.marked])
         )
         self._table(self.raw, "ph_news__articles", predecessor.ARTICLES_DDL)
-        lab.query(
+        platform.query(
             f"INSERT INTO {self.raw}.ph_news__articles VALUES "
             + ", ".join(
                 f"({', '.join(map(predecessor.literal, row[:-1]))}, TIMESTAMP '{row[-1]}', "
@@ -58,14 +58,14 @@ class Moved:
             self._insert(self.marts, name, rows)
 
     def _table(self, dataset: str, name: str, columns: str) -> None:
-        self.lab.query(f"CREATE SCHEMA IF NOT EXISTS {dataset}")
-        self.lab.query(f"CREATE TABLE {dataset}.{name} ({columns})")
+        self.platform.query(f"CREATE SCHEMA IF NOT EXISTS {dataset}")
+        self.platform.query(f"CREATE TABLE {dataset}.{name} ({columns})")
 
     def _insert(self, dataset: str, name: str, rows: list[tuple[Any, ...]]) -> None:
         assert rows
         for start in range(0, len(rows), 400):
             some = predecessor.values(rows[start : start + 400])
-            self.lab.query(f"INSERT INTO {dataset}.{name} VALUES {some}")
+            self.platform.query(f"INSERT INTO {dataset}.{name} VALUES {some}")
 
     def plan(self, *, with_ledger: bool) -> Path:
         """The plan as it is but for the names of the datasets, with the # of two lines away."""
@@ -81,19 +81,19 @@ class Moved:
         return path
 
     def theirs(self) -> Any:
-        return [described(self.lab, dataset) for dataset in (self.raw, self.marts)]
+        return [described(self.platform, dataset) for dataset in (self.raw, self.marts)]
 
 
 @pytest.fixture
 def moved(
-    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_platform: Callable[..., TestPlatform], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Moved]:
-    lab = make_lab(kit="finance", size=0)
-    settings = lab.blocks.warehouse
+    platform = make_platform(kit="finance", size=0)
+    settings = platform.blocks.warehouse
     monkeypatch.setenv("RAW_DATASET", settings.raw_dataset)
     monkeypatch.setenv("DBT_DATASET_PREFIX", settings.dataset_prefix)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield Moved(lab, tmp_path)
+    yield Moved(platform, tmp_path)
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -106,33 +106,33 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 def test_the_ready_plan_moves_all_and_finds_the_expected_differences_only(
     moved: Moved, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    lab, plan = moved.lab, moved.plan(with_ledger=True)
+    platform, plan = moved.platform, moved.plan(with_ledger=True)
     theirs = moved.theirs()
     # Before the sheet was read nobody knows what it lacks.
     code, told = command(capsys, "import", plan)
     assert code == 1 and "finance was not read yet" in told
-    lab.run()
+    platform.run()
     code, told = command(capsys, "import", plan)
     assert code == 1 and "ledger: 6 live rows of" in told and "--keep-missing" in told
     assert "nothing was imported" in told
-    assert not [line for line in lab.ledger() if line["mode"] == "backfill"]
+    assert not [line for line in platform.ledger() if line["mode"] == "backfill"]
     code, told = command(capsys, "import", "--keep-missing", plan)
     assert code == 0, told
-    rows = {id_: row for (id_,), row in lab.rows().items()}
+    rows = {id_: row for (id_,), row in platform.rows().items()}
     assert rows.keys() == {one.id for one in predecessor.entries()}
     assert {id_ for id_, row in rows.items() if row["_is_deleted"]} == {moved.marked}
-    articles = lab.query("SELECT * FROM {raw}.ph_news__articles ORDER BY url")
+    articles = platform.query("SELECT * FROM {raw}.ph_news__articles ORDER BY url")
     assert [row["title"] for row in articles] == ["Sport", "Flood"]
     for row in articles:
         assert (row["country"], row["language"]) == ("ph", None)
         assert row["_first_seen_at"] is row["_last_seen_at"] is None
-    assert lab.query("SELECT * FROM {raw}._fields") == []
+    assert platform.query("SELECT * FROM {raw}._fields") == []
     code, told = command(capsys, "import", "--keep-missing", plan)
     assert code == 0 and told.count("nothing new") == 2
 
     # The sheet is read again and lacks them still; the marts are built of both.
-    assert lab.run().total("held") == 0
-    assert lab.build()
+    assert platform.run().total("held") == 0
+    assert platform.build()
     report = tmp_path / "report.md"
     code, told = command(capsys, "compare", plan, "--report", report)
     assert code == 0, told
@@ -159,7 +159,7 @@ def test_the_ready_plan_moves_all_and_finds_the_expected_differences_only(
         (f"{WATER} SET average_daily_cost = average_daily_cost + 0.01 WHERE date", WATER),
         (f"{LAUNDRY} SET daily_cost = daily_cost + 0.01 WHERE date", LAUNDRY),
     ):
-        lab.query(f"UPDATE {moved.marts}.{change} = DATE '2024-06-01'")
+        platform.query(f"UPDATE {moved.marts}.{change} = DATE '2024-06-01'")
         code, told = command(capsys, "compare", plan, "--report", report)
         assert code == 1
         (line,) = [line for line in told.splitlines() if told_of in line.split()[0]]
@@ -169,11 +169,11 @@ def test_the_ready_plan_moves_all_and_finds_the_expected_differences_only(
 def test_without_the_ledger_the_entries_that_the_sheet_lacks_are_the_difference(
     moved: Moved, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    lab, plan = moved.lab, moved.plan(with_ledger=False)
-    lab.run()
+    platform, plan = moved.platform, moved.plan(with_ledger=False)
+    platform.run()
     code, told = command(capsys, "import", plan)
     assert code == 0, told
-    assert lab.build()
+    assert platform.build()
     gone = [one for one in predecessor.entries() if one.id in moved.gone]
     code, told = command(capsys, "compare", plan, "--report", tmp_path / "report.md")
     assert code == 1

@@ -23,11 +23,11 @@ from runs.due import due_build
 from stores.datasets import dbt_datasets
 from stores.settings import LANDING_S3
 from testing.permissions import held, needs, refused_by_policy, row_of
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.proxy import UNKNOWN, Call, Fault, Proxies, Store
 from tests.deploy.test_scripts import dry_run, roles_given
 
-Make = Callable[..., Lab]
+Make = Callable[..., TestPlatform]
 READS = ("GET", "HEAD")
 # As the older system's loader made it (references/predecessor.md).
 THEIR_LEDGER = (
@@ -43,89 +43,89 @@ THEIR_ENTRY = (
 CONTENT = b"theirs"
 
 
-def datasets(lab: Lab) -> dict[str, str]:
-    """The lab's datasets by what they are for."""
-    warehouse = lab.platform.warehouse
+def datasets(platform: TestPlatform) -> dict[str, str]:
+    """The platform's datasets by what they are for."""
+    warehouse = platform.stores.warehouse
     layers = ("gold", "silver", "staging")
     named = dict(zip(layers, dbt_datasets(warehouse.dataset_prefix), strict=True))
     return {"raw": warehouse.raw_dataset, "raw_staging": warehouse.staging_dataset, **named}
 
 
-def create(lab: Lab, dataset: str, labels: dict[str, str] | None = None) -> None:
-    wanted = bigquery.Dataset(f"{lab.platform.warehouse.project}.{dataset}")
+def create(platform: TestPlatform, dataset: str, labels: dict[str, str] | None = None) -> None:
+    wanted = bigquery.Dataset(f"{platform.stores.warehouse.project}.{dataset}")
     wanted.labels = labels or {}
-    lab.platform.warehouse.client.create_dataset(wanted)
+    platform.stores.warehouse.client.create_dataset(wanted)
 
 
-def described(lab: Lab, dataset: str) -> Any:
+def described(platform: TestPlatform, dataset: str) -> Any:
     """All that BigQuery says of a dataset and its tables, and their rows."""
-    warehouse = lab.platform.warehouse
+    warehouse = platform.stores.warehouse
     where = f"{warehouse.project}.{dataset}"
     found = warehouse.client.get_dataset(where).to_api_repr()
     tables = {}
     for item in warehouse.client.list_tables(where):
-        rows = lab.query(f"SELECT * FROM `{dataset}`.`{item.table_id}`")
+        rows = platform.query(f"SELECT * FROM `{dataset}`.`{item.table_id}`")
         table = warehouse.client.get_table(item.reference).to_api_repr()
         tables[item.table_id] = (table, sorted(map(str, rows)))
     return found, tables
 
 
-def plant_ledger(lab: Lab, dataset: str, name: str = "finance__ledger") -> None:
-    lab.query(f"CREATE TABLE {dataset}.{name} ({THEIR_LEDGER})")
-    lab.query(f"INSERT INTO {dataset}.{name} VALUES ({THEIR_ENTRY})")
+def plant_ledger(platform: TestPlatform, dataset: str, name: str = "finance__ledger") -> None:
+    platform.query(f"CREATE TABLE {dataset}.{name} ({THEIR_LEDGER})")
+    platform.query(f"INSERT INTO {dataset}.{name} VALUES ({THEIR_ENTRY})")
 
 
-def stored(lab: Lab) -> dict[str, bytes]:
-    """Every object of the buckets that has the lab's foreign name in it."""
+def stored(platform: TestPlatform) -> dict[str, bytes]:
+    """Every object of the buckets that has the platform's foreign name in it."""
     return {
         f"{landing.address}/{one.name}": landing.get(one.name)
-        for landing in lab.platform.landings
+        for landing in platform.stores.landings
         for one in landing.list("")
-        if "theirs" in one.name and lab.name in one.name
+        if "theirs" in one.name and platform.name in one.name
     }
 
 
 @pytest.mark.slow
-def checked(lab: Lab) -> Iterator[Finding]:
-    return check(lab.settings, subjects(lab.settings), {})
+def checked(platform: TestPlatform) -> Iterator[Finding]:
+    return check(platform.settings, subjects(platform.settings), {})
 
 
 def test_a_platform_at_work_stays_in_its_datasets_and_below_its_prefix(
-    make_lab: Make, through: Proxies, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_platform: Make, through: Proxies, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    lab = replace(make_lab(kit="ph_news", size=20), env=through.env)
-    own = datasets(lab)
+    platform = replace(make_platform(kit="ph_news", size=20), env=through.env)
+    own = datasets(platform)
     # As deploy/gcloud.sh leaves them; a person gave it these two, with what is in them.
     for name in own.values():
-        create(lab, name, LABELS)
-    plant_ledger(lab, own["raw"], "ledger_of_mine")
-    plant_ledger(lab, own["raw_staging"], "ledger_of_mine")
-    create(lab, other := f"{own['raw']}_theirs")
-    plant_ledger(lab, other)
-    before = described(lab, own["raw_staging"]), described(lab, other)
-    prefix = lab.platform.prefix("ph_news")
-    for landing in lab.platform.landings:
+        create(platform, name, LABELS)
+    plant_ledger(platform, own["raw"], "ledger_of_mine")
+    plant_ledger(platform, own["raw_staging"], "ledger_of_mine")
+    create(platform, other := f"{own['raw']}_theirs")
+    plant_ledger(platform, other)
+    before = described(platform, own["raw_staging"]), described(platform, other)
+    prefix = platform.stores.prefix("ph_news")
+    for landing in platform.stores.landings:
         for name in ("", prefix.replace("/ph_news/", "x/ph_news/"), "_logs/"):
-            landing.put(f"{name}theirs/{lab.name}/part-0001.parquet", CONTENT)
-    objects = stored(lab)
+            landing.put(f"{name}theirs/{platform.name}/part-0001.parquet", CONTENT)
+    objects = stored(platform)
     assert set(objects.values()) == {CONTENT} and len(objects) == 6
 
     through.reset()
-    lab.run()
-    lab.build()
-    for _ in checked(lab):
+    platform.run()
+    platform.build()
+    for _ in checked(platform):
         pass
     monkeypatch.setattr(cleanup, "STAGING_LIFETIME", timedelta(seconds=-60))
-    assert cleanup.sweep_staging(lab.platform) == 0
-    cleanup.take_stock(lab.platform, lab.source.TABLE)
-    lab.control("advance")
-    replace(lab, landing=LANDING_S3).run()
-    publish(lab.platform, lab.blocks, [lab.source.TABLE])
+    assert cleanup.sweep_staging(platform.stores) == 0
+    cleanup.take_stock(platform.stores, platform.source.TABLE)
+    platform.control("advance")
+    replace(platform, landing=LANDING_S3).run()
+    publish(platform.stores, platform.blocks, [platform.source.TABLE])
     calls = {store: list(through[store].calls) for store in through.stores}
 
-    assert stored(lab) == objects
-    assert (described(lab, own["raw_staging"]), described(lab, other)) == before
+    assert stored(platform) == objects
+    assert (described(platform, own["raw_staging"]), described(platform, other)) == before
     assert_own_objects(calls["gcs"], "landing", f"{prefix.partition('/')[0]}/")
     assert_own_objects(calls["s3"], "landing", f"{prefix.partition('/')[0]}/")
     assert_own_datasets(calls["bigquery"], set(own.values()), other)
@@ -190,46 +190,48 @@ def assert_own_datasets(calls: list[Call], own: set[str], foreign: str) -> None:
 
 
 def test_a_foreign_raw_table_is_refused_and_stays_as_it_is(
-    make_lab: Make, through: Proxies
+    make_platform: Make, through: Proxies
 ) -> None:
-    lab = replace(make_lab(kit="finance", size=5), env=through.env)
-    raw = datasets(lab)["raw"]
-    create(lab, raw, LABELS)
-    plant_ledger(lab, raw)
-    _, before = described(lab, raw)
+    platform = replace(make_platform(kit="finance", size=5), env=through.env)
+    raw = datasets(platform)["raw"]
+    create(platform, raw, LABELS)
+    plant_ledger(platform, raw)
+    _, before = described(platform, raw)
     through.reset()
     with pytest.raises(StoreFailed) as refused:
-        lab.run()
+        platform.run()
     assert f"table sandbox-project.{raw}.finance__ledger is not ours" in str(refused.value)
     assert "RAW_DATASET=pipelines_raw and DBT_DATASET_PREFIX=pipelines_, which are free" in str(
         refused.value
     )
-    assert described(lab, raw)[1]["finance__ledger"] == before["finance__ledger"]
+    assert described(platform, raw)[1]["finance__ledger"] == before["finance__ledger"]
     # Once it has another name, what was read waits to be loaded. A table that lost its label is
     # known by its column, and labelled again.
-    client = lab.platform.warehouse.client
+    client = platform.stores.warehouse.client
     client.delete_table(f"{raw}.finance__ledger")
-    lab.run()
-    lab.assert_equals_truth()
+    platform.run()
+    platform.assert_equals_truth()
     table = client.get_table(f"{raw}.finance__ledger")
     table.labels = {"team": "home"}
     client.update_table(table, ["labels"])
-    lab.control("advance")
-    lab.run()
-    lab.assert_equals_truth()
+    platform.control("advance")
+    platform.run()
+    platform.assert_equals_truth()
     labels = client.get_table(f"{raw}.finance__ledger").labels
     assert labels == {"team": "home", "layer": "raw", **LABELS}
 
 
-def test_a_foreign_dataset_is_refused_and_stays_as_it_is(make_lab: Make, through: Proxies) -> None:
-    lab = replace(make_lab(kit="finance", size=5), env=through.env)
-    raw = datasets(lab)["raw"]
-    create(lab, raw)
-    plant_ledger(lab, raw)
-    before = described(lab, raw)
+def test_a_foreign_dataset_is_refused_and_stays_as_it_is(
+    make_platform: Make, through: Proxies
+) -> None:
+    platform = replace(make_platform(kit="finance", size=5), env=through.env)
+    raw = datasets(platform)["raw"]
+    create(platform, raw)
+    plant_ledger(platform, raw)
+    before = described(platform, raw)
     through.reset()
     with pytest.raises(StoreFailed) as refused:
-        lab.run()
+        platform.run()
     assert f"dataset sandbox-project.{raw} is not ours" in str(refused.value)
     assert "RAW_DATASET=pipelines_raw and DBT_DATASET_PREFIX=pipelines_, which are free" in str(
         refused.value
@@ -237,52 +239,52 @@ def test_a_foreign_dataset_is_refused_and_stays_as_it_is(make_lab: Make, through
     assert f"deploy/gcloud.sh --adopt {raw}" in str(refused.value)
     assert {call.method for call in through["bigquery"].calls} == {"GET"}
     assert through["gcs"].calls == []
-    assert described(lab, raw) == before
-    found = [str(one) for one in checked(lab) if one.fault]
+    assert described(platform, raw) == before
+    found = [str(one) for one in checked(platform) if one.fault]
     assert len(found) == 1 and f"dataset sandbox-project.{raw} is not ours" in found[0]
-    assert described(lab, raw) == before
+    assert described(platform, raw) == before
 
 
-def test_dbt_replaces_nothing_foreign(make_lab: Make, through: Proxies) -> None:
-    lab = replace(make_lab(kit="ph_news", size=5), env=through.env)
-    lab.run()
-    own = datasets(lab)
-    due = due_build(lab.platform.warehouse, "ph_news")
+def test_dbt_replaces_nothing_foreign(make_platform: Make, through: Proxies) -> None:
+    platform = replace(make_platform(kit="ph_news", size=5), env=through.env)
+    platform.run()
+    own = datasets(platform)
+    due = due_build(platform.stores.warehouse, "ph_news")
     assert due
-    client = lab.platform.warehouse.client
+    client = platform.stores.warehouse.client
 
     def refused() -> str:
         through.reset()
         with pytest.raises(NotOurs) as refusal:
-            run_build(lab.platform.warehouse, lab.blocks.google, "ph_news", due)
+            run_build(platform.stores.warehouse, platform.blocks.google, "ph_news", due)
         assert {call.method for call in through["bigquery"].calls} <= {"GET", "POST"}
         assert not [call for call in through["bigquery"].calls if "insert" in call.call]
         return str(refusal.value)
 
-    create(lab, own["silver"])
-    plant_ledger(lab, own["silver"], "of_mine")
-    before = described(lab, own["silver"])
+    create(platform, own["silver"])
+    plant_ledger(platform, own["silver"], "of_mine")
+    before = described(platform, own["silver"])
     assert f"dataset sandbox-project.{own['silver']} is not ours" in refused()
-    assert described(lab, own["silver"]) == before
+    assert described(platform, own["silver"]) == before
 
     # Given by a person, it may have anything but a table under a name of ours.
     dataset = client.get_dataset(own["silver"])
     dataset.labels = LABELS
     client.update_dataset(dataset, ["labels"])
-    lab.query(f"CREATE TABLE {own['silver']}.news_stories (mine STRING)")
-    _, before = described(lab, own["silver"])
+    platform.query(f"CREATE TABLE {own['silver']}.news_stories (mine STRING)")
+    _, before = described(platform, own["silver"])
     assert f"table sandbox-project.{own['silver']}.news_stories is not ours" in refused()
-    found = [str(one) for one in checked(lab) if one.fault]
+    found = [str(one) for one in checked(platform) if one.fault]
     assert len(found) == 1 and "news_stories is not ours" in found[0]
-    assert described(lab, own["silver"])[1] == before
+    assert described(platform, own["silver"])[1] == before
 
 
-def test_an_empty_dataset_becomes_ours_by_its_label(make_lab: Make, through: Proxies) -> None:
-    lab = replace(make_lab(kit="ph_news", size=5), env=through.env)
-    warehouse = lab.platform.warehouse
-    raw = datasets(lab)["raw"]
-    create(lab, raw, {"team": "home"})
-    found = [one.note for one in checked(lab) if f"dataset {raw}" == one.what]
+def test_an_empty_dataset_becomes_ours_by_its_label(make_platform: Make, through: Proxies) -> None:
+    platform = replace(make_platform(kit="ph_news", size=5), env=through.env)
+    warehouse = platform.stores.warehouse
+    raw = datasets(platform)["raw"]
+    create(platform, raw, {"team": "home"})
+    found = [one.note for one in checked(platform) if f"dataset {raw}" == one.what]
     assert found == ["is empty; the first run gives it our label"]
     through["bigquery"].plan = [Fault("denied", "update dataset")]
     with pytest.raises(NotOurs) as refused:
@@ -295,9 +297,9 @@ def test_an_empty_dataset_becomes_ours_by_its_label(make_lab: Make, through: Pro
     assert warehouse.client.get_dataset(f"{raw}_staging").labels == LABELS
 
 
-def test_a_ledger_that_an_earlier_release_has_labelled_is_ours(lab: Lab) -> None:
+def test_a_ledger_that_an_earlier_release_has_labelled_is_ours(platform: TestPlatform) -> None:
     """Back to a release without the label, which puts its own in place of ours, and forward."""
-    warehouse = lab.platform.warehouse
+    warehouse = platform.stores.warehouse
     warehouse.ensure_ledger()
     where = f"{warehouse.project}.{warehouse.raw_dataset}"
     names = {item.table_id for item in warehouse.client.list_tables(where)}

@@ -25,60 +25,60 @@ from sources.ph_news.mapping import SERVED, SOURCE, article_id, classify_respons
 from sources.ph_news.settings import PhNews
 from stores.http import Http
 from testing.kits.ph_news import KEY, PLENTY, block
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 WRONG_KEY = "w/rong&key"
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(kit="ph_news", size=250)
+def platform(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    return make_platform(kit="ph_news", size=250)
 
 
-def statuses(lab: Lab) -> list[int]:
-    return [call["status"] for call in lab.look("control/requests")]
+def statuses(platform: TestPlatform) -> list[int]:
+    return [call["status"] for call in platform.look("control/requests")]
 
 
-def requests(lab: Lab) -> list[dict[str, Any]]:
-    return lab.query("SELECT * FROM {raw}._requests ORDER BY recorded_at, state")
+def requests(platform: TestPlatform) -> list[dict[str, Any]]:
+    return platform.query("SELECT * FROM {raw}._requests ORDER BY recorded_at, state")
 
 
-def test_the_raw_table_equals_the_world_through_three_stages(lab: Lab) -> None:
-    assert lab.run().total("inserted") > 200
-    lab.assert_equals_truth()
-    first = lab.rows()
+def test_the_raw_table_equals_the_world_through_three_stages(platform: TestPlatform) -> None:
+    assert platform.run().total("inserted") > 200
+    platform.assert_equals_truth()
+    first = platform.rows()
     for _ in range(2):
-        changed = lab.control("advance")
-        outcome = lab.run()
-        lab.assert_equals_truth()
-        lab.assert_settled()
+        changed = platform.control("advance")
+        outcome = platform.run()
+        platform.assert_equals_truth()
+        platform.assert_settled()
         assert outcome.total("inserted") >= changed["new"] - 5
         assert outcome.total("updated") >= changed["retitled"] + changed["relisted"] - 1
-    last = lab.rows()
+    last = platform.rows()
     assert {last[key]["_first_seen_at"] - row["_first_seen_at"] for key, row in first.items()} == {
         timedelta()
     }
-    sent = [line for line in requests(lab) if line["state"] == "settled"]
-    assert sum(line["requests"] for line in sent) == len(statuses(lab))
+    sent = [line for line in requests(platform) if line["state"] == "settled"]
+    assert sum(line["requests"] for line in sent) == len(statuses(platform))
 
 
-def test_a_run_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
-    lab.run()
-    before = lab.rows()
-    outcome = lab.run()
-    assert lab.only_line(outcome).state == "no_change"
-    assert lab.only_line(outcome).requests == 1
-    assert lab.only_line(lab.run()).state == "no_change"
-    assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change", "no_change"]
-    assert lab.objects() == []
+def test_a_run_without_news_writes_one_line_and_no_row(platform: TestPlatform) -> None:
+    platform.run()
+    before = platform.rows()
+    outcome = platform.run()
+    assert platform.only_line(outcome).state == "no_change"
+    assert platform.only_line(outcome).requests == 1
+    assert platform.only_line(platform.run()).state == "no_change"
+    assert platform.rows() == before
+    assert [line["state"] for line in platform.ledger()] == ["applied", "no_change", "no_change"]
+    assert platform.objects() == []
 
 
-def test_counts_add_up_in_every_line(lab: Lab) -> None:
-    lab.run()
-    lab.control("advance")
-    lab.run()
-    lines = lab.ledger()
+def test_counts_add_up_in_every_line(platform: TestPlatform) -> None:
+    platform.run()
+    platform.control("advance")
+    platform.run()
+    lines = platform.ledger()
     assert len(lines) == 2
     outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
@@ -86,37 +86,37 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
         assert line["extracted"] + line["already_seen"] == line["source_count"]
 
 
-def test_a_stage_that_comes_between_two_pages_loses_nothing(lab: Lab) -> None:
-    lab.control("advance", {"after_requests": 1})
-    assert lab.run().total("duplicate") > 0
-    lab.run()
-    lab.assert_equals_truth()
+def test_a_stage_that_comes_between_two_pages_loses_nothing(platform: TestPlatform) -> None:
+    platform.control("advance", {"after_requests": 1})
+    assert platform.run().total("duplicate") > 0
+    platform.run()
+    platform.assert_equals_truth()
 
 
-def test_a_row_without_url_is_rejected_whole_and_an_odd_value_kept(lab: Lab) -> None:
+def test_a_row_without_url_is_rejected_whole_and_an_odd_value_kept(platform: TestPlatform) -> None:
     odd = {"url": "https://a.example/1", "title": 7, "published_at": "yesterday", "mood": "good"}
-    lab.control("plant", {"articles": [{"title": "no url"}, "no object", odd]})
-    outcome = lab.run()
-    line = lab.only_line(outcome)
+    platform.control("plant", {"articles": [{"title": "no url"}, "no object", odd]})
+    outcome = platform.run()
+    line = platform.only_line(outcome)
     assert (line.rejected, line.unparsed) == (2, 1)
-    reasons = lab.query("SELECT reason, payload FROM {raw}._rejects ORDER BY reason")
+    reasons = platform.query("SELECT reason, payload FROM {raw}._rejects ORDER BY reason")
     assert [row["reason"] for row in reasons] == ["row that is no object", "row without url"]
     assert reasons[1]["payload"] == '{"title":"no url"}'
-    (row,) = [row for row in lab.rows().values() if row["url"] == odd["url"]]
+    (row,) = [row for row in platform.rows().values() if row["url"] == odd["url"]]
     assert row["published_at"] is None
     assert row["_extra"] == '{"mood":"good","published_at":"yesterday","title":7}'
     # Rejects and rows without a time are recognised the next time.
-    assert lab.only_line(lab.run()).state == "no_change"
+    assert platform.only_line(platform.run()).state == "no_change"
 
 
 def test_a_field_that_vanishes_is_announced_once_and_an_ordinary_reply_announces_nothing(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(kit="ph_news", size=60)
-    assert lab.run().announced == ()
-    lab.control("advance")
-    assert lab.run().announced == ()
-    bare = make_lab("bare", kit="ph_news", size=0)
+    platform = make_platform(kit="ph_news", size=60)
+    assert platform.run().announced == ()
+    platform.control("advance")
+    assert platform.run().announced == ()
+    bare = make_platform("bare", kit="ph_news", size=0)
     row = {name: None for name in SERVED if name != "image"}
     for number, announced in enumerate([("missing field image",), ()]):
         url = f"https://a.example/{number}"
@@ -128,126 +128,133 @@ def test_a_field_that_vanishes_is_announced_once_and_an_ordinary_reply_announces
 @pytest.mark.parametrize("envelope", ["current", "old"])
 @pytest.mark.parametrize("code", ["usage_limit_reached", "invalid_access_key", "inactive_user"])
 def test_a_refusal_that_stays_is_asked_once_and_named(
-    lab: Lab, envelope: str, code: str, caplog: pytest.LogCaptureFixture
+    platform: TestPlatform, envelope: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    lab.control("settings", {"envelope": envelope})
-    lab.control("refuse", {"code": code, "times": -1})
+    platform.control("settings", {"envelope": envelope})
+    platform.control("refuse", {"code": code, "times": -1})
     with pytest.raises(SourceHttpError, match=code) as caught:
-        lab.run()
-    assert len(statuses(lab)) == 1
+        platform.run()
+    assert len(statuses(platform)) == 1
     assert KEY not in "".join(traceback.format_exception(caught.value))
     assert KEY not in caplog.text
     # Nothing was had, and what was sent is settled.
-    assert [(line["state"], line["requests"]) for line in requests(lab)] == [
+    assert [(line["state"], line["requests"]) for line in requests(platform)] == [
         ("reserved", 2),
         ("settled", 1),
     ]
-    assert lab.ledger() == []
+    assert platform.ledger() == []
 
 
 @pytest.mark.parametrize("envelope", ["current", "old"])
 def test_a_rate_limit_passes(
-    lab: Lab, envelope: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    platform: TestPlatform,
+    envelope: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
-    lab.control("settings", {"envelope": envelope})
-    lab.control("refuse", {"code": "rate_limit_reached", "times": 2})
-    assert lab.only_line(lab.run()).requests == 2 + 3
+    platform.control("settings", {"envelope": envelope})
+    platform.control("refuse", {"code": "rate_limit_reached", "times": 2})
+    assert platform.only_line(platform.run()).requests == 2 + 3
     assert "rate_limit_reached" in caplog.text
     assert KEY not in caplog.text
-    lab.assert_equals_truth()
+    platform.assert_equals_truth()
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_server_error_with_a_code_that_is_not_listed_passes(
-    lab: Lab, status: int, monkeypatch: pytest.MonkeyPatch
+    platform: TestPlatform, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
     body = json.dumps({"error": {"code": "upstream_unavailable", "message": "try later"}})
-    lab.control("faults", [{"kind": "status", "status": status, "body": body, "times": 2}])
-    assert lab.only_line(lab.run()).requests == 2 + 3
-    lab.assert_equals_truth()
+    platform.control("faults", [{"kind": "status", "status": status, "body": body, "times": 2}])
+    assert platform.only_line(platform.run()).requests == 2 + 3
+    platform.assert_equals_truth()
 
 
-def test_the_languages_and_countries_of_the_settings_are_asked_for(lab: Lab) -> None:
-    assert lab.run(languages="zh, -en").total("inserted") > 0
-    assert {row["language"] for row in lab.rows().values()} == {"zh"}
-    lab.run(languages="", countries="ph,gb")
-    chosen = {(row["country"], row["language"]) for row in lab.rows().values()}
+def test_the_languages_and_countries_of_the_settings_are_asked_for(platform: TestPlatform) -> None:
+    assert platform.run(languages="zh, -en").total("inserted") > 0
+    assert {row["language"] for row in platform.rows().values()} == {"zh"}
+    platform.run(languages="", countries="ph,gb")
+    chosen = {(row["country"], row["language"]) for row in platform.rows().values()}
     assert chosen == {("ph", "en"), ("ph", "zh"), ("gb", "en")}
 
 
 def test_a_key_that_is_not_the_account_s_stands_in_no_message(
-    lab: Lab, caplog: pytest.LogCaptureFixture
+    platform: TestPlatform, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(SourceHttpError, match="invalid_access_key") as caught:
-        lab.run(access_key=WRONG_KEY)
-    assert statuses(lab) == [401]
+        platform.run(access_key=WRONG_KEY)
+    assert statuses(platform) == [401]
     told = caplog.text + "".join(traceback.format_exception(caught.value))
     for form in (WRONG_KEY, quote(WRONG_KEY), quote(WRONG_KEY, safe="")):
         assert form not in told
 
 
-def test_a_failure_between_two_pages_keeps_the_first_and_fails_the_run(lab: Lab) -> None:
-    lab.control("faults", [{"kind": "status", "status": 404, "path": "offset=100", "times": 1}])
-    outcome = lab.run()
+def test_a_failure_between_two_pages_keeps_the_first_and_fails_the_run(
+    platform: TestPlatform,
+) -> None:
+    platform.control(
+        "faults", [{"kind": "status", "status": 404, "path": "offset=100", "times": 1}]
+    )
+    outcome = platform.run()
     assert outcome.total("inserted") == 100
     with pytest.raises(PartlyExtracted, match="offset 100: HTTP 404"):
         report(outcome)
-    assert lab.ledger()[0]["message"].startswith("gap: older than offset 100 not read")
+    assert platform.ledger()[0]["message"].startswith("gap: older than offset 100 not read")
     # The next run goes on below what the first one had, though the first page is known by now.
-    report(lab.run())
-    lab.assert_equals_truth()
+    report(platform.run())
+    platform.assert_equals_truth()
 
 
-def test_a_run_without_budget_sends_nothing_and_says_so(lab: Lab) -> None:
-    first = lab.run(monthly_requests=1)
+def test_a_run_without_budget_sends_nothing_and_says_so(platform: TestPlatform) -> None:
+    first = platform.run(monthly_requests=1)
     note = "gap: older than offset 100 not read; no request left until"
     assert f"; {note}" in first.message
     assert first.total("inserted") == 100
-    assert lab.ledger()[0]["message"].startswith(note)
-    second = lab.run(monthly_requests=1)
+    assert platform.ledger()[0]["message"].startswith(note)
+    second = platform.run(monthly_requests=1)
     report(second)
     assert second.message.startswith("no request left until ")
     assert second.message.endswith("-01 00:00 UTC (plan: 1 a month)")
-    assert len(lab.ledger()) == 1
-    assert statuses(lab) == [200]
+    assert len(platform.ledger()) == 1
+    assert statuses(platform) == [200]
 
 
-def test_a_gap_is_closed_by_the_next_run_that_may(lab: Lab) -> None:
-    lab.run(monthly_requests=1)
-    lab.control("advance")
-    assert lab.run().note is None
-    lab.assert_equals_truth()
-    assert lab.ledger()[-1]["message"] is None
-    assert above_gap(json.loads(lab.ledger()[-1]["known_digests"])) == set()
+def test_a_gap_is_closed_by_the_next_run_that_may(platform: TestPlatform) -> None:
+    platform.run(monthly_requests=1)
+    platform.control("advance")
+    assert platform.run().note is None
+    platform.assert_equals_truth()
+    assert platform.ledger()[-1]["message"] is None
+    assert above_gap(json.loads(platform.ledger()[-1]["known_digests"])) == set()
 
 
 def test_a_run_that_fails_without_a_request_left_says_both(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    platform: TestPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
-    lab.control("faults", [{"kind": "status", "status": 500, "times": -1}])
+    platform.control("faults", [{"kind": "status", "status": 500, "times": -1}])
     with pytest.raises(SourceError, match=r"gave up after 1 tries: HTTP 500.*; no request left"):
-        lab.run(monthly_requests=1)
-    assert len(statuses(lab)) == 1
+        platform.run(monthly_requests=1)
+    assert len(statuses(platform)) == 1
 
 
-def test_a_run_killed_before_it_settles_has_spent_what_it_reserved(lab: Lab) -> None:
-    lab.run_in_child()
-    events = lab.run_in_child()
-    before = len(requests(lab))
-    lab.run_in_child(kill_at=events.index(("budget.settle", "before")))
-    left = requests(lab)[before:]
+def test_a_run_killed_before_it_settles_has_spent_what_it_reserved(platform: TestPlatform) -> None:
+    platform.run_in_child()
+    events = platform.run_in_child()
+    before = len(requests(platform))
+    platform.run_in_child(kill_at=events.index(("budget.settle", "before")))
+    left = requests(platform)[before:]
     assert [(line["state"], line["requests"]) for line in left] == [("reserved", 2)]
-    assert lab.only_line(lab.run()).state == "no_change"
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert platform.only_line(platform.run()).state == "no_change"
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
-def test_a_plan_without_tls_is_asked_without_it_and_only_then(lab: Lab) -> None:
+def test_a_plan_without_tls_is_asked_without_it_and_only_then(platform: TestPlatform) -> None:
     schemes = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -256,7 +263,7 @@ def test_a_plan_without_tls_is_asked_without_it_and_only_then(lab: Lab) -> None:
             return httpx.Response(403, json={"error": {"code": code, "message": "no"}})
         return httpx.Response(200, json={})
 
-    api = block(lab, base_url="https://api.mediastack.com")
+    api = block(platform, base_url="https://api.mediastack.com")
     urls = api.urls
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
         http = Http("ph_news", client, [KEY], classify_response=classify_response)
@@ -272,44 +279,49 @@ def test_a_plan_without_tls_is_asked_without_it_and_only_then(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_a_refusal_of_tls_is_remembered_until_the_plan_may_have_it(
-    lab: Lab, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+    platform: TestPlatform,
+    make_platform: Callable[..., TestPlatform],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    refusing = make_lab("refusing", kit="ph_news", size=0)
+    refusing = make_platform("refusing", kit="ph_news", size=0)
     refusing.control("refuse", {"code": "https_access_restricted", "times": -1})
     # The address with TLS comes first; here both are plain, and the first one refuses.
-    addresses = [f"{one.sources_url}/v1/news" for one in (refusing, lab)]
+    addresses = [f"{one.sources_url}/v1/news" for one in (refusing, platform)]
     monkeypatch.setattr(PhNews, "urls", property(lambda block: list(addresses)))
     day_ms = 86_400_000
-    lab.control("clock", {"offset_ms": -31 * day_ms})
+    platform.control("clock", {"offset_ms": -31 * day_ms})
     asked = []
     for settings in ({}, {}, {"monthly_requests": PLENTY - 1}, {"monthly_requests": PLENTY - 1}):
-        lab.run(**settings)
+        platform.run(**settings)
         asked.append(len(statuses(refusing)))
     # Once, and once more as the plan is another one.
     assert asked == [1, 1, 2, 2]
-    lab.control("advance")
-    lab.run(monthly_requests=PLENTY - 1)
+    platform.control("advance")
+    platform.run(monthly_requests=PLENTY - 1)
     assert len(statuses(refusing)) == 2
     # A month later the plan may have been upgraded: this run learns the time, the next one asks.
-    lab.control("clock", {"offset_ms": 0})
+    platform.control("clock", {"offset_ms": 0})
     for _ in range(3):
-        lab.run(monthly_requests=PLENTY - 1)
+        platform.run(monthly_requests=PLENTY - 1)
         asked.append(len(statuses(refusing)))
     assert asked[-3:] == [2, 3, 3]
-    assert KEY not in "".join(line["known_digests"] for line in lab.ledger())
-    lab.assert_equals_truth()
+    assert KEY not in "".join(line["known_digests"] for line in platform.ledger())
+    platform.assert_equals_truth()
 
 
 def test_a_real_page_is_loaded_field_for_field_and_built(
-    make_lab: Callable[..., Lab], samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_platform: Callable[..., TestPlatform],
+    samples: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    lab = make_lab(kit="ph_news", size=0)
+    platform = make_platform(kit="ph_news", size=0)
     (path,) = (samples / "mediastack").glob("*.json")
     articles = json.loads(path.read_text())["data"]
     assert len(articles) == 25
-    lab.control("plant", {"articles": articles})
-    assert lab.run().total("inserted") == 25
-    rows = lab.rows()
+    platform.control("plant", {"articles": articles})
+    assert platform.run().total("inserted") == 25
+    rows = platform.rows()
     for article in articles:
         row = rows[(article_id(article),)]
         at = datetime.fromisoformat(article["published_at"])
@@ -317,10 +329,10 @@ def test_a_real_page_is_loaded_field_for_field_and_built(
         assert (row["_extra"], row["_is_deleted"]) == (None, False)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    due = due_build(lab.platform.warehouse, SOURCE)
+    due = due_build(platform.stores.warehouse, SOURCE)
     assert due
-    run_build(lab.platform.warehouse, lab.blocks.google, SOURCE, due)
-    built = lab.query("SELECT * FROM {marts}staging.stg_ph_news__articles")
+    run_build(platform.stores.warehouse, platform.blocks.google, SOURCE, due)
+    built = platform.query("SELECT * FROM {marts}staging.stg_ph_news__articles")
     assert len(built) == 25
     assert all("&#8" not in row["title"] + row["description"] for row in built)
     assert any("&#8" in row["description_as_served"] for row in built)

@@ -16,7 +16,7 @@ from runs.due import due_build
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from sources.usgs_earthquake.mapping import TABLE
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 SECONDS = 1000.0
 
@@ -24,16 +24,18 @@ SECONDS = 1000.0
 @pytest.fixture(scope="module")
 def week(
     samples: Path, stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Lab]:
-    """A lab whose USGS serves the real files; the other parts are the session's."""
+) -> Iterator[TestPlatform]:
+    """A platform whose USGS serves the real files; the other parts are the session's."""
     environ = {**isolated(os.environ), "SANDBOX_USGS_FILES": str(samples / "usgs")}
     stack = Stack(tmp_path_factory.mktemp("files"), environ)
     stack.up(["sources"])
-    yield Lab("real-week", {**stack_env, "SANDBOX_SOURCES_URL": stack.env()["SANDBOX_SOURCES_URL"]})
+    yield TestPlatform(
+        "real-week", {**stack_env, "SANDBOX_SOURCES_URL": stack.env()["SANDBOX_SOURCES_URL"]}
+    )
     stack.down()
 
 
-def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
+def test_the_raw_table_holds_exactly_the_file(week: TestPlatform, samples: Path) -> None:
     (path,) = (samples / "usgs").glob("*.geojson")
     features = json.loads(path.read_text())["features"]
     assert len(features) == 2155
@@ -57,13 +59,13 @@ def test_the_raw_table_holds_exactly_the_file(week: Lab, samples: Path) -> None:
 
 
 def test_the_mart_reconciles_with_the_file(
-    week: Lab, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    week: TestPlatform, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    due = due_build(week.platform.warehouse, TABLE.source)
+    due = due_build(week.stores.warehouse, TABLE.source)
     assert due
-    run_build(week.platform.warehouse, week.blocks.google, TABLE.source, due)
-    assert due_build(week.platform.warehouse, TABLE.source) is None
+    run_build(week.stores.warehouse, week.blocks.google, TABLE.source, due)
+    assert due_build(week.stores.warehouse, TABLE.source) is None
     (path,) = (samples / "usgs").glob("*.geojson")
     expected: Counter[tuple[str, date]] = Counter()
     for feature in json.loads(path.read_text())["features"]:

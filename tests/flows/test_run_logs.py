@@ -31,7 +31,7 @@ from runs.alert_settings import AlertSettings
 from sandbox.parts import isolated
 from sandbox.stack import Stack
 from stores.settings import LANDING_GCS, PlatformSettings
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 NOW = datetime.now(UTC)
 
@@ -116,10 +116,10 @@ def server(prefect_server: Server) -> Server:
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab], server: Server) -> Lab:
-    lab = make_lab()
-    save(lab.blocks)
-    return lab
+def platform(make_platform: Callable[..., TestPlatform], server: Server) -> TestPlatform:
+    platform = make_platform()
+    save(platform.blocks)
+    return platform
 
 
 def save(settings: PlatformSettings) -> None:
@@ -127,8 +127,8 @@ def save(settings: PlatformSettings) -> None:
         platform_blocks(settings)[name].save(name, overwrite=True)
 
 
-def copies(lab: Lab) -> dict[str, list[Line]]:
-    landing, prefix = lab.platform.landing, lab.platform.prefix("_logs")
+def copies(platform: TestPlatform) -> dict[str, list[Line]]:
+    landing, prefix = platform.stores.landing, platform.stores.prefix("_logs")
     names = [stored.name for stored in landing.list(prefix)]
     return {name.removeprefix(prefix): list(unpacked(landing.get(name))) for name in names}
 
@@ -142,7 +142,7 @@ def messages_of(lines: list[Line], run_id: UUID) -> Counter[str]:
 
 
 def test_from_60_days_on_logs_are_copied_and_from_90_days_on_their_runs_are_gone(
-    lab: Lab, server: Server
+    platform: TestPlatform, server: Server
 ) -> None:
     # More than two pages, and an order by time alone says nothing.
     many = [f"line {number}" for number in range(450)]
@@ -155,7 +155,7 @@ def test_from_60_days_on_logs_are_copied_and_from_90_days_on_their_runs_are_gone
 
     message = run_logs(return_state=True).message or ""
 
-    found = copies(lab)
+    found = copies(platform)
     assert found.keys() == {f"{day(70)}.1.jsonl.gz", f"{day(95)}.1.jsonl.gz"}
     lines = found[f"{day(70)}.1.jsonl.gz"]
     assert messages_of(lines, long) == Counter(many)
@@ -173,11 +173,11 @@ def test_from_60_days_on_logs_are_copied_and_from_90_days_on_their_runs_are_gone
 
     again = run_logs(return_state=True).message or ""
     assert again.startswith("0 lines of 0 runs copied in 0 objects")
-    assert copies(lab) == found
+    assert copies(platform) == found
 
 
 def test_the_log_of_a_real_run_is_copied_with_its_tasks_and_those_within(
-    lab: Lab, server: Server
+    platform: TestPlatform, server: Server
 ) -> None:
     outer()
     ids = {run.flow_id: run for run in server.client.read_flow_runs()}
@@ -185,7 +185,7 @@ def test_the_log_of_a_real_run_is_copied_with_its_tasks_and_those_within(
     for run in ids.values():
         server.age(run.id, 61)
     run_logs()
-    (lines,) = copies(lab).values()
+    (lines,) = copies(platform).values()
     runs = {one.run.flow: one.run for one in lines if one.run}
     assert runs.keys() == {"outer", "inner"}
     assert runs["inner"].parent_task_run_id
@@ -198,31 +198,33 @@ def test_the_log_of_a_real_run_is_copied_with_its_tasks_and_those_within(
     )
 
 
-def test_runs_stay_while_copying_fails_and_it_is_told(lab: Lab, server: Server) -> None:
+def test_runs_stay_while_copying_fails_and_it_is_told(
+    platform: TestPlatform, server: Server
+) -> None:
     """A month long, and longer than Prefect keeps runs."""
     old, older = server.run("old", 95, ["a"]), server.run("older", 130, ["b"])
     server.run("young", 74, ["c"])
-    save(replace(lab.blocks, gcs_bucket="gone"))
+    save(replace(platform.blocks, gcs_bucket="gone"))
     assert run_logs(return_state=True).is_failed()
     assert server.runs().keys() >= {old, older}
     assert (server.lines(old), server.lines(older)) == (1, 1)
-    (finding,) = logs_behind(lab.platform, server.client, NOW)
+    (finding,) = logs_behind(platform.stores, server.client, NOW)
     assert (finding.kind, finding.title) == ("run-logs", "the logs of 2 days are not copied")
     assert f"runs ended on {day(130)}, over 75 days ago" in finding.cause
 
-    save(lab.blocks)
+    save(platform.blocks)
     assert run_logs(return_state=True).is_completed()
     assert not server.runs().keys() & {old, older}
-    assert {name[:10] for name in copies(lab)} == {day(95), day(130), day(74)}
-    assert logs_behind(lab.platform, server.client, NOW) == []
+    assert {name[:10] for name in copies(platform)} == {day(95), day(130), day(74)}
+    assert logs_behind(platform.stores, server.client, NOW) == []
 
 
-def test_a_run_whose_copy_cannot_be_read_stays(lab: Lab, server: Server) -> None:
+def test_a_run_whose_copy_cannot_be_read_stays(platform: TestPlatform, server: Server) -> None:
     server.run("first", 88, ["a"])
     run_logs()
-    (name,) = copies(lab)
-    broken = lab.platform.prefix("_logs") + name
-    landing = lab.platform.landing
+    (name,) = copies(platform)
+    broken = platform.stores.prefix("_logs") + name
+    landing = platform.stores.landing
     content = landing.get(broken)
     (run_id,) = [one for one, called in server.runs().items() if called == "first"]
     # Three weeks later.
@@ -240,7 +242,7 @@ def test_a_run_whose_copy_cannot_be_read_stays(lab: Lab, server: Server) -> None
 
 
 def test_a_run_that_is_not_in_the_copy_of_its_day_is_copied_before_it_goes(
-    lab: Lab, server: Server
+    platform: TestPlatform, server: Server
 ) -> None:
     """As after a database was restored, or a clock was wrong."""
     server.run("first", 95, ["a"])
@@ -248,18 +250,18 @@ def test_a_run_that_is_not_in_the_copy_of_its_day_is_copied_before_it_goes(
     late = server.run("late", 95, ["b"])
     run_logs()
     assert late in server.runs()
-    assert messages_of(copies(lab)[f"{day(95)}.2.jsonl.gz"], late) == Counter(["b"])
+    assert messages_of(copies(platform)[f"{day(95)}.2.jsonl.gz"], late) == Counter(["b"])
     run_logs()
     assert late not in server.runs()
-    assert len(copies(lab)) == 2
+    assert len(copies(platform)) == 2
 
 
-def test_copies_have_a_retention_of_their_own(lab: Lab, server: Server) -> None:
-    landing, prefix = lab.platform.landing, lab.platform.prefix("_logs")
+def test_copies_have_a_retention_of_their_own(platform: TestPlatform, server: Server) -> None:
+    landing, prefix = platform.stores.landing, platform.stores.prefix("_logs")
     for days in (729, 731):
         landing.put(f"{prefix}{day(days)}.1.jsonl.gz", b"")
     # What is not a copy is not ours to remove.
-    for other in (f"{prefix}note.txt", f"{lab.platform.prefix('finance')}x"):
+    for other in (f"{prefix}note.txt", f"{platform.stores.prefix('finance')}x"):
         landing.put(other, b"")
     message = run_logs(return_state=True).message or ""
     assert message.endswith("1 copies expired")
@@ -267,17 +269,19 @@ def test_copies_have_a_retention_of_their_own(lab: Lab, server: Server) -> None:
         f"{day(729)}.1.jsonl.gz",
         "note.txt",
     }
-    assert len(list(landing.list(lab.platform.prefix("finance")))) == 1
+    assert len(list(landing.list(platform.stores.prefix("finance")))) == 1
 
 
-def test_the_look_at_the_ledger_sees_logs_that_are_not_copied(lab: Lab, server: Server) -> None:
+def test_the_look_at_the_ledger_sees_logs_that_are_not_copied(
+    platform: TestPlatform, server: Server
+) -> None:
     from alerting.findings import Inspection
     from flows.watch import inspect_ledger
 
     server.run("old", 80, ["a"])
     inspection = Inspection(by="watch", at=datetime.now(UTC))
     alerts = AlertSettings(state_file="/nonexistent")
-    assert inspect_ledger(server.client, inspection, alerts, lab.blocks, {}) is None
+    assert inspect_ledger(server.client, inspection, alerts, platform.blocks, {}) is None
     assert [one.kind for one in inspection.findings if one.kind == "run-logs"] == ["run-logs"]
 
 

@@ -10,43 +10,43 @@ import pytest
 from core.ledger import ROW_OUTCOMES
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName
 from testing.matrix import crossed, or_slow
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 
 @pytest.mark.parametrize(
     "landing", or_slow(lambda landing: landing == LANDING_GCS, crossed([LANDING_GCS, LANDING_S3]))
 )
 def test_the_raw_table_equals_the_world_through_three_stages(
-    landing: LandingName, make_lab: Callable[..., Lab]
+    landing: LandingName, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(landing=landing)
-    assert lab.run().total("inserted") > 100
-    lab.assert_equals_truth()
+    platform = make_platform(landing=landing)
+    assert platform.run().total("inserted") > 100
+    platform.assert_equals_truth()
     for _ in range(2):
-        changed = lab.control("advance")
-        outcome = lab.run()
-        lab.assert_equals_truth()
-        lab.assert_settled()
+        changed = platform.control("advance")
+        outcome = platform.run()
+        platform.assert_equals_truth()
+        platform.assert_settled()
         assert outcome.total("superseded_ids") >= changed["reidentified"] > 0
         assert outcome.total("deleted") >= changed["deleted"] > 0
         assert outcome.total("updated") >= changed["revised"] > 0
 
 
-def test_a_run_without_news_writes_one_line_and_no_row(lab: Lab) -> None:
-    lab.run()
-    before = lab.rows()
-    outcome = lab.run()
-    assert lab.only_line(outcome).state == "no_change"
-    assert lab.rows() == before
-    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change"]
-    assert lab.objects() == []
+def test_a_run_without_news_writes_one_line_and_no_row(platform: TestPlatform) -> None:
+    platform.run()
+    before = platform.rows()
+    outcome = platform.run()
+    assert platform.only_line(outcome).state == "no_change"
+    assert platform.rows() == before
+    assert [line["state"] for line in platform.ledger()] == ["applied", "no_change"]
+    assert platform.objects() == []
 
 
-def test_counts_add_up_in_every_line(lab: Lab) -> None:
-    lab.run()
-    lab.control("advance")
-    lab.run()
-    lines = lab.ledger()
+def test_counts_add_up_in_every_line(platform: TestPlatform) -> None:
+    platform.run()
+    platform.control("advance")
+    platform.run()
+    lines = platform.ledger()
     assert len(lines) == 2
     outcomes = [*ROW_OUTCOMES, "rejected", "rejected_before"]
     for line in lines:
@@ -54,44 +54,46 @@ def test_counts_add_up_in_every_line(lab: Lab) -> None:
         assert line["extracted"] + line["already_seen"] == line["source_count"]
 
 
-def test_a_world_beyond_the_cap_is_read_in_windows(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(size=300, cap=40)
-    outcome = lab.run()
-    assert lab.only_line(outcome).requests > 10
-    lab.assert_equals_truth()
-    assert {call["status"] for call in lab.look("control/requests")} == {200}
+def test_a_world_beyond_the_cap_is_read_in_windows(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(size=300, cap=40)
+    outcome = platform.run()
+    assert platform.only_line(outcome).requests > 10
+    platform.assert_equals_truth()
+    assert {call["status"] for call in platform.look("control/requests")} == {200}
 
 
-def test_a_backfill_reads_a_range_of_days_and_leaves_the_watermark(lab: Lab) -> None:
-    lab.run()
-    watermark = lab.ledger()[-1]["watermark"]
-    warehouse = lab.platform.warehouse
-    lab.query("DELETE FROM {raw}.usgs_earthquake__events WHERE EXTRACT(YEAR FROM time) > 2000")
+def test_a_backfill_reads_a_range_of_days_and_leaves_the_watermark(platform: TestPlatform) -> None:
+    platform.run()
+    watermark = platform.ledger()[-1]["watermark"]
+    warehouse = platform.stores.warehouse
+    platform.query("DELETE FROM {raw}.usgs_earthquake__events WHERE EXTRACT(YEAR FROM time) > 2000")
     assert warehouse.raw_dataset
     end = datetime.now(UTC)
-    outcome = lab.run(start=end - timedelta(days=60), end=end)
-    line = lab.only_line(outcome)
+    outcome = platform.run(start=end - timedelta(days=60), end=end)
+    line = platform.only_line(outcome)
     assert line.inserted > 50
-    lab.assert_equals_truth()
-    last = lab.ledger()[-1]
+    platform.assert_equals_truth()
+    last = platform.ledger()[-1]
     assert (last["mode"], last["watermark"]) == ("backfill", None)
-    lab.run()
-    assert lab.ledger()[-1]["watermark"] >= watermark
+    platform.run()
+    assert platform.ledger()[-1]["watermark"] >= watermark
 
 
 @pytest.mark.slow
-def test_a_wrong_source_clock_does_not_lose_changes(lab: Lab) -> None:
-    lab.control("clock", {"offset_ms": -600_000})
-    lab.run()
-    lab.control("clock", {"offset_ms": 0})
-    lab.control("advance")
-    lab.run()
-    lab.assert_equals_truth()
+def test_a_wrong_source_clock_does_not_lose_changes(platform: TestPlatform) -> None:
+    platform.control("clock", {"offset_ms": -600_000})
+    platform.run()
+    platform.control("clock", {"offset_ms": 0})
+    platform.control("advance")
+    platform.run()
+    platform.assert_equals_truth()
 
 
 @pytest.mark.parametrize("year", or_slow(lambda year: year == 1886, crossed([1, 1886, 2099])))
-def test_an_event_of_any_year_is_revised(lab: Lab, year: int) -> None:
-    lab.run()
+def test_an_event_of_any_year_is_revised(platform: TestPlatform, year: int) -> None:
+    platform.run()
     time = int(datetime(year, 9, 1, 2, 51, tzinfo=UTC).timestamp() * 1000)
     for mag in (6.9, 7.0):
         feature = {
@@ -105,7 +107,7 @@ def test_an_event_of_any_year_is_revised(lab: Lab, year: int) -> None:
             },
             "geometry": {"type": "Point", "coordinates": [-80, 33, 10]},
         }
-        lab.control("plant", {"features": [feature], "instead": True})
-        lab.run()
-        row = lab.rows()[("xx1",)]
+        platform.control("plant", {"features": [feature], "instead": True})
+        platform.run()
+        row = platform.rows()[("xx1",)]
         assert (row["mag"], row["time"].year) == (mag, year)

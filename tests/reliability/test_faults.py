@@ -11,7 +11,7 @@ import pytest
 from core.errors import SourceError
 from stores.settings import LandingName
 from testing.matrix import crossed, only
-from testing.platform import KITS, RUNS, Lab
+from testing.platform import KITS, RUNS, TestPlatform
 
 SIZE = 60
 BODY = "{}"
@@ -61,10 +61,10 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def requests_of(kit: str, env: tuple[tuple[str, str], ...]) -> int:
     """How many requests an undisturbed first run sends."""
-    lab = Lab(f"faults-none-{kit.replace('_', '-')}", dict(env), kit)
-    lab.source.start(lab, SIZE)
-    lab.run()
-    return len(lab.look("control/requests"))
+    platform = TestPlatform(f"faults-none-{kit.replace('_', '-')}", dict(env), kit)
+    platform.source.start(platform, SIZE)
+    platform.run()
+    return len(platform.look("control/requests"))
 
 
 @pytest.mark.parametrize(("run", "fault", "place"), CASES)
@@ -73,16 +73,18 @@ def test_an_answer_that_is_broken_once_is_asked_for_again(
     fault: str,
     place: str,
     stack_env: dict[str, str],
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
     kit, landing = run
     skip = PLACES[place](requests_of(kit, tuple(stack_env.items())))
-    lab = make_lab(kit=kit, landing=landing, size=SIZE)
-    lab.control("faults", [{**FAULTS[fault], "skip": skip}])
-    lab.run()
-    assert [entry["fault"] for entry in lab.look("control/requests")].count(FAULTS[fault]["kind"])
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform = make_platform(kit=kit, landing=landing, size=SIZE)
+    platform.control("faults", [{**FAULTS[fault], "skip": skip}])
+    platform.run()
+    assert [entry["fault"] for entry in platform.look("control/requests")].count(
+        FAULTS[fault]["kind"]
+    )
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.parametrize(
@@ -94,14 +96,14 @@ def test_an_answer_that_is_broken_once_is_asked_for_again(
     ),
 )
 def test_answers_that_stay_broken_fail_the_run_and_leave_nothing(
-    kit: str, kind: str, make_lab: Callable[..., Lab]
+    kit: str, kind: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.control("faults", [{"kind": kind, "times": -1}])
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.control("faults", [{"kind": kind, "times": -1}])
     with pytest.raises(SourceError, match=rf"{kit}, .*: .*gave up after \d tries: \w+"):
-        lab.run()
-    assert lab.ledger() == []
-    assert lab.objects() == []
-    lab.control("faults", [])
-    lab.run()
-    lab.assert_equals_truth()
+        platform.run()
+    assert platform.ledger() == []
+    assert platform.objects() == []
+    platform.control("faults", [])
+    platform.run()
+    platform.assert_equals_truth()

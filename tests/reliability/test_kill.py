@@ -15,7 +15,7 @@ import pytest
 from core.steps import Phase
 from stores.settings import LandingName
 from testing.matrix import only, or_slow
-from testing.platform import RUNS, Event, Lab
+from testing.platform import RUNS, Event, TestPlatform
 from testing.rooms import PRODUCT, ROOT
 
 # Steps that no source's run has: the parent flow's after it, those of other flows, and what is done
@@ -76,15 +76,15 @@ def traces(
     USGS is killed in a run that finds a loaded table, the others in their very first.
     """
     name = f"kill-traces-{kit.replace('_', '-')}-{landing or 'own'}"
-    lab = Lab(name, dict(env), kit, landing=landing)
-    lab.source.start(lab, SIZE)
+    platform = TestPlatform(name, dict(env), kit, landing=landing)
+    platform.source.start(platform, SIZE)
     if kit == USGS:
-        lab.run_in_child()
-        lab.control("advance")
-    found = {"news": lab.run_in_child(), "nothing new": lab.run_in_child()}
-    lab.control("advance")
-    lab.run_in_child(kill_at=COMMITTED)
-    return {**found, "a batch waits": lab.run_in_child()}
+        platform.run_in_child()
+        platform.control("advance")
+    found = {"news": platform.run_in_child(), "nothing new": platform.run_in_child()}
+    platform.control("advance")
+    platform.run_in_child(kill_at=COMMITTED)
+    return {**found, "a batch waits": platform.run_in_child()}
 
 
 def places(kit: str, events: list[Event], point: Event) -> list[int | Event]:
@@ -137,13 +137,13 @@ def is_quick(kit: str, landing: LandingName | None, point: Event) -> bool:
 CASES = only(is_quick, [(*run, point) for run in RUNS for point in points_of(run[0])], is_slow)
 
 
-def kill_and_rerun(lab: Lab, place: int | Event, point: Event) -> None:
+def kill_and_rerun(platform: TestPlatform, place: int | Event, point: Event) -> None:
     """What was committed by then is safe, whatever the source says afterwards."""
-    events = lab.run_in_child(kill_at=place)
+    events = platform.run_in_child(kill_at=place)
     assert events[-1] == point
-    if not lab.source.TABLE.is_replayable and ("commit.manifest", "after") in events:
-        lab.control("advance")
-    lab.run_in_child()
+    if not platform.source.TABLE.is_replayable and ("commit.manifest", "after") in events:
+        platform.control("advance")
+    platform.run_in_child()
 
 
 @pytest.mark.parametrize(("kit", "landing", "point"), CASES)
@@ -152,19 +152,19 @@ def test_a_run_killed_anywhere_is_made_good_by_the_next(
     landing: LandingName | None,
     point: Event,
     stack_env: dict[str, str],
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
     known = traces(kit, landing, tuple(stack_env.items()))
     which = next(name for name, events in known.items() if point in events)
     reached = places(kit, known[which], point)
     assert reached
     for number, place in enumerate(reached):
-        lab = make_lab(suffix=str(number), kit=kit, size=SIZE, landing=landing)
+        platform = make_platform(suffix=str(number), kit=kit, size=SIZE, landing=landing)
         if kit == USGS:
-            lab.run_in_child()
-            lab.control("advance")
+            platform.run_in_child()
+            platform.control("advance")
         if which != "news":
-            lab.run_in_child(kill_at=COMMITTED if which == "a batch waits" else None)
-        kill_and_rerun(lab, place, point)
-        lab.assert_equals_truth()
-        lab.assert_settled()
+            platform.run_in_child(kill_at=COMMITTED if which == "a batch waits" else None)
+        kill_and_rerun(platform, place, point)
+        platform.assert_equals_truth()
+        platform.assert_settled()

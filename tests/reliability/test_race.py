@@ -20,7 +20,7 @@ from core import steps
 from runs.load import load
 from stores.settings import LandingName
 from testing.matrix import only
-from testing.platform import RUNS, Lab
+from testing.platform import RUNS, TestPlatform
 from testing.proxy import Proxies
 
 LOADERS = 10
@@ -28,9 +28,9 @@ LOADERS = 10
 QUOTA_SECONDS = 2.0
 
 
-def _load(lab: Lab, died: Path, gate: Any) -> None:
+def _load(platform: TestPlatform, died: Path, gate: Any) -> None:
     """Load what waits. The first that has submitted its script dies, and `died` then exists."""
-    os.environ.update(lab.env)
+    os.environ.update(platform.env)
 
     def die(name: str, phase: steps.Phase) -> None:
         if (name, phase) == ("load.wait", "before"):
@@ -40,21 +40,21 @@ def _load(lab: Lab, died: Path, gate: Any) -> None:
 
     steps.observers.append(die)
     gate.wait()
-    load(lab.platform, lab.source.TABLE)
+    load(platform.stores, platform.source.TABLE)
 
 
-def race(lab: Lab, died: Path, number: int = LOADERS) -> None:
+def race(platform: TestPlatform, died: Path, number: int = LOADERS) -> None:
     """So many loaders start together on what is committed; exactly one of them dies."""
     context = multiprocessing.get_context("forkserver")
     gate = context.Barrier(number)
-    loaders = [context.Process(target=_load, args=(lab, died, gate)) for _ in range(number)]
+    loaders = [context.Process(target=_load, args=(platform, died, gate)) for _ in range(number)]
     for loader in loaders:
         loader.start()
     for loader in loaders:
         loader.join()
     exits = sorted(loader.exitcode or 0 for loader in loaders)
     assert exits == [-signal.SIGKILL] + [0] * (number - 1)
-    assert [line["state"] for line in lab.ledger()] == ["applied"]
+    assert [line["state"] for line in platform.ledger()] == ["applied"]
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def race(lab: Lab, died: Path, number: int = LOADERS) -> None:
 def test_ten_loaders_on_one_batch_of_which_one_dies(
     kit: str,
     landing: LandingName | None,
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
     through: Proxies,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    lab = make_lab(kit=kit, landing=landing, size=60)
+    platform = make_platform(kit=kit, landing=landing, size=60)
     # Committed and never loaded.
-    assert lab.run_in_child(kill_at=("commit.manifest", "after"))
+    assert platform.run_in_child(kill_at=("commit.manifest", "after"))
     monkeypatch.setattr(through["bigquery"].strict, "window_seconds", QUOTA_SECONDS)
-    race(replace(lab, env=through.env), tmp_path / "died")
-    lab.assert_equals_truth()
+    race(replace(platform, env=through.env), tmp_path / "died")
+    platform.assert_equals_truth()

@@ -28,7 +28,7 @@ from runs.load import load
 from stores.settings import LANDING_GCS, LANDING_S3
 from testing.matrix import crossed, only, or_slow
 from testing.paused import paused
-from testing.platform import KITS, Event, Lab, lands_in
+from testing.platform import KITS, Event, TestPlatform, lands_in
 from testing.rooms import PRODUCT
 from tests.reliability.test_kill import COMMITTED, NOT_OF, POINTS, USGS
 
@@ -56,55 +56,55 @@ OFFSETS = only(
 
 @pytest.mark.parametrize(("kit", "name"), OFFSETS)
 def test_a_run_that_stands_still_while_the_world_and_another_run_go_on(
-    kit: str, name: str, make_lab: Callable[..., Lab]
+    kit: str, name: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
     """So its batch, where it has one, is committed or applied after a newer one."""
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.run()
-    lab.control("advance")
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.run()
+    platform.control("advance")
     if name in OF_WAITING:
-        lab.run_in_child(kill_at=COMMITTED)
-        lab.control("advance")
-    with paused(lab, (name, "before")) as first:
-        lab.control("advance")
-        lab.run()
+        platform.run_in_child(kill_at=COMMITTED)
+        platform.control("advance")
+    with paused(platform, (name, "before")) as first:
+        platform.control("advance")
+        platform.run()
         failure = first.go_on()
     assert first.reached, name
     assert failure == ""
     # And one more, since a look may have been late.
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
-def older_after_newer(lab: Lab) -> None:
+def older_after_newer(platform: TestPlatform) -> None:
     """A batch is committed after one that was observed later has been applied."""
-    lab.run()
-    lab.control("advance")
-    with paused(lab, ("commit.manifest", "before")) as older:
+    platform.run()
+    platform.control("advance")
+    with paused(platform, ("commit.manifest", "before")) as older:
         # The source's clock tells whole seconds; the two are to be seconds apart.
-        lab.control("clock", {"offset_ms": 5_000})
-        lab.control("advance")
-        lab.run()
-        before = lab.rows()
+        platform.control("clock", {"offset_ms": 5_000})
+        platform.control("advance")
+        platform.run()
+        before = platform.rows()
         assert older.go_on() == ""
-    states = [line["state"] for line in lab.ledger()][1:]
+    states = [line["state"] for line in platform.ledger()][1:]
     assert len(states) == 2
-    if lab.source.TABLE.is_whole:
+    if platform.source.TABLE.is_whole:
         # In the order of batches, the older has come too late.
         assert sorted(states) == ["applied", "superseded"]
-        assert lab.rows() == before
+        assert platform.rows() == before
     else:
         assert states == ["applied", "applied"]
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.parametrize("kit", or_slow(lambda kit: kit == "finance", ((kit,) for kit in KITS)))
 def test_an_older_batch_that_is_committed_after_a_newer_was_applied(
-    kit: str, make_lab: Callable[..., Lab]
+    kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    older_after_newer(make_lab(kit=kit, size=SIZE))
+    older_after_newer(make_platform(kit=kit, size=SIZE))
 
 
 BESIDE: list[Event] = [
@@ -122,19 +122,19 @@ BESIDE: list[Event] = [
     ),
 )
 def test_a_backfill_beside_an_incremental_run(
-    name: str, phase: steps.Phase, make_lab: Callable[..., Lab]
+    name: str, phase: steps.Phase, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=USGS, size=SIZE)
-    lab.run()
+    platform = make_platform(kit=USGS, size=SIZE)
+    platform.run()
     range_ = {"start": datetime(1900, 1, 1, tzinfo=UTC), "end": datetime.now(UTC)}
-    with paused(lab, (name, phase), **range_) as backfill:
-        lab.control("advance")
-        lab.run()
+    with paused(platform, (name, phase), **range_) as backfill:
+        platform.control("advance")
+        platform.run()
         assert backfill.go_on() == ""
     assert backfill.reached
-    lab.assert_equals_truth()
-    lab.assert_settled()
-    assert {line["mode"] for line in lab.ledger()} == {"incremental", "backfill"}
+    platform.assert_equals_truth()
+    platform.assert_settled()
+    assert {line["mode"] for line in platform.ledger()} == {"incremental", "backfill"}
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,17 @@ def test_a_backfill_beside_an_incremental_run(
         lambda name: name == "load.read_ledger",
     ),
 )
-def test_cleanup_beside_a_load(name: str, make_lab: Callable[..., Lab]) -> None:
+def test_cleanup_beside_a_load(name: str, make_platform: Callable[..., TestPlatform]) -> None:
     """Another's load and cleanup take the batch and its objects away under a loader."""
-    lab = make_lab(kit=USGS, size=SIZE)
-    lab.run_in_child(kill_at=("commit.manifest", "after"))
-    with paused(lab, (name, "before")) as loader:
-        load(lab.platform, lab.source.TABLE)
-        assert cleanup(lab.platform, lab.source.TABLE).removed == 1
+    platform = make_platform(kit=USGS, size=SIZE)
+    platform.run_in_child(kill_at=("commit.manifest", "after"))
+    with paused(platform, (name, "before")) as loader:
+        load(platform.stores, platform.source.TABLE)
+        assert cleanup(platform.stores, platform.source.TABLE).removed == 1
         assert loader.go_on() == ""
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.parametrize(
@@ -166,31 +166,31 @@ def test_cleanup_beside_a_load(name: str, make_lab: Callable[..., Lab]) -> None:
     ),
 )
 def test_a_sweep_beside_a_run_takes_nothing_that_is_young_or_committed(
-    name: str, make_lab: Callable[..., Lab]
+    name: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=USGS, size=SIZE)
-    with paused(lab, (name, "before")) as run:
-        cleaned = cleanup(lab.platform, lab.source.TABLE)
+    platform = make_platform(kit=USGS, size=SIZE)
+    with paused(platform, (name, "before")) as run:
+        cleaned = cleanup(platform.stores, platform.source.TABLE)
         assert (cleaned.removed, cleaned.swept) == (0, 0)
         assert run.go_on() == ""
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 def test_a_sweep_under_a_run_of_more_than_a_day_fails_its_commit(
-    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+    make_platform: Callable[..., TestPlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It finds its parts gone before it writes the manifest, so that no half of a batch exists."""
-    lab = make_lab(kit=USGS, size=SIZE)
-    with paused(lab, ("commit.list", "before")) as run:
+    platform = make_platform(kit=USGS, size=SIZE)
+    with paused(platform, ("commit.list", "before")) as run:
         monkeypatch.setattr("runs.cleanup.UNCOMMITTED_LIFETIME", timedelta(seconds=-60))
-        assert cleanup(lab.platform, lab.source.TABLE).swept == 1
+        assert cleanup(platform.stores, platform.source.TABLE).swept == 1
         assert "part-0001.parquet is missing in the bucket" in run.go_on()
     monkeypatch.undo()
-    assert lab.objects() == []
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert platform.objects() == []
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.parametrize(
@@ -198,17 +198,17 @@ def test_a_sweep_under_a_run_of_more_than_a_day_fails_its_commit(
     only(lambda kit: kit == "openweather", crossed(KITS), lambda kit: kit == "nyc_fhv"),
 )
 def test_a_switch_to_the_other_bucket_with_a_batch_waiting(
-    kit: str, make_lab: Callable[..., Lab]
+    kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
     other = LANDING_S3 if lands_in(kit) == LANDING_GCS else LANDING_GCS
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.run_in_child(kill_at=("commit.manifest", "after"))
-    lab.control("advance")
-    switched = replace(lab, landing=other)
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.run_in_child(kill_at=("commit.manifest", "after"))
+    platform.control("advance")
+    switched = replace(platform, landing=other)
     switched.run()
-    assert len([line for line in lab.ledger() if line["state"] == "applied"]) == 2
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert len([line for line in platform.ledger() if line["state"] == "applied"]) == 2
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 OFF_MS = 10 * 60 * 1000
@@ -224,25 +224,25 @@ OFF_MS = 10 * 60 * 1000
     ),
 )
 def test_a_source_whose_clock_jumps_ten_minutes(
-    kit: str, offset_ms: int, make_lab: Callable[..., Lab]
+    kit: str, offset_ms: int, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.run()
-    lab.control("clock", {"offset_ms": offset_ms})
-    lab.control("advance")
-    lab.run()
-    lab.control("clock", {"offset_ms": 0})
-    lab.control("advance")
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.run()
+    platform.control("clock", {"offset_ms": offset_ms})
+    platform.control("advance")
+    platform.run()
+    platform.control("clock", {"offset_ms": 0})
+    platform.control("advance")
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
-def run_at(lab: Lab, off: timedelta, sender: Any) -> None:
+def run_at(platform: TestPlatform, off: timedelta, sender: Any) -> None:
     """A run in a process whose every `datetime.now` is so far off; sends in how many modules."""
-    os.environ.update(lab.env)
+    os.environ.update(platform.env)
     # Imports the source's flow: what is imported later would have the right clock.
-    kit = lab.source
+    kit = platform.source
 
     class AnyDatetime(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -262,7 +262,7 @@ def run_at(lab: Lab, off: timedelta, sender: Any) -> None:
         if ours and "datetime.now(" in inspect.getsource(module):
             vars(module)["datetime"] = Off
             moved += 1
-    kit.run(lab)
+    kit.run(platform)
     sender.send(moved)
 
 
@@ -271,26 +271,26 @@ def run_at(lab: Lab, off: timedelta, sender: Any) -> None:
     "off", [timedelta(days=20), pytest.param(timedelta(minutes=10), marks=pytest.mark.slow)]
 )
 def test_a_local_clock_that_is_off_changes_nothing(
-    off: timedelta, kit: str, make_lab: Callable[..., Lab]
+    off: timedelta, kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.control("clock", {"offset_ms": 0})
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.control("clock", {"offset_ms": 0})
     context = multiprocessing.get_context("forkserver")
     for wrong in (off, -off):
         receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=run_at, args=(lab, wrong, sender))
+        child = context.Process(target=run_at, args=(platform, wrong, sender))
         child.start()
         sender.close()
         assert receiver.recv() > 2
         child.join()
         assert child.exitcode == 0
-        lab.control("advance")
+        platform.control("advance")
         # An hour of weather passes by its clock.
-        lab.control("clock", {"offset_ms": 0})
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
-    assert not [line["message"] for line in lab.ledger() if line["message"]]
+        platform.control("clock", {"offset_ms": 0})
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
+    assert not [line["message"] for line in platform.ledger() if line["message"]]
 
 
 @pytest.mark.parametrize(
@@ -302,12 +302,12 @@ def test_a_local_clock_that_is_off_changes_nothing(
     ),
 )
 def test_a_staging_table_that_expires_under_a_load_is_filled_again(
-    kit: str, name: str, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+    kit: str, name: str, make_platform: Callable[..., TestPlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.retry.random.uniform", lambda *_: 0.01)
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.run_in_child(kill_at=("commit.manifest", "after"))
-    warehouse, gone = lab.platform.warehouse, list[str]()
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.run_in_child(kill_at=("commit.manifest", "after"))
+    warehouse, gone = platform.stores.warehouse, list[str]()
 
     def expire(step: str, phase: steps.Phase) -> None:
         if (step, phase) == (name, "before") and not gone:
@@ -317,20 +317,20 @@ def test_a_staging_table_that_expires_under_a_load_is_filled_again(
                 warehouse.client.delete_table(f"{warehouse.staging_dataset}.{table_id}")
 
     monkeypatch.setattr(steps, "observers", [expire])
-    loaded = load(lab.platform, lab.source.TABLE)
+    loaded = load(platform.stores, platform.source.TABLE)
     assert loaded.failures == {}
     assert staging_table(kit, loaded.lines[0].batch_id, "rows") in gone
-    assert [line["state"] for line in lab.ledger()] == ["applied"]
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert [line["state"] for line in platform.ledger()] == ["applied"]
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
-def _run_on_a_full_disk(lab: Lab, sender: Any) -> None:
+def _run_on_a_full_disk(platform: TestPlatform, sender: Any) -> None:
     """No file of this process may grow beyond a few bytes: Python ignores SIGXFSZ, so that each
     write that would fails with EFBIG, as one on a full disk does with ENOSPC."""
-    os.environ.update(lab.env)
-    assert lab.platform.landings
+    os.environ.update(platform.env)
+    assert platform.stores.landings
 
     def fill(name: str, phase: steps.Phase) -> None:
         if (name, phase) == ("load.stage", "before"):
@@ -338,7 +338,7 @@ def _run_on_a_full_disk(lab: Lab, sender: Any) -> None:
 
     steps.observers.append(fill)
     try:
-        lab.run()
+        platform.run()
     except StoreFailed as failed:
         sender.send(str(failed))
 
@@ -347,19 +347,19 @@ def _run_on_a_full_disk(lab: Lab, sender: Any) -> None:
     "kit", or_slow(lambda kit: kit == "nyc_fhv", [("nyc_fhv",), ("openweather",)])
 )
 def test_a_disk_that_is_full_fails_the_run_and_the_next_makes_it_good(
-    kit: str, make_lab: Callable[..., Lab]
+    kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=kit, size=SIZE, landing=LANDING_S3)
+    platform = make_platform(kit=kit, size=SIZE, landing=LANDING_S3)
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_run_on_a_full_disk, args=(lab, sender))
+    child = context.Process(target=_run_on_a_full_disk, args=(platform, sender))
     child.start()
     sender.close()
     assert receiver.recv() == f"{kit}, first load: OSError: [Errno 27] File too large"
     child.join()
-    assert lab.ledger() == []
+    assert platform.ledger() == []
     # Its hour is over; the batch is in the bucket.
-    lab.control("advance")
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.control("advance")
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import SourceError
 from testing.matrix import crossed, only
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 
 GOOGLE_401 = {"error": {"code": 401, "message": "bad token", "status": "UNAUTHENTICATED"}}
 # By kit: what its service says to a wrong key, and to a right one whose quota is spent.
@@ -33,38 +33,46 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stores.http.random.uniform", lambda *_: 0.01)
 
 
-def asked_once(lab: Lab, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+def asked_once(
+    platform: TestPlatform, status: int, body: Any, headers: dict[str, str] | None = None
+) -> None:
     """One request, a failure that names source and status, and nothing left behind."""
     fault = {"kind": "status", "status": status, "body": json.dumps(body), "times": -1}
-    lab.control("faults", [fault | {"headers": headers or {}}])
-    with pytest.raises(SourceError, match=rf"^{lab.kit}, .*HTTP {status}"):
-        lab.run()
-    assert len(lab.look("control/requests")) == 1
-    assert lab.ledger() == []
-    assert lab.objects() == []
+    platform.control("faults", [fault | {"headers": headers or {}}])
+    with pytest.raises(SourceError, match=rf"^{platform.kit}, .*HTTP {status}"):
+        platform.run()
+    assert len(platform.look("control/requests")) == 1
+    assert platform.ledger() == []
+    assert platform.objects() == []
 
 
 @pytest.mark.parametrize("kit", KITS)
-def test_a_401_is_not_repeated(kit: str, make_lab: Callable[..., Lab]) -> None:
-    asked_once(make_lab(kit=kit, size=20), 401, WRONG_KEY[kit])
+def test_a_401_is_not_repeated(kit: str, make_platform: Callable[..., TestPlatform]) -> None:
+    asked_once(make_platform(kit=kit, size=20), 401, WRONG_KEY[kit])
 
 
 @pytest.mark.parametrize("kit", SPENT)
-def test_a_spent_quota_is_not_asked_again(kit: str, make_lab: Callable[..., Lab]) -> None:
-    asked_once(make_lab(kit=kit, size=20), 429, SPENT[kit])
+def test_a_spent_quota_is_not_asked_again(
+    kit: str, make_platform: Callable[..., TestPlatform]
+) -> None:
+    asked_once(make_platform(kit=kit, size=20), 429, SPENT[kit])
 
 
 # OpenWeather asks for each of its places; the one that is to wait is told in its own tests.
 @pytest.mark.parametrize("kit", [kit for kit in KITS if kit not in SPENT])
-def test_a_retry_after_beyond_a_minute_ends_the_run(kit: str, make_lab: Callable[..., Lab]) -> None:
-    asked_once(make_lab(kit=kit, size=20), 429, {}, {"Retry-After": "3600"})
+def test_a_retry_after_beyond_a_minute_ends_the_run(
+    kit: str, make_platform: Callable[..., TestPlatform]
+) -> None:
+    asked_once(make_platform(kit=kit, size=20), 429, {}, {"Retry-After": "3600"})
 
 
 # With one it is in test_faults.py.
 @pytest.mark.parametrize("kit", only(lambda kit: kit == "openweather", crossed(KITS)))
-def test_a_429_without_retry_after_is_repeated(kit: str, make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit=kit, size=20)
-    lab.control("faults", [{"kind": "status", "status": 429, "times": 2}])
-    lab.run()
-    assert [entry["status"] for entry in lab.look("control/requests")][:3].count(429) == 2
-    lab.assert_equals_truth()
+def test_a_429_without_retry_after_is_repeated(
+    kit: str, make_platform: Callable[..., TestPlatform]
+) -> None:
+    platform = make_platform(kit=kit, size=20)
+    platform.control("faults", [{"kind": "status", "status": 429, "times": 2}])
+    platform.run()
+    assert [entry["status"] for entry in platform.look("control/requests")][:3].count(429) == 2
+    platform.assert_equals_truth()

@@ -13,7 +13,7 @@ import pytest
 from alerting.read_freshness import read_freshness
 from core.stamps import in_utc
 from testing.matrix import crossed, only, or_slow
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 from tests.reliability.test_kill import USGS
 from tests.reliability.test_races import run_at
 
@@ -25,28 +25,28 @@ FAR = datetime(2286, 1, 1, tzinfo=UTC)
 VEHICLES = "nyc_fhv"
 
 
-def future_lines(lab: Lab) -> list[str]:
+def future_lines(platform: TestPlatform) -> list[str]:
     """The states of lines that were observed, or go on from, more than an hour after now."""
     limit = datetime.now(UTC) + timedelta(hours=1)
     return [
         line["state"]
-        for line in lab.ledger()
+        for line in platform.ledger()
         if max(line["observed_at"], line["watermark"] or line["observed_at"]) > limit
     ]
 
 
-def advance(lab: Lab, offset_ms: int) -> None:
+def advance(platform: TestPlatform, offset_ms: int) -> None:
     """The source changes while its clock is so far ahead, and so it is afterwards.
 
     An hour of weather passes by its clock, so that is set twice.
     """
-    lab.control("clock", {"offset_ms": offset_ms})
-    lab.control("advance")
-    lab.control("clock", {"offset_ms": offset_ms})
+    platform.control("clock", {"offset_ms": offset_ms})
+    platform.control("advance")
+    platform.control("clock", {"offset_ms": offset_ms})
 
 
-def assert_fresh(lab: Lab) -> None:
-    for reading in read_freshness(lab.platform, [lab.source.TABLE.source]):
+def assert_fresh(platform: TestPlatform) -> None:
+    for reading in read_freshness(platform.stores, [platform.source.TABLE.source]):
         assert reading.status == "fresh", reading.lateness
         assert timedelta(minutes=-10) <= reading.age < timedelta(hours=1)
 
@@ -55,19 +55,19 @@ def assert_fresh(lab: Lab) -> None:
     "kit", only(lambda kit: kit == USGS, crossed(KITS), lambda kit: kit in ("ph_news", VEHICLES))
 )
 def test_a_source_whose_clock_is_ahead_once_loses_nothing_that_comes_later(
-    kit: str, make_lab: Callable[..., Lab]
+    kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
-    lab = make_lab(kit=kit, size=SIZE)
-    lab.control("clock", {"offset_ms": 0})
-    lab.run()
-    advance(lab, AHEAD_MS)
-    assert "clock says" in lab.run().message
-    assert future_lines(lab) == []
-    advance(lab, 0)
-    assert "clock says" not in lab.run().message
-    lab.assert_equals_truth()
-    lab.assert_settled()
-    assert_fresh(lab)
+    platform = make_platform(kit=kit, size=SIZE)
+    platform.control("clock", {"offset_ms": 0})
+    platform.run()
+    advance(platform, AHEAD_MS)
+    assert "clock says" in platform.run().message
+    assert future_lines(platform) == []
+    advance(platform, 0)
+    assert "clock says" not in platform.run().message
+    platform.assert_equals_truth()
+    platform.assert_settled()
+    assert_fresh(platform)
 
 
 @pytest.mark.parametrize(
@@ -75,34 +75,34 @@ def test_a_source_whose_clock_is_ahead_once_loses_nothing_that_comes_later(
     only(lambda kit: kit == "finance", crossed(KITS), lambda kit: kit in (USGS, VEHICLES)),
 )
 def test_what_was_loaded_in_the_future_is_healed_by_the_next_run(
-    kit: str, make_lab: Callable[..., Lab]
+    kit: str, make_platform: Callable[..., TestPlatform]
 ) -> None:
     """Both clocks were ahead, so nobody doubted; now both are right."""
-    lab = make_lab(kit=kit, size=SIZE)
+    platform = make_platform(kit=kit, size=SIZE)
     # So that there is other weather by now.
-    lab.control("clock", {"offset_ms": -HOUR_MS if kit == "openweather" else 0})
-    lab.run()
-    advance(lab, AHEAD_MS)
-    in_child(lab, AHEAD)
-    assert future_lines(lab) == ["applied"]
-    stale = read_freshness(lab.platform, [lab.source.TABLE.source])[1]
+    platform.control("clock", {"offset_ms": -HOUR_MS if kit == "openweather" else 0})
+    platform.run()
+    advance(platform, AHEAD_MS)
+    in_child(platform, AHEAD)
+    assert future_lines(platform) == ["applied"]
+    stale = read_freshness(platform.stores, [platform.source.TABLE.source])[1]
     assert stale.status == "error"
     assert "newest event is 20.0 days in the future" in stale.lateness
-    advance(lab, 0)
-    lab.run()
-    lab.assert_equals_truth()
-    lab.assert_settled()
-    assert_fresh(lab)
-    seen = [row["_last_seen_at"] for row in lab.rows().values() if "_last_seen_at" in row]
+    advance(platform, 0)
+    platform.run()
+    platform.assert_equals_truth()
+    platform.assert_settled()
+    assert_fresh(platform)
+    seen = [row["_last_seen_at"] for row in platform.rows().values() if "_last_seen_at" in row]
     assert bool(seen) is (kit == "ph_news")
     assert all(moment < datetime.now(UTC) + timedelta(hours=1) for moment in seen)
 
 
-def in_child(lab: Lab, ahead: timedelta) -> None:
+def in_child(platform: TestPlatform, ahead: timedelta) -> None:
     """A run on a machine whose clock is so far ahead."""
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=run_at, args=(lab, ahead, sender))
+    child = context.Process(target=run_at, args=(platform, ahead, sender))
     child.start()
     sender.close()
     assert receiver.recv() > 2
@@ -111,39 +111,39 @@ def in_child(lab: Lab, ahead: timedelta) -> None:
 
 
 def test_a_list_that_is_stamped_with_the_future_is_read_and_so_is_the_next(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(kit=VEHICLES, size=SIZE)
-    lab.run()
-    lab.control("advance")
+    platform = make_platform(kit=VEHICLES, size=SIZE)
+    platform.run()
+    platform.control("advance")
     stamp = int((datetime.now(UTC) + timedelta(days=400)).timestamp())
     body = json.dumps({"rowsUpdatedAt": stamp})
     fault = {"path": "/api/views/", "kind": "status", "status": 200, "body": body, "times": 3}
-    lab.control("faults", [fault])
-    outcome = lab.run()
+    platform.control("faults", [fault])
+    outcome = platform.run()
     told = in_utc(datetime.fromtimestamp(stamp, UTC))
     assert f"rowsUpdatedAt is {told}, in the future: not believed" in outcome.message
-    lab.assert_equals_truth()
+    platform.assert_equals_truth()
     # The same stamp is the same list.
-    assert lab.only_line(lab.run()).state == "no_change"
-    lab.control("faults", [])
-    lab.control("advance")
-    assert lab.only_line(lab.run()).state == "applied"
-    lab.assert_equals_truth()
-    assert future_lines(lab) == []
-    assert_fresh(lab)
+    assert platform.only_line(platform.run()).state == "no_change"
+    platform.control("faults", [])
+    platform.control("advance")
+    assert platform.only_line(platform.run()).state == "applied"
+    platform.assert_equals_truth()
+    assert future_lines(platform) == []
+    assert_fresh(platform)
 
 
-def test_a_list_whose_stamp_went_back_is_read(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit=VEHICLES, size=SIZE)
-    lab.run()
-    lab.control("advance")
+def test_a_list_whose_stamp_went_back_is_read(make_platform: Callable[..., TestPlatform]) -> None:
+    platform = make_platform(kit=VEHICLES, size=SIZE)
+    platform.run()
+    platform.control("advance")
     body = json.dumps({"rowsUpdatedAt": 1_700_000_000})
     fault = {"path": "/api/views/", "kind": "status", "status": 200, "body": body, "times": 3}
-    lab.control("faults", [fault])
-    assert lab.only_line(lab.run()).state == "applied"
-    lab.assert_equals_truth()
-    assert lab.only_line(lab.run()).state == "no_change"
+    platform.control("faults", [fault])
+    assert platform.only_line(platform.run()).state == "applied"
+    platform.assert_equals_truth()
+    assert platform.only_line(platform.run()).state == "no_change"
 
 
 def quake(updated: datetime, **properties: Any) -> dict[str, Any]:
@@ -162,18 +162,18 @@ def quake(updated: datetime, **properties: Any) -> dict[str, Any]:
     or_slow(lambda next_: next_ == "deletion", crossed(["revision", "deletion", "new name"])),
 )
 def test_an_event_stamped_with_the_future_is_revised_deleted_and_renamed(
-    next_: str, lab: Lab
+    next_: str, platform: TestPlatform
 ) -> None:
-    lab.control("plant", {"features": [quake(FAR, mag=9)]})
-    message = lab.run().message
+    platform.control("plant", {"features": [quake(FAR, mag=9)]})
+    message = platform.run().message
     assert "1 row has `updated` in the future" in message
-    assert lab.rows()[("zz1",)]["mag"] == 9
+    assert platform.rows()[("zz1",)]["mag"] == 9
     # The source heals, or deletes, or renames it.
     name, deleted = (",zz2,zz1," if next_ == "new name" else ",zz1,"), next_ == "deletion"
     feature = quake(datetime.now(UTC) + timedelta(seconds=1), ids=name, mag=5)
-    lab.control("plant", {"features": [feature], "deleted": deleted, "instead": True})
-    assert "in the future" not in lab.run().message
-    rows = lab.rows()
+    platform.control("plant", {"features": [feature], "deleted": deleted, "instead": True})
+    assert "in the future" not in platform.run().message
+    rows = platform.rows()
     assert rows[("zz1",)]["_is_deleted"] is (next_ != "revision")
     if next_ != "deletion":
         assert rows[("zz2" if next_ == "new name" else "zz1",)]["mag"] == 5
@@ -183,10 +183,10 @@ def test_an_event_stamped_with_the_future_is_revised_deleted_and_renamed(
 
 @pytest.mark.slow
 def test_of_two_versions_in_one_batch_a_stamp_from_the_future_is_as_old_as_the_look(
-    lab: Lab,
+    platform: TestPlatform,
 ) -> None:
     """It counts as the look's moment, so what was stamped before that is older."""
     past = datetime.now(UTC) - timedelta(days=1)
-    lab.control("plant", {"features": [quake(FAR, mag=9), quake(past, mag=5)]})
-    assert lab.run().total("duplicate") == 1
-    assert lab.rows()[("zz1",)]["mag"] == 9
+    platform.control("plant", {"features": [quake(FAR, mag=9), quake(past, mag=5)]})
+    assert platform.run().total("duplicate") == 1
+    assert platform.rows()[("zz1",)]["mag"] == 9

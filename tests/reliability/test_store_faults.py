@@ -17,7 +17,7 @@ from stores import landing, landing_s3
 from stores.retry import Repeat
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName
 from testing.matrix import crossed, or_slow
-from testing.platform import KITS, Lab, lands_in
+from testing.platform import KITS, TestPlatform, lands_in
 from testing.proxy import CALLS, UNKNOWN, Fault, Kind, Proxies, Store
 
 SIZE = 30
@@ -66,12 +66,12 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def committed_once(
-    make_lab: Callable[..., Lab], through: Proxies, kit: str, landing: LandingName
-) -> Lab:
-    """A lab behind the proxies with its ledger ready and nothing loaded."""
-    lab = replace(make_lab(kit=kit, size=SIZE, landing=landing), env=through.env)
-    assert lab.platform.landing.address
-    return lab
+    make_platform: Callable[..., TestPlatform], through: Proxies, kit: str, landing: LandingName
+) -> TestPlatform:
+    """A platform behind the proxies with its ledger ready and nothing loaded."""
+    platform = replace(make_platform(kit=kit, size=SIZE, landing=landing), env=through.env)
+    assert platform.stores.landing.address
+    return platform
 
 
 def plan(through: Proxies, store: Store, calls: list[str], fault: str, times: int = 1) -> None:
@@ -91,12 +91,12 @@ def calls_of(store: Store, landing: LandingName) -> list[str]:
     "landing", or_slow(lambda landing: landing == LANDING_S3, crossed([LANDING_GCS, LANDING_S3]))
 )
 def test_every_call_has_a_name_and_every_name_is_called(
-    landing: LandingName, make_lab: Callable[..., Lab], through: Proxies
+    landing: LandingName, make_platform: Callable[..., TestPlatform], through: Proxies
 ) -> None:
-    lab = committed_once(make_lab, through, USGS, landing)
+    platform = committed_once(make_platform, through, USGS, landing)
     through.reset()
-    lab.run()
-    lab.run()
+    platform.run()
+    platform.run()
     for store, own in LANDINGS.items():
         made = {call.call for call in through[store].calls}
         assert made == (set(calls_of(store, landing)) if own == landing else {"list"})
@@ -106,11 +106,11 @@ def test_every_call_has_a_name_and_every_name_is_called(
 
 
 def test_an_account_that_may_make_no_datasets_uses_those_that_stand(
-    make_lab: Callable[..., Lab], through: Proxies
+    make_platform: Callable[..., TestPlatform], through: Proxies
 ) -> None:
     """As deploy/gcloud.sh gives it: it edits the datasets, BigQuery refuses it the making."""
-    lab = committed_once(make_lab, through, USGS, LANDING_GCS)
-    store = lab.platform.warehouse
+    platform = committed_once(make_platform, through, USGS, LANDING_GCS)
+    store = platform.stores.warehouse
     for name in (store.raw_dataset, store.staging_dataset):
         dataset = bigquery.Dataset(f"{store.project}.{name}")
         dataset.labels = LABELS
@@ -118,8 +118,8 @@ def test_an_account_that_may_make_no_datasets_uses_those_that_stand(
     through.reset()
     refused = ("create dataset", "update dataset")
     through["bigquery"].plan = [Fault("denied", call, times=-1) for call in refused]
-    lab.run()
-    lab.assert_equals_truth()
+    platform.run()
+    platform.assert_equals_truth()
 
 
 ALL_AT_ONCE: list[tuple[str, Store, LandingName, str]] = [
@@ -143,16 +143,16 @@ def test_a_fault_at_every_kind_of_call_is_recovered_within_the_run(
     store: Store,
     landing: LandingName,
     fault: str,
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
     through: Proxies,
 ) -> None:
-    lab = committed_once(make_lab, through, kit, landing)
+    platform = committed_once(make_platform, through, kit, landing)
     calls = calls_of(store, landing)
     plan(through, store, calls, fault)
-    report(lab.run())
+    report(platform.run())
     assert through[store].struck() == len(calls)
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 # Each source through its own bucket and USGS through the other as well, struck at the second time.
@@ -178,17 +178,17 @@ def test_a_fault_at_every_call_of_every_source_is_recovered_within_the_run(
     landing: LandingName,
     fault: str,
     skip: int,
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
     through: Proxies,
 ) -> None:
-    lab = committed_once(make_lab, through, kit, landing)
+    platform = committed_once(make_platform, through, kit, landing)
     plan(through, store, calls_of(store, landing), fault)
     for each in through[store].plan:
         each.skip = skip
-    report(lab.run())
+    report(platform.run())
     assert through[store].struck()
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 ABORTED = [(USGS, LANDING_GCS, 0), ("ph_news", LANDING_GCS, 0), ("ph_news", LANDING_GCS, 1)]
@@ -199,18 +199,18 @@ def test_a_transaction_that_is_aborted_is_tried_again(
     kit: str,
     landing: LandingName,
     skip: int,
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
     through: Proxies,
 ) -> None:
-    lab = committed_once(make_lab, through, kit, landing)
+    platform = committed_once(make_platform, through, kit, landing)
     through.reset()
     through["bigquery"].plan = [
         Fault("failed", "insert script", skip=skip, times=2, reason="aborted")
     ]
-    report(lab.run())
+    report(platform.run())
     assert through["bigquery"].struck() == 2
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 # What stays broken: a failure that names the source and the cause, and nothing of it stays behind.
@@ -233,13 +233,13 @@ EACH_LASTING = [
 ]
 
 
-def lasting(lab: Lab, through: Proxies, store: Store, call: str, fault: str) -> None:
+def lasting(platform: TestPlatform, through: Proxies, store: Store, call: str, fault: str) -> None:
     plan(through, store, [call], fault, times=-1)
     try:
-        report(lab.run())
+        report(platform.run())
     except StoreFailed as failed:
         message = str(failed)
-        assert message.startswith(f"{lab.kit}, {failed.window}: ")
+        assert message.startswith(f"{platform.kit}, {failed.window}: ")
         assert failed.reason
         assert failed.cause
     else:
@@ -247,12 +247,14 @@ def lasting(lab: Lab, through: Proxies, store: Store, call: str, fault: str) -> 
         assert fault == "answer lost" or call in ("delete", "delete table")
     assert through[store].struck()
     through.reset()
-    if not lab.source.TABLE.is_replayable and any("manifest" in name for name in lab.objects()):
+    if not platform.source.TABLE.is_replayable and any(
+        "manifest" in name for name in platform.objects()
+    ):
         # Its hour is over: what was committed is there all the same.
-        lab.control("advance")
-    report(lab.run())
-    lab.assert_equals_truth()
-    lab.assert_settled()
+        platform.control("advance")
+    report(platform.run())
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.parametrize(
@@ -268,22 +270,22 @@ def test_what_stays_broken_fails_the_run_and_the_next_makes_it_good(
     landing: LandingName,
     call: str,
     fault: str,
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
     through: Proxies,
 ) -> None:
-    lasting(committed_once(make_lab, through, kit, landing), through, store, call, fault)
+    lasting(committed_once(make_platform, through, kit, landing), through, store, call, fault)
 
 
 @pytest.mark.parametrize(("times", "is_there"), [(2, False), (2, True), (5, False)])
 def test_a_conflict_of_writes_on_s3_is_sent_again_and_no_other_batch(
     times: int,
     is_there: bool,
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
     through: Proxies,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(landing_s3, "CONFLICT_WAIT_SECONDS", 0.01)
-    bucket = committed_once(make_lab, through, USGS, LANDING_S3).platform.landing
+    bucket = committed_once(make_platform, through, USGS, LANDING_S3).stores.landing
     if is_there:
         bucket.put_if_absent("p/manifest.json", b"another's")
     through.reset()
@@ -299,10 +301,10 @@ def test_a_conflict_of_writes_on_s3_is_sent_again_and_no_other_batch(
 
 @pytest.mark.slow
 def test_a_source_on_s3_goes_on_when_gcs_does_not_answer_and_says_so(
-    make_lab: Callable[..., Lab], through: Proxies
+    make_platform: Callable[..., TestPlatform], through: Proxies
 ) -> None:
     plan(through, "gcs", [*calls_of("gcs", LANDING_GCS), "get bucket"], "503", times=-1)
-    lab = replace(make_lab(kit="nyc_fhv", size=SIZE), env=through.env)
-    outcome = lab.run()
+    platform = replace(make_platform(kit="nyc_fhv", size=SIZE), env=through.env)
+    outcome = platform.run()
     assert list(outcome.unlisted) == ["gs://landing"]
-    lab.assert_equals_truth()
+    platform.assert_equals_truth()

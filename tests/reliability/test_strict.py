@@ -19,7 +19,7 @@ from stores import bigquery as warehouse
 from stores.google import bigquery_client
 from stores.retry import PASSING, Repeat
 from testing.matrix import only, or_slow
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.proxy import Fault, Proxies
 from testing.strict import OPERATIONS, Strict
 from tests.tasks.test_load import commit_batch, quake
@@ -45,16 +45,18 @@ def strict(through: Proxies) -> Iterator[Strict]:
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab], through: Proxies, strict: Strict) -> Lab:
-    lab = replace(make_lab(size=1, retention_days=7), env=through.env)
-    lab.platform.warehouse.ensure_ledger()
-    lab.platform.warehouse.ensure_source(TABLE)
+def platform(
+    make_platform: Callable[..., TestPlatform], through: Proxies, strict: Strict
+) -> TestPlatform:
+    platform = replace(make_platform(size=1, retention_days=7), env=through.env)
+    platform.stores.warehouse.ensure_ledger()
+    platform.stores.warehouse.ensure_source(TABLE)
     through.reset()
-    return lab
+    return platform
 
 
-def states(lab: Lab) -> list[str]:
-    return sorted(line["state"] for line in lab.ledger())
+def states(platform: TestPlatform) -> list[str]:
+    return sorted(line["state"] for line in platform.ledger())
 
 
 def calls(through: Proxies, name: str) -> int:
@@ -62,9 +64,9 @@ def calls(through: Proxies, name: str) -> int:
 
 
 def test_a_sixth_operation_on_a_table_within_its_window_waits_for_the_window(
-    lab: Lab, through: Proxies, strict: Strict
+    platform: TestPlatform, through: Proxies, strict: Strict
 ) -> None:
-    store = lab.platform.warehouse
+    store = platform.stores.warehouse
 
     def label(table_id: str, retry: Any, times: int) -> None:
         for number in range(times):
@@ -94,53 +96,53 @@ def test_a_sixth_operation_on_a_table_within_its_window_waits_for_the_window(
     ),
 )
 def test_a_job_that_fails_in_passing_is_started_again(
-    reason: str, lab: Lab, through: Proxies
+    reason: str, platform: TestPlatform, through: Proxies
 ) -> None:
-    commit_batch(lab, quake("a"))
+    commit_batch(platform, quake("a"))
     faults = [Fault("failed", call, times=2, reason=reason) for call in JOBS]
     through["bigquery"].plan = [*faults]
-    assert lab.only_line(load(lab.platform, TABLE)).inserted == 1
-    lab.platform.warehouse.flush_jobs(TABLE.source)
+    assert platform.only_line(load(platform.stores, TABLE)).inserted == 1
+    platform.stores.warehouse.flush_jobs(TABLE.source)
     assert through["bigquery"].struck() == 2 * len(JOBS)
-    assert states(lab) == ["applied"]
+    assert states(platform) == ["applied"]
 
 
 def test_a_script_that_fails_after_it_was_committed_is_not_run_again(
-    lab: Lab, through: Proxies
+    platform: TestPlatform, through: Proxies
 ) -> None:
-    commit_batch(lab, quake("a"))
+    commit_batch(platform, quake("a"))
     fault = Fault("done and failed", "insert script", reason="internalError")
     through["bigquery"].plan = [fault]
-    assert lab.only_line(load(lab.platform, TABLE)).inserted == 1
+    assert platform.only_line(load(platform.stores, TABLE)).inserted == 1
     assert calls(through, "insert script") == 1
-    assert states(lab) == ["applied"]
+    assert states(platform) == ["applied"]
 
 
 def test_what_passes_never_is_given_up_after_eight_tries_and_not_repeated_above(
-    lab: Lab, through: Proxies
+    platform: TestPlatform, through: Proxies
 ) -> None:
-    commit_batch(lab, quake("a"))
+    commit_batch(platform, quake("a"))
     through["bigquery"].plan = [
         Fault("failed", "insert script", times=-1, reason="jobBackendError")
     ]
     with pytest.raises(GoogleAPIError, match="gave up after 8 tries"):
-        load(lab.platform, TABLE)
+        load(platform.stores, TABLE)
     assert calls(through, "insert script") == 8
     # Once staged is staged.
     assert calls(through, "insert load job") == 1
-    assert states(lab) == []
+    assert states(platform) == []
 
 
 @pytest.mark.parametrize("call", ["insert load job", "insert script"])
 def test_a_quota_of_the_day_is_raised_and_not_repeated(
-    call: str, lab: Lab, through: Proxies
+    call: str, platform: TestPlatform, through: Proxies
 ) -> None:
-    commit_batch(lab, quake("a"))
+    commit_batch(platform, quake("a"))
     through["bigquery"].plan = [Fault("failed", call, times=-1, reason="quotaExceeded")]
     with pytest.raises(Forbidden, match="Quota exceeded"):
-        load(lab.platform, TABLE)
+        load(platform.stores, TABLE)
     assert calls(through, call) == 1
-    assert states(lab) == []
+    assert states(platform) == []
 
 
 @pytest.mark.parametrize(
@@ -158,18 +160,18 @@ def test_a_quota_of_the_day_is_raised_and_not_repeated(
     ),
 )
 def test_a_fault_of_the_batch_parks_it_and_the_next_goes_on(
-    reason: str, lab: Lab, through: Proxies
+    reason: str, platform: TestPlatform, through: Proxies
 ) -> None:
-    poisoned = commit_batch(lab, quake("a"))
-    commit_batch(lab, quake("b"), hour=1)
+    poisoned = commit_batch(platform, quake("a"))
+    commit_batch(platform, quake("b"), hour=1)
     for run in range(3):
         through["bigquery"].plan = [Fault("failed", "insert script", reason=reason)]
-        loaded = load(lab.platform, TABLE)
+        loaded = load(platform.stores, TABLE)
         assert list(loaded.failures) == [poisoned.batch_id]
         assert ("(parked)" in loaded.failures[poisoned.batch_id]) is (run == 2)
-    assert load(lab.platform, TABLE).failures == {}
-    assert set(lab.rows()) == {("b",)}
-    assert states(lab) == ["applied", "failed", "failed", "parked"]
+    assert load(platform.stores, TABLE).failures == {}
+    assert set(platform.rows()) == {("b",)}
+    assert states(platform) == ["applied", "failed", "failed", "parked"]
 
 
 @pytest.mark.parametrize(
@@ -186,66 +188,68 @@ def test_a_fault_of_the_batch_parks_it_and_the_next_goes_on(
     ),
 )
 def test_what_is_not_the_batch_s_fault_is_raised_and_parks_nothing(
-    call: str, reason: str, lab: Lab, through: Proxies
+    call: str, reason: str, platform: TestPlatform, through: Proxies
 ) -> None:
-    commit_batch(lab, quake("a"))
+    commit_batch(platform, quake("a"))
     for _ in range(4):
         through["bigquery"].plan = [Fault("failed", call, times=-1, reason=reason)]
         with pytest.raises(GoogleAPIError):
-            load(lab.platform, TABLE)
+            load(platform.stores, TABLE)
     through["bigquery"].plan = []
-    assert states(lab) == []
-    assert lab.only_line(load(lab.platform, TABLE)).inserted == 1
+    assert states(platform) == []
+    assert platform.only_line(load(platform.stores, TABLE)).inserted == 1
 
 
-def test_a_wrong_location_parks_nothing(lab: Lab) -> None:
-    commit_batch(lab, quake("a"))
-    store = lab.platform.warehouse
+def test_a_wrong_location_parks_nothing(platform: TestPlatform) -> None:
+    commit_batch(platform, quake("a"))
+    store = platform.stores.warehouse
     elsewhere = bigquery.Dataset(f"{store.project}.{store.staging_dataset}")
     elsewhere.location, elsewhere.labels = "EU", OWNER
     store.client.delete_dataset(elsewhere.reference, delete_contents=True)
     store.client.create_dataset(elsewhere)
     for _ in range(4):
         with pytest.raises(NotFound, match="was not found in location US"):
-            load(lab.platform, TABLE)
-    assert states(lab) == []
+            load(platform.stores, TABLE)
+    assert states(platform) == []
     # As BIGQUERY_LOCATION=EU over datasets of the US.
-    client = bigquery_client(lab.blocks.google, store.project, "EU")
+    client = bigquery_client(platform.blocks.google, store.project, "EU")
     wrong = replace(store, client=client, location="EU")
     with pytest.raises(NotFound, match="was not found in location EU"):
-        load(replace(lab.platform, warehouse=wrong), TABLE)
+        load(replace(platform.stores, warehouse=wrong), TABLE)
 
 
-def test_parquet_is_loaded_by_the_names_of_its_columns(lab: Lab) -> None:
-    manifest = renamed(lab, commit_batch(lab, quake("a", place="here")))
-    loaded = load(lab.platform, TABLE)
+def test_parquet_is_loaded_by_the_names_of_its_columns(platform: TestPlatform) -> None:
+    manifest = renamed(platform, commit_batch(platform, quake("a", place="here")))
+    loaded = load(platform.stores, TABLE)
     assert "Provided schema is not compatible" in loaded.failures[manifest.batch_id]
-    assert lab.rows() == {}
+    assert platform.rows() == {}
 
 
-def renamed(lab: Lab, manifest: Manifest) -> Manifest:
+def renamed(platform: TestPlatform, manifest: Manifest) -> Manifest:
     """The batch with a manifest that names a column otherwise than its Parquet does."""
     columns = tuple(
         ("spot" if name == "place" else name, type_) for name, type_ in manifest.columns
     )
     changed = replace(manifest, columns=columns)
-    prefix = f"{lab.platform.prefix(TABLE.source)}{manifest.batch_id}/"
-    lab.platform.landing.put(f"{prefix}{MANIFEST}", encode_manifest(changed))
+    prefix = f"{platform.stores.prefix(TABLE.source)}{manifest.batch_id}/"
+    platform.stores.landing.put(f"{prefix}{MANIFEST}", encode_manifest(changed))
     return changed
 
 
-def test_tables_that_are_as_they_should_be_are_left_alone(lab: Lab, through: Proxies) -> None:
-    store = lab.platform.warehouse
+def test_tables_that_are_as_they_should_be_are_left_alone(
+    platform: TestPlatform, through: Proxies
+) -> None:
+    store = platform.stores.warehouse
     for name in (*TABLES, TABLE.name):
         found = store.client.get_table(f"{store.raw_dataset}.{name}")
         # Somebody else's, as those of a tool that counts costs.
         found.labels = {**found.labels, "team": "data"}
         store.client.update_table(found, ["labels"])
-    commit_batch(lab, quake("a"))
-    commit_batch(lab, quake("b"), hour=1)
+    commit_batch(platform, quake("a"))
+    commit_batch(platform, quake("b"), hour=1)
     through.reset()
     store.ensure_ledger()
-    assert len(load(lab.platform, TABLE).lines) == 2
+    assert len(load(platform.stores, TABLE).lines) == 2
     assert calls(through, "update table") == calls(through, "create fence") == 0
     # One to stage each batch.
     assert calls(through, "create table") == 2
@@ -269,8 +273,8 @@ class Raced:
         return self._client.update_table(table, fields, **options)
 
 
-def test_a_table_that_somebody_changes_meanwhile_is_read_again(lab: Lab) -> None:
-    store = lab.platform.warehouse
+def test_a_table_that_somebody_changes_meanwhile_is_read_again(platform: TestPlatform) -> None:
+    store = platform.stores.warehouse
     for name in TABLES:
         found = store.client.get_table(f"{store.raw_dataset}.{name}")
         # As a release with fewer columns left them.

@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.expressions import core
 
 from sandbox.bigquery import begins_with_control, copied, rules_of
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 SQL = """
 select cast(a as numeric) + 1.5 as b, format_date('%Y', c) as d, countif(e) as f
@@ -74,17 +74,17 @@ def test_a_script_is_no_dml_when_it_begins_with_control(sql: str, begins: bool) 
     assert begins_with_control(sql) is begins
 
 
-def test_rows_are_those_of_the_table_while_others_query(lab: Lab) -> None:
+def test_rows_are_those_of_the_table_while_others_query(platform: TestPlatform) -> None:
     """Both are asked on one connection of DuckDB."""
-    warehouse = lab.platform.warehouse
+    warehouse = platform.stores.warehouse
     warehouse.ensure_ledger()
     table = f"{warehouse.raw_dataset}.wide"
-    lab.query("CREATE TABLE {raw}.wide AS SELECT 1 AS a, 2 AS b, 3 AS c")
+    platform.query("CREATE TABLE {raw}.wide AS SELECT 1 AS a, 2 AS b, 3 AS c")
     done = threading.Event()
 
     def ask() -> None:
         while not done.is_set():
-            lab.query("SELECT 7 AS seven")
+            platform.query("SELECT 7 AS seven")
 
     asking = [threading.Thread(target=ask) for _ in range(2)]
     for thread in asking:

@@ -15,25 +15,27 @@ from core.sql import literal
 from sources.ph_news.mapping import TABLE
 from stores.budget import Budget, budget
 from stores.platform import connect
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 PER_MONTH = 100
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
-    lab = make_lab(kit="ph_news", size=0)
-    lab.platform.warehouse.ensure_ledger()
-    return lab
+def platform(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    platform = make_platform(kit="ph_news", size=0)
+    platform.stores.warehouse.ensure_ledger()
+    return platform
 
 
 def at(month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> str:
     return literal(datetime(2026, month, day, hour, minute, second, tzinfo=UTC))
 
 
-def spend_all(lab: Lab, clock: str, per_month: int = PER_MONTH) -> tuple[int, datetime]:
+def spend_all(
+    platform: TestPlatform, clock: str, per_month: int = PER_MONTH
+) -> tuple[int, datetime]:
     """How many requests may be sent at a moment, and when the next one may be."""
-    held = Budget(lab.platform.warehouse, TABLE, per_month, clock)
+    held = Budget(platform.stores.warehouse, TABLE, per_month, clock)
     sent = 0
     while True:
         try:
@@ -43,34 +45,34 @@ def spend_all(lab: Lab, clock: str, per_month: int = PER_MONTH) -> tuple[int, da
         sent += 1
 
 
-def requests(lab: Lab) -> list[dict[str, Any]]:
-    return lab.query("SELECT * FROM {raw}._requests ORDER BY recorded_at, state")
+def requests(platform: TestPlatform) -> list[dict[str, Any]]:
+    return platform.query("SELECT * FROM {raw}._requests ORDER BY recorded_at, state")
 
 
-def test_a_month_allows_evenly_from_one_request_to_all(lab: Lab) -> None:
+def test_a_month_allows_evenly_from_one_request_to_all(platform: TestPlatform) -> None:
     # February 2026 has 2,419,200 seconds; a hundredth of them is 24,192: 6:43:12.
-    assert spend_all(lab, at(2, 1)) == (1, datetime(2026, 2, 1, 6, 43, 13, tzinfo=UTC))
-    assert spend_all(lab, at(2, 1, 6, 43, 12))[0] == 0
-    assert spend_all(lab, at(2, 1, 6, 43, 13))[0] == 1
-    assert spend_all(lab, at(2, 15))[0] == 50 - 2
-    last = spend_all(lab, at(2, 28, 23, 59, 59))
+    assert spend_all(platform, at(2, 1)) == (1, datetime(2026, 2, 1, 6, 43, 13, tzinfo=UTC))
+    assert spend_all(platform, at(2, 1, 6, 43, 12))[0] == 0
+    assert spend_all(platform, at(2, 1, 6, 43, 13))[0] == 1
+    assert spend_all(platform, at(2, 15))[0] == 50 - 2
+    last = spend_all(platform, at(2, 28, 23, 59, 59))
     assert last == (PER_MONTH - 50, datetime(2026, 3, 1, tzinfo=UTC))
-    assert spend_all(lab, at(3, 1))[0] == 1
-    assert sum(line["requests"] for line in requests(lab)) == PER_MONTH + 1
+    assert spend_all(platform, at(3, 1))[0] == 1
+    assert sum(line["requests"] for line in requests(platform)) == PER_MONTH + 1
 
 
 @pytest.mark.parametrize("per_month", [1, 3, 40])
-def test_a_month_never_allows_more_than_the_plan(lab: Lab, per_month: int) -> None:
-    assert spend_all(lab, at(2, 28, 23, 59, 59), per_month)[0] == per_month
-    assert spend_all(lab, at(2, 28, 23, 59, 59), per_month)[0] == 0
-    assert sum(line["requests"] for line in requests(lab)) == per_month
+def test_a_month_never_allows_more_than_the_plan(platform: TestPlatform, per_month: int) -> None:
+    assert spend_all(platform, at(2, 28, 23, 59, 59), per_month)[0] == per_month
+    assert spend_all(platform, at(2, 28, 23, 59, 59), per_month)[0] == 0
+    assert sum(line["requests"] for line in requests(platform)) == per_month
 
 
-def test_what_is_settled_counts_as_sent_and_what_is_not_as_reserved(lab: Lab) -> None:
-    warehouse = lab.platform.warehouse
+def test_what_is_settled_counts_as_sent_and_what_is_not_as_reserved(platform: TestPlatform) -> None:
+    warehouse = platform.stores.warehouse
     with budget(warehouse, TABLE, 10**9) as held:
         held.spend()
-    assert [(line["state"], line["requests"]) for line in requests(lab)] == [
+    assert [(line["state"], line["requests"]) for line in requests(platform)] == [
         ("reserved", 2),
         ("settled", 1),
     ]
@@ -82,21 +84,21 @@ def test_what_is_settled_counts_as_sent_and_what_is_not_as_reserved(lab: Lab) ->
         Budget(warehouse, TABLE, 2, end).spend()
 
 
-def test_a_run_that_fails_settles_what_it_sent(lab: Lab) -> None:
+def test_a_run_that_fails_settles_what_it_sent(platform: TestPlatform) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        budget(lab.platform.warehouse, TABLE, 10**9) as held,
+        budget(platform.stores.warehouse, TABLE, 10**9) as held,
     ):
         for _ in range(3):
             held.spend()
         raise ZeroDivisionError
-    settled = [line["requests"] for line in requests(lab) if line["state"] == "settled"]
+    settled = [line["requests"] for line in requests(platform) if line["state"] == "settled"]
     assert sorted(settled) == [1, 2]
 
 
-def test_of_a_share_of_the_month_no_more_is_granted(lab: Lab) -> None:
+def test_of_a_share_of_the_month_no_more_is_granted(platform: TestPlatform) -> None:
     # Half of February: 50 requests, three quarters of which are 37.
-    held = Budget(lab.platform.warehouse, TABLE, PER_MONTH, at(2, 15))
+    held = Budget(platform.stores.warehouse, TABLE, PER_MONTH, at(2, 15))
     held.spend()
     # Two of 50 are reserved.
     assert (held.spare(0.75), held.spare(1.0), held.spare(0.01)) == (35, 48, 0)
@@ -109,16 +111,16 @@ def test_of_a_share_of_the_month_no_more_is_granted(lab: Lab) -> None:
     assert sent == 38 - 2
     assert held.spare(0.75) == 0
     # The rest is for the others, and what was reserved for one purpose is not sent for the other.
-    assert spend_all(lab, at(2, 15))[0] == 50 - 38
+    assert spend_all(platform, at(2, 15))[0] == 50 - 38
 
 
-def test_ten_runs_at_once_are_never_granted_one_request_twice(lab: Lab) -> None:
-    lab.platform.warehouse.ensure_source(TABLE)
+def test_ten_runs_at_once_are_never_granted_one_request_twice(platform: TestPlatform) -> None:
+    platform.stores.warehouse.ensure_source(TABLE)
     clock = at(2, 1, 23, 59, 59)
     start = threading.Barrier(10)
 
     def run(_: int) -> int:
-        held = Budget(connect(lab.blocks).warehouse, TABLE, PER_MONTH, clock)
+        held = Budget(connect(platform.blocks).warehouse, TABLE, PER_MONTH, clock)
         start.wait()
         try:
             held.spend()
@@ -130,4 +132,4 @@ def test_ten_runs_at_once_are_never_granted_one_request_twice(lab: Lab) -> None:
         granted = sorted(pool.map(run, range(10)))
     # A day of February allows 4 of 100.
     assert granted == [0] * 8 + [2, 2]
-    assert sum(line["requests"] for line in requests(lab)) == 4
+    assert sum(line["requests"] for line in requests(platform)) == 4

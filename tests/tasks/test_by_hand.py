@@ -15,7 +15,7 @@ import pytest
 from core.names import flow_of, source_of
 from runs.settings import OF_SOURCES
 from testing.matrix import only, or_slow
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.without_prefect import PYTHON, without_prefect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,14 +26,17 @@ VARIABLES = {
 
 
 def by_hand(
-    source: str, lab: Lab | None, *options: str, python: Sequence[str] = (sys.executable,)
+    source: str,
+    platform: TestPlatform | None,
+    *options: str,
+    python: Sequence[str] = (sys.executable,),
 ) -> subprocess.CompletedProcess[str]:
     env = dict(os.environ)
-    if lab:
-        env |= lab.env | {
-            "RAW_DATASET": lab.platform.warehouse.raw_dataset,
-            "LANDING_RETENTION_DAYS": f"{lab.retention_days:g}",
-            VARIABLES[source]: lab.sources_url,
+    if platform:
+        env |= platform.env | {
+            "RAW_DATASET": platform.stores.warehouse.raw_dataset,
+            "LANDING_RETENTION_DAYS": f"{platform.retention_days:g}",
+            VARIABLES[source]: platform.sources_url,
         }
     return subprocess.run(
         [*python, "-m", "repair", flow_of(source), *options],
@@ -66,39 +69,41 @@ def test_help_names_the_options(source: str) -> None:
         lambda source: source == "usgs_earthquake",
     ),
 )
-def test_a_dry_run_writes_nothing_and_a_run_does(source: str, make_lab: Callable[..., Lab]) -> None:
+def test_a_dry_run_writes_nothing_and_a_run_does(
+    source: str, make_platform: Callable[..., TestPlatform]
+) -> None:
     # Of vehicles 1,001 are the least that is believed.
-    lab = make_lab(kit=source, size=1_100 if source == "nyc_fhv" else 60)
-    lab.platform.warehouse.ensure_ledger()
-    dry = by_hand(source, lab, "--dry-run")
+    platform = make_platform(kit=source, size=1_100 if source == "nyc_fhv" else 60)
+    platform.stores.warehouse.ensure_ledger()
+    dry = by_hand(source, platform, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     told = dict(line.split(maxsplit=1) for line in dry.stdout.splitlines()[:3])
     assert told["window"] == "first load"
     assert int(told["requests"]) > 0
     assert int(told["extracted"].replace(",", "")) > 0
-    assert lab.ledger() == []
-    assert lab.objects() == []
-    done = by_hand(source, lab)
+    assert platform.ledger() == []
+    assert platform.objects() == []
+    done = by_hand(source, platform)
     assert done.returncode == 0, done.stderr
-    assert len(lab.ledger()) == 1
-    assert len(lab.rows()) > 0
+    assert len(platform.ledger()) == 1
+    assert len(platform.rows()) > 0
 
 
 def test_a_run_that_fails_says_why_in_one_line(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(kit="nyc_fhv", size=60)
-    lab.control("faults", [{"kind": "status", "status": 403, "times": -1}])
-    refused = by_hand("nyc_fhv", lab)
-    lab.control("faults", [])
-    lost = by_hand("nyc_fhv", replace(lab, env=lab.env | {"S3_BUCKET": "no-such-bucket"}))
+    platform = make_platform(kit="nyc_fhv", size=60)
+    platform.control("faults", [{"kind": "status", "status": 403, "times": -1}])
+    refused = by_hand("nyc_fhv", platform)
+    platform.control("faults", [])
+    lost = by_hand("nyc_fhv", replace(platform, env=platform.env | {"S3_BUCKET": "no-such-bucket"}))
     for done, reason in ((refused, "HTTP 403"), (lost, "NoSuchBucket")):
         assert done.returncode == 1
         (line,) = [one for one in done.stderr.splitlines() if not one.startswith("WARNING ")]
         assert line.startswith("nyc_fhv, ") and reason in line
 
 
-def test_what_is_not_configured_is_said(lab: Lab) -> None:
+def test_what_is_not_configured_is_said(platform: TestPlatform) -> None:
     env = {name: value for name, value in os.environ.items() if name != "OPENWEATHER_API_KEY"}
     done = subprocess.run(
         [sys.executable, "-m", "repair", "openweather"],
@@ -113,21 +118,23 @@ def test_what_is_not_configured_is_said(lab: Lab) -> None:
 
 
 def test_a_source_runs_end_to_end_where_prefect_is_not_installed(
-    make_lab: Callable[..., Lab], tmp_path: Path
+    make_platform: Callable[..., TestPlatform], tmp_path: Path
 ) -> None:
-    lab = make_lab(kit="finance", size=60)
+    platform = make_platform(kit="finance", size=60)
     env = without_prefect(tmp_path)
     absent = subprocess.run([*PYTHON, "-c", "import prefect"], env=env, check=False)
     assert absent.returncode == 1
-    done = by_hand("finance", replace(lab, env=lab.env | env), python=PYTHON)
+    done = by_hand("finance", replace(platform, env=platform.env | env), python=PYTHON)
     assert done.returncode == 0, done.stderr
-    lab.assert_equals_truth()
-    lab.assert_settled()
-    assert by_hand("finance", lab).returncode == 0
-    lab.control("advance")
-    assert by_hand("finance", replace(lab, env=lab.env | env), python=PYTHON).returncode == 0
-    lab.assert_equals_truth()
-    assert [line["state"] for line in lab.ledger()] == ["applied", "no_change", "applied"]
+    platform.assert_equals_truth()
+    platform.assert_settled()
+    assert by_hand("finance", platform).returncode == 0
+    platform.control("advance")
+    assert (
+        by_hand("finance", replace(platform, env=platform.env | env), python=PYTHON).returncode == 0
+    )
+    platform.assert_equals_truth()
+    assert [line["state"] for line in platform.ledger()] == ["applied", "no_change", "applied"]
 
 
 def test_the_old_command_says_the_new_one() -> None:
@@ -174,33 +181,35 @@ def test_options_that_do_not_go_together_are_refused(
 
 
 @pytest.mark.slow
-def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="finance", size=60, retention_days=7)
-    lab.run()
-    (batch_id,) = (line["batch_id"] for line in lab.ledger())
-    key = sorted(row["id"] for row in lab.rows().values())[0]
+def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="finance", size=60, retention_days=7)
+    platform.run()
+    (batch_id,) = (line["batch_id"] for line in platform.ledger())
+    key = sorted(row["id"] for row in platform.rows().values())[0]
     assert re.fullmatch(
         rf"row       batch {batch_id}, inserted [-\d: ]+ UTC, not deleted\n"
         r"batch     applied [-\d: ]+ UTC: incremental, first load, observed [-\d: ]+ UTC, "
         r"code [0-9a-f]{12}\n",
-        told(lab, "--trace", key),
+        told(platform, "--trace", key),
     )
-    rows = lab.rows()
-    dry = told(lab, "--undo", batch_id, "--dry-run")
+    rows = platform.rows()
+    dry = told(platform, "--undo", batch_id, "--dry-run")
     mode = f"incremental, first load: {len(rows)} inserted"
     assert re.match(rf"batch     {batch_id}, applied [-\d: ]+ UTC: {mode}", dry)
     assert f"raw.finance__ledger {len(rows)} rows, and 0 before these batches\n" in dry
     assert f"rows      {len(rows)} go, 0 are again as they were\n" in dry
     assert dry.endswith("nothing was undone: a dry run\n")
-    assert lab.rows() == rows
-    done = told(lab, "--undo", batch_id)
+    assert platform.rows() == rows
+    done = told(platform, "--undo", batch_id)
     assert done.startswith(dry.removesuffix("nothing was undone: a dry run\n"))
     assert f"undone: {batch_id}; finance__ledger is what it was before {batch_id}, 0 rows" in done
-    assert lab.rows() == {}
-    done = told(lab, "--replay", batch_id, "--allow-deletions")
-    assert f"rows into raw.finance__ledger ({len(lab.rows())} inserted" in done
-    lab.assert_equals_truth()
-    again = told(lab, "--trace", key)
+    assert platform.rows() == {}
+    done = told(platform, "--replay", batch_id, "--allow-deletions")
+    assert f"rows into raw.finance__ledger ({len(platform.rows())} inserted" in done
+    platform.assert_equals_truth()
+    again = told(platform, "--trace", key)
     assert f"; replay of {batch_id}" in again
     for options, cause in (
         (("--trace", "nobody"), "finance__ledger has no row with id = nobody"),
@@ -208,13 +217,13 @@ def test_a_batch_is_undone_and_replayed_and_told_of_by_hand(make_lab: Callable[.
         (("--undo", ""), "'' is not a batch id"),
         (("--replay", "20260102T030405678901_0a1b2c3d"), "cannot be replayed: it is not in"),
     ):
-        done_badly = by_hand("finance", lab, *options)
+        done_badly = by_hand("finance", platform, *options)
         assert done_badly.returncode == 1
         assert cause in done_badly.stderr
         assert "Traceback" not in done_badly.stderr
 
 
-def told(lab: Lab, *options: str) -> str:
-    done = by_hand("finance", lab, *options)
+def told(platform: TestPlatform, *options: str) -> str:
+    done = by_hand("finance", platform, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout

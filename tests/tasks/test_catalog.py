@@ -19,7 +19,7 @@ from sources import SOURCES
 from sources.tables import table_of
 from stores.google import storage_client
 from testing.browser import Page, browser
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 # Nodes and edges of the lineage graph, by its own account, once it is painted.
 DRAWN = """
@@ -42,36 +42,38 @@ ICONS = """
 
 
 @pytest.fixture(scope="module")
-def lab(stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def platform(
+    stack_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestPlatform]:
     """News, loaded and built, in datasets of their own, and a folder to serve from."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        lab = Lab("catalog", stack_env, "ph_news")
-        lab.source.start(lab, 20)
-        lab.run()
+        platform = TestPlatform("catalog", stack_env, "ph_news")
+        platform.source.start(platform, 20)
+        platform.run()
         folder = tmp_path_factory.mktemp("www") / "catalog"
-        settings = lab.blocks.warehouse.model_copy(update={"catalog_directory": str(folder)})
-        lab.__dict__["blocks"] = replace(lab.blocks, warehouse=settings)
+        settings = platform.blocks.warehouse.model_copy(update={"catalog_directory": str(folder)})
+        platform.__dict__["blocks"] = replace(platform.blocks, warehouse=settings)
         options = ["--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)]
-        target = target_path(lab.platform.warehouse, "ph_news")
+        target = target_path(platform.stores.warehouse, "ph_news")
         options += ["--target-path", str(target), "--log-path", str(target / "logs"), "--quiet"]
         with (
-            dbt_environment(lab.platform.warehouse, lab.blocks.google) as env,
+            dbt_environment(platform.stores.warehouse, platform.blocks.google) as env,
             environment(env),
         ):
             assert dbtRunner().invoke(["run", "--select", "source:ph_news+", *options]).success
-        yield lab
+        yield platform
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab) -> Path:
+def page(platform: TestPlatform) -> Path:
     """The served page, published for the first time."""
-    catalog = publish(lab.platform, lab.blocks, [lab.source.TABLE])
+    catalog = publish(platform.stores, platform.blocks, [platform.source.TABLE])
     assert catalog.is_new
     assert "catalog.openweather__observations" in catalog.not_built
     assert "catalog_dbt_gold.monthly_pnl" in catalog.not_built
     assert not [name for name in catalog.not_built if "news" in name]
-    return Path(lab.blocks.warehouse.catalog_directory) / "index.html"
+    return Path(platform.blocks.warehouse.catalog_directory) / "index.html"
 
 
 @pytest.fixture(scope="module")
@@ -160,28 +162,31 @@ def test_a_script_that_is_not_dbts_does_not_run(page: Path, opened: Page, tmp_pa
     assert len([error for error in opened.errors if "script-src" in error]) >= 3, opened.errors
 
 
-def test_nothing_is_made_anew_until_a_table_changes(lab: Lab, page: Path) -> None:
+def test_nothing_is_made_anew_until_a_table_changes(platform: TestPlatform, page: Path) -> None:
     first = page.stat()
-    looked = publish(lab.platform, lab.blocks, [lab.source.TABLE])
+    looked = publish(platform.stores, platform.blocks, [platform.source.TABLE])
     assert not looked.is_new
     assert looked.message.startswith("nothing changed since ")
     assert page.stat().st_mtime_ns == first.st_mtime_ns
-    lab.run()  # a look without news: a line in the ledger, and no change
-    assert not publish(lab.platform, lab.blocks, [lab.source.TABLE]).is_new
+    platform.run()  # a look without news: a line in the ledger, and no change
+    assert not publish(platform.stores, platform.blocks, [platform.source.TABLE]).is_new
     page.unlink()
-    assert not publish(lab.platform, lab.blocks, [lab.source.TABLE]).is_new
+    assert not publish(platform.stores, platform.blocks, [platform.source.TABLE]).is_new
     assert page.stat().st_size == first.st_size
-    lab.control("advance")
-    lab.run()
-    changed = publish(lab.platform, lab.blocks, [lab.source.TABLE])
+    platform.control("advance")
+    platform.run()
+    changed = publish(platform.stores, platform.blocks, [platform.source.TABLE])
     assert changed.is_new and changed.fingerprint != looked.fingerprint
-    assert publish(lab.platform, lab.blocks, [lab.source.TABLE]).fingerprint == changed.fingerprint
+    assert (
+        publish(platform.stores, platform.blocks, [platform.source.TABLE]).fingerprint
+        == changed.fingerprint
+    )
 
 
-def test_the_page_in_the_bucket_is_the_served_one(lab: Lab, page: Path) -> None:
-    client = storage_client(lab.blocks.google, lab.blocks.warehouse.project)
-    bucket = client.bucket(lab.blocks.gcs_bucket)
-    name = f"{lab.platform.prefix('catalog')}index.html"
+def test_the_page_in_the_bucket_is_the_served_one(platform: TestPlatform, page: Path) -> None:
+    client = storage_client(platform.blocks.google, platform.blocks.warehouse.project)
+    bucket = client.bucket(platform.blocks.gcs_bucket)
+    name = f"{platform.stores.prefix('catalog')}index.html"
     assert bucket.blob(name).download_as_bytes() == page.read_bytes()
     assert not list(page.parent.glob(".catalog-*"))
     assert page.stat().st_mode & 0o777 == 0o644

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.version import code_version
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.without_prefect import PYTHON, without_prefect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,13 +32,13 @@ print("passed", result.nodes_passed, result.nodes_failed)
 
 
 def test_a_build_without_prefect_is_made_and_noted(
-    make_lab: Callable[..., Lab], tmp_path: Path
+    make_platform: Callable[..., TestPlatform], tmp_path: Path
 ) -> None:
-    lab = make_lab(kit="finance", size=1)
-    lab.run()
-    warehouse = lab.platform.warehouse
+    platform = make_platform(kit="finance", size=1)
+    platform.run()
+    warehouse = platform.stores.warehouse
     names = (warehouse.raw_dataset, warehouse.dataset_prefix, warehouse.maximum_bytes_billed)
-    info = lab.blocks.google.info
+    info = platform.blocks.google.info
     assert info is not None
     account = info.get_secret_value()
     done = subprocess.run(
@@ -52,10 +52,10 @@ def test_a_build_without_prefect_is_made_and_noted(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     passed, failed = map(int, done.stdout.splitlines()[-1].split()[1:])
-    (line,) = lab.query("SELECT * FROM {raw}._builds")
+    (line,) = platform.query("SELECT * FROM {raw}._builds")
     assert (line["source"], line["state"], line["suite"]) == ("operations", "succeeded", "whole")
     assert (line["nodes_passed"], line["nodes_failed"]) == (passed, failed) and passed > 10
     assert line["code_version"] == code_version()
     assert line["dataset_prefix"] == warehouse.dataset_prefix
-    rows = lab.query("SELECT source, run_count FROM {marts}gold.daily_source_operations")
+    rows = platform.query("SELECT source, run_count FROM {marts}gold.daily_source_operations")
     assert rows == [{"source": "finance", "run_count": 1}]

@@ -25,98 +25,102 @@ from sources.finance.mapping import TABLE
 from stores.bigquery import DBT_INVOCATION, billed_of
 from stores.cursor import read_position
 from tasks.report import is_on_schedule
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.recording import listening
 
 MANILA = timedelta(hours=8)
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
+def platform(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
     """A ledger without a line."""
-    lab = make_lab(kit="finance", size=0)
-    lab.platform.warehouse.ensure_ledger()
-    return lab
+    platform = make_platform(kit="finance", size=0)
+    platform.stores.warehouse.ensure_ledger()
+    return platform
 
 
-def now(lab: Lab) -> datetime:
-    moment: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
+def now(platform: TestPlatform) -> datetime:
+    moment: datetime = platform.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
     return moment
 
 
-def apply_batch(lab: Lab, source: str = "finance", state: str = "applied", **line: Any) -> datetime:
+def apply_batch(
+    platform: TestPlatform, source: str = "finance", state: str = "applied", **line: Any
+) -> datetime:
     """A batch is applied, by BigQuery's clock."""
     line = {"batch_id": "b", "source": source, "state": state, "applied_at": "now"} | line
-    lab.platform.warehouse.insert_line("_loads", line, source)
+    platform.stores.warehouse.insert_line("_loads", line, source)
     sql = f"SELECT MAX(applied_at) AS applied_at FROM {{raw}}._loads WHERE source = '{source}'"
-    applied_at: datetime = lab.query(sql)[0]["applied_at"]
+    applied_at: datetime = platform.query(sql)[0]["applied_at"]
     return applied_at
 
 
 def built(
-    lab: Lab, covers: datetime, asked: datetime, source: str = "finance", **line: Any
+    platform: TestPlatform, covers: datetime, asked: datetime, source: str = "finance", **line: Any
 ) -> None:
     """A successful build of this code."""
     defaults = {"source": source, "state": "succeeded", "code_version": code_version()}
-    defaults |= {"suite": "whole", "dataset_prefix": lab.platform.warehouse.dataset_prefix}
+    defaults |= {"suite": "whole", "dataset_prefix": platform.stores.warehouse.dataset_prefix}
     times = {"covers_applied_at": covers, "asked_at": asked}
-    lab.platform.warehouse.insert_line("_builds", defaults | times | line, source)
+    platform.stores.warehouse.insert_line("_builds", defaults | times | line, source)
 
 
-def midnight_in_manila(lab: Lab) -> datetime:
+def midnight_in_manila(platform: TestPlatform) -> datetime:
     """When the current day began there."""
-    local = now(lab) + MANILA
+    local = now(platform) + MANILA
     return local.replace(hour=0, minute=0, second=0, microsecond=0) - MANILA
 
 
-def test_nothing_is_due_before_anything_is_applied(lab: Lab) -> None:
-    assert due_build(lab.platform.warehouse, "finance") is None
-    apply_batch(lab, state="no_change")
-    apply_batch(lab, source="openweather")
-    assert due_build(lab.platform.warehouse, "finance") is None
+def test_nothing_is_due_before_anything_is_applied(platform: TestPlatform) -> None:
+    assert due_build(platform.stores.warehouse, "finance") is None
+    apply_batch(platform, state="no_change")
+    apply_batch(platform, source="openweather")
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
-def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(lab: Lab) -> None:
-    applied_at = apply_batch(lab)
-    before = now(lab)
-    wanted = due_build(lab.platform.warehouse, "finance")
+def test_an_applied_batch_is_due_until_a_build_of_this_code_covers_it(
+    platform: TestPlatform,
+) -> None:
+    applied_at = apply_batch(platform)
+    before = now(platform)
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.covers_applied_at == applied_at
-    assert before <= wanted.asked_at <= now(lab)
-    built(lab, applied_at, before, state="failed")
-    built(lab, applied_at, before, code_version="another")
-    built(lab, applied_at, before, dataset_prefix="other_")
-    built(lab, applied_at, before, source="openweather")
-    built(lab, applied_at - timedelta(seconds=1), before)
-    assert due_build(lab.platform.warehouse, "finance")
-    built(lab, applied_at, before)
-    assert due_build(lab.platform.warehouse, "finance") is None
+    assert before <= wanted.asked_at <= now(platform)
+    built(platform, applied_at, before, state="failed")
+    built(platform, applied_at, before, code_version="another")
+    built(platform, applied_at, before, dataset_prefix="other_")
+    built(platform, applied_at, before, source="openweather")
+    built(platform, applied_at - timedelta(seconds=1), before)
+    assert due_build(platform.stores.warehouse, "finance")
+    built(platform, applied_at, before)
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
-def test_increments_do_not_do_for_other_code_nor_after_an_undo(lab: Lab) -> None:
-    applied_at = apply_batch(lab)
-    first = due_build(lab.platform.warehouse, "finance")
-    built(lab, applied_at, now(lab))
-    applied_at = apply_batch(lab)
-    second = due_build(lab.platform.warehouse, "finance")
-    built(lab, applied_at, now(lab))
-    undone_at = apply_batch(lab, state="undone")
-    third = due_build(lab.platform.warehouse, "finance")
+def test_increments_do_not_do_for_other_code_nor_after_an_undo(platform: TestPlatform) -> None:
+    applied_at = apply_batch(platform)
+    first = due_build(platform.stores.warehouse, "finance")
+    built(platform, applied_at, now(platform))
+    applied_at = apply_batch(platform)
+    second = due_build(platform.stores.warehouse, "finance")
+    built(platform, applied_at, now(platform))
+    undone_at = apply_batch(platform, state="undone")
+    third = due_build(platform.stores.warehouse, "finance")
     assert first and second and third
     assert (first.full_refresh, second.full_refresh, third.full_refresh) == (True, False, True)
-    built(lab, undone_at, now(lab))
-    assert due_build(lab.platform.warehouse, "finance") is None
+    built(platform, undone_at, now(platform))
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
 def test_a_batch_that_began_before_the_last_build_and_was_visible_only_after_it_is_due(
-    lab: Lab,
+    platform: TestPlatform,
 ) -> None:
     """On BigQuery `applied_at` is the start of the transaction, which no reader sees before its
     end."""
-    at = now(lab)
-    covered = apply_batch(lab, applied_at=at - timedelta(seconds=60))
-    built(lab, covered, at - timedelta(seconds=10))
-    apply_batch(lab, applied_at=at - timedelta(seconds=20))
-    wanted = due_build(lab.platform.warehouse, "finance")
+    at = now(platform)
+    covered = apply_batch(platform, applied_at=at - timedelta(seconds=60))
+    built(platform, covered, at - timedelta(seconds=10))
+    apply_batch(platform, applied_at=at - timedelta(seconds=20))
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.covers_applied_at == at - timedelta(seconds=20)
 
 
@@ -128,49 +132,49 @@ def touched(first_day: int, last_day: int) -> dict[str, Any]:
     }
 
 
-def test_a_build_is_told_where_the_rows_of_all_waiting_batches_lie(lab: Lab) -> None:
-    hour_ago = now(lab) - timedelta(hours=1)
-    covered = apply_batch(lab, applied_at=hour_ago, **touched(1, 2))
-    first = due_build(lab.platform.warehouse, "finance")
+def test_a_build_is_told_where_the_rows_of_all_waiting_batches_lie(platform: TestPlatform) -> None:
+    hour_ago = now(platform) - timedelta(hours=1)
+    covered = apply_batch(platform, applied_at=hour_ago, **touched(1, 2))
+    first = due_build(platform.stores.warehouse, "finance")
     assert first and first.full_refresh and first.window is None
-    built(lab, covered, hour_ago)
-    apply_batch(lab, **touched(20, 21))
-    until = apply_batch(lab, **touched(11, 12))
+    built(platform, covered, hour_ago)
+    apply_batch(platform, **touched(20, 21))
+    until = apply_batch(platform, **touched(11, 12))
     # What is not of this source, or of no batch, tells nothing.
-    apply_batch(lab, source="openweather", **touched(30, 31))
-    apply_batch(lab, state="no_change")
-    wanted = due_build(lab.platform.warehouse, "finance")
+    apply_batch(platform, source="openweather", **touched(30, 31))
+    apply_batch(platform, state="no_change")
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.window == BuildWindow(
         covered, until, datetime(2026, 3, 11, tzinfo=UTC), datetime(2026, 3, 21, tzinfo=UTC)
     )
     # A build that failed has covered nothing: the next one is told the same.
-    built(lab, until, now(lab), state="failed")
-    again = due_build(lab.platform.warehouse, "finance")
+    built(platform, until, now(platform), state="failed")
+    again = due_build(platform.stores.warehouse, "finance")
     assert again and again.window == wanted.window
     # One batch that does not tell: the models ask their tables.
-    apply_batch(lab)
-    wanted = due_build(lab.platform.warehouse, "finance")
+    apply_batch(platform)
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.window is None and not wanted.full_refresh
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed"])
 def test_a_batch_applied_while_a_build_ran_has_the_models_ask_their_tables(
-    lab: Lab, state: str
+    platform: TestPlatform, state: str
 ) -> None:
     """The build may have passed over rows that the batch wrote, where none of the lines tells."""
-    start = now(lab) - timedelta(hours=4)
-    covered = apply_batch(lab, applied_at=start, **touched(1, 2))
-    built(lab, covered, start)
-    second = apply_batch(lab, applied_at=start + timedelta(hours=1), **touched(3, 4))
+    start = now(platform) - timedelta(hours=4)
+    covered = apply_batch(platform, applied_at=start, **touched(1, 2))
+    built(platform, covered, start)
+    second = apply_batch(platform, applied_at=start + timedelta(hours=1), **touched(3, 4))
     minutes: dict[str, Any] = {"started_at": start, "ended_at": start + timedelta(minutes=20)}
-    built(lab, second, second, state=state, **minutes)
-    apply_batch(lab, applied_at=second + timedelta(minutes=19), **touched(5, 6))
-    wanted = due_build(lab.platform.warehouse, "finance")
+    built(platform, second, second, state=state, **minutes)
+    apply_batch(platform, applied_at=second + timedelta(minutes=19), **touched(5, 6))
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.window is None and not wanted.full_refresh
-    third = now(lab) - timedelta(hours=2)
-    built(lab, third, third)
-    fourth = apply_batch(lab, **touched(7, 8))
-    wanted = due_build(lab.platform.warehouse, "finance")
+    third = now(platform) - timedelta(hours=2)
+    built(platform, third, third)
+    fourth = apply_batch(platform, **touched(7, 8))
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.window
     assert (wanted.window.after, wanted.window.until) == (third, fourth)
 
@@ -193,7 +197,7 @@ def test_a_batch_applied_while_a_build_ran_has_the_models_ask_their_tables(
     ],
 )
 def test_a_schedule_builds_for_a_new_batch_as_often_as_the_source_says(
-    lab: Lab,
+    platform: TestPlatform,
     monkeypatch: pytest.MonkeyPatch,
     hours_ago: int,
     on_schedule: bool,
@@ -205,35 +209,37 @@ def test_a_schedule_builds_for_a_new_batch_as_often_as_the_source_says(
     """Whatever else makes a build due makes it due at once, and so does a person's run."""
     monkeypatch.setattr(due, "declared", lambda source: {"build_every_hours": 2})
     # A place where it is about noon, so that all of it is of one day.
-    hour = due.clock_hour(now(lab))
+    hour = due.clock_hour(now(platform))
     monkeypatch.setattr(due, "DAY_OF", f"Etc/GMT{hour.hour - 12:+d}")
     # At the end of an hour, to which the minutes do not matter.
     at = hour - timedelta(hours=hours_ago) + timedelta(minutes=59)
-    built(lab, apply_batch(lab, applied_at=at - timedelta(minutes=1)), at, **build)
-    apply_batch(lab, state=batch)
+    built(platform, apply_batch(platform, applied_at=at - timedelta(minutes=1)), at, **build)
+    apply_batch(platform, state=batch)
     if then:
-        built(lab, now(lab), now(lab), **then)
-    wanted = due_build(lab.platform.warehouse, "finance", on_schedule=on_schedule)
+        built(platform, now(platform), now(platform), **then)
+    wanted = due_build(platform.stores.warehouse, "finance", on_schedule=on_schedule)
     assert (wanted is not None) == is_due
 
 
 @pytest.mark.slow
 def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
-    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_platform: Callable[..., TestPlatform], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By what the loader wrote to the ledger: new, revised, moved and deleted events."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    lab = make_lab(size=60)
-    lab.run()
-    assert lab.build()
+    platform = make_platform(size=60)
+    platform.run()
+    assert platform.build()
     # The build is over; by the ledger's clock that is sure only some minutes later.
     hour = "INTERVAL 1 HOUR"
-    lab.query(f"UPDATE {{raw}}._builds SET asked_at = TIMESTAMP_SUB(asked_at, {hour}) WHERE TRUE")
-    lab.control("advance")
-    lab.run()
-    wanted = due_build(lab.platform.warehouse, "usgs_earthquake")
+    platform.query(
+        f"UPDATE {{raw}}._builds SET asked_at = TIMESTAMP_SUB(asked_at, {hour}) WHERE TRUE"
+    )
+    platform.control("advance")
+    platform.run()
+    wanted = due_build(platform.stores.warehouse, "usgs_earthquake")
     assert wanted and wanted.window and wanted.window.earliest < wanted.window.latest
-    assert lab.build()
+    assert platform.build()
     columns = "event_id, magnitude, place, is_deleted, occurred_at, inserted_at"
     mart = (
         f"SELECT {columns} FROM {{marts}}silver.earthquake_events "
@@ -241,13 +247,15 @@ def test_a_build_that_is_told_where_its_rows_lie_takes_in_all_that_waits(
     )
     events = "{raw}.usgs_earthquake__events"
     raw = f"SELECT id, mag, place, _is_deleted, time, _inserted_at FROM {events}"
-    assert lab.query(f"SELECT * FROM ({raw}) EXCEPT DISTINCT SELECT * FROM ({mart})") == []
-    counts = lab.query(f"SELECT (SELECT COUNT(*) FROM ({mart})) - COUNT(*) AS more FROM ({raw})")
+    assert platform.query(f"SELECT * FROM ({raw}) EXCEPT DISTINCT SELECT * FROM ({mart})") == []
+    counts = platform.query(
+        f"SELECT (SELECT COUNT(*) FROM ({mart})) - COUNT(*) AS more FROM ({raw})"
+    )
     assert counts == [{"more": 0}]
-    (written,) = lab.query(
+    (written,) = platform.query(
         f"SELECT COUNT(*) AS n FROM {events} WHERE _inserted_at > {literal(wanted.window.after)}"
     )
-    assert 0 < written["n"] < len(lab.rows())
+    assert 0 < written["n"] < len(platform.rows())
 
 
 @pytest.mark.parametrize("is_scheduled", [True, False])
@@ -279,124 +287,136 @@ def test_dbt_gets_a_window_as_literals_and_empty_variables_without_one() -> None
     assert set(window_environment(None).values()) == {""}
 
 
-def test_what_follows_the_calendar_is_due_once_per_manila_day(lab: Lab) -> None:
-    applied_at = apply_batch(lab)
-    midnight = midnight_in_manila(lab)
-    built(lab, applied_at, midnight - timedelta(microseconds=1))
-    wanted = due_build(lab.platform.warehouse, "finance")
+def test_what_follows_the_calendar_is_due_once_per_manila_day(platform: TestPlatform) -> None:
+    applied_at = apply_batch(platform)
+    midnight = midnight_in_manila(platform)
+    built(platform, applied_at, midnight - timedelta(microseconds=1))
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.covers_applied_at == applied_at
-    built(lab, applied_at, midnight)
-    assert due_build(lab.platform.warehouse, "finance") is None
+    built(platform, applied_at, midnight)
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
 def test_what_does_not_follow_the_calendar_stays_built(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    platform: TestPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(due, "follows_calendar", lambda source: False)
-    applied_at = apply_batch(lab)
-    built(lab, applied_at, now(lab) - timedelta(days=40))
-    assert due_build(lab.platform.warehouse, "finance") is None
+    applied_at = apply_batch(platform)
+    built(platform, applied_at, now(platform) - timedelta(days=40))
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
-def test_every_test_runs_in_the_first_build_of_a_day_that_succeeds(lab: Lab) -> None:
-    midnight = midnight_in_manila(lab)
-    first = apply_batch(lab)
-    built(lab, first, midnight - timedelta(seconds=1))
-    second = apply_batch(lab)
-    built(lab, second, midnight, state="failed")
-    wanted = due_build(lab.platform.warehouse, "finance")
+def test_every_test_runs_in_the_first_build_of_a_day_that_succeeds(platform: TestPlatform) -> None:
+    midnight = midnight_in_manila(platform)
+    first = apply_batch(platform)
+    built(platform, first, midnight - timedelta(seconds=1))
+    second = apply_batch(platform)
+    built(platform, second, midnight, state="failed")
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.suite == "whole"
-    built(lab, second, midnight)
-    apply_batch(lab)
-    wanted = due_build(lab.platform.warehouse, "finance")
+    built(platform, second, midnight)
+    apply_batch(platform)
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and wanted.suite == "keys"
-    assert operations_due(lab.platform.warehouse).suite == "whole"
+    assert operations_due(platform.stores.warehouse).suite == "whole"
 
 
 def test_what_only_the_tests_of_keys_have_seen_meets_the_others_the_next_day(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    platform: TestPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(due, "follows_calendar", lambda source: False)
-    yesterday = midnight_in_manila(lab) - timedelta(hours=1)
-    applied_at = apply_batch(lab)
-    built(lab, applied_at - timedelta(seconds=1), yesterday)
-    built(lab, applied_at, yesterday, suite="keys")
-    wanted = due_build(lab.platform.warehouse, "finance")
+    yesterday = midnight_in_manila(platform) - timedelta(hours=1)
+    applied_at = apply_batch(platform)
+    built(platform, applied_at - timedelta(seconds=1), yesterday)
+    built(platform, applied_at, yesterday, suite="keys")
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted and (wanted.covers_applied_at, wanted.suite) == (applied_at, "whole")
-    built(lab, applied_at, now(lab))
-    assert due_build(lab.platform.warehouse, "finance") is None
+    built(platform, applied_at, now(platform))
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
-def test_the_workers_clock_decides_nothing(lab: Lab) -> None:
+def test_the_workers_clock_decides_nothing(platform: TestPlatform) -> None:
     """A build whose own times are of another day counts by the time it was asked for."""
-    applied_at = apply_batch(lab)
-    wrong = now(lab) + timedelta(days=2)
-    built(lab, applied_at, midnight_in_manila(lab) - MANILA, started_at=wrong, ended_at=wrong)
-    wanted = due_build(lab.platform.warehouse, "finance")
+    applied_at = apply_batch(platform)
+    wrong = now(platform) + timedelta(days=2)
+    built(
+        platform,
+        applied_at,
+        midnight_in_manila(platform) - MANILA,
+        started_at=wrong,
+        ended_at=wrong,
+    )
+    wanted = due_build(platform.stores.warehouse, "finance")
     assert wanted
-    record_build(lab.platform.warehouse, "finance", wanted, result_of(wrong - timedelta(days=4)))
-    assert due_build(lab.platform.warehouse, "finance") is None
+    record_build(platform.stores.warehouse, "finance", wanted, result_of(wrong - timedelta(days=4)))
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
 def result_of(at: datetime, *failures: NodeFailure) -> BuildResult:
     return BuildResult("build", at, at, 1, len(failures), 0, 0, failures)
 
 
-def test_a_build_that_failed_today_is_due_again(lab: Lab) -> None:
-    wanted = Due(apply_batch(lab), now(lab))
+def test_a_build_that_failed_today_is_due_again(platform: TestPlatform) -> None:
+    wanted = Due(apply_batch(platform), now(platform))
     failure = NodeFailure("monthly_pnl", "error", None, "")
-    record_build(lab.platform.warehouse, "finance", wanted, result_of(now(lab), failure))
-    assert due_build(lab.platform.warehouse, "finance")
+    record_build(platform.stores.warehouse, "finance", wanted, result_of(now(platform), failure))
+    assert due_build(platform.stores.warehouse, "finance")
 
 
 @pytest.mark.parametrize("age", [timedelta(), timedelta(days=1)], ids=["today", "yesterday"])
-def test_after_a_build_that_failed_the_same_one_is_due(lab: Lab, age: timedelta) -> None:
+def test_after_a_build_that_failed_the_same_one_is_due(
+    platform: TestPlatform, age: timedelta
+) -> None:
     """Also by a ledger that a release filled which continued failed builds."""
-    lab.query("ALTER TABLE {raw}._builds ADD COLUMN continues STRING")
-    wanted = due_build(lab.platform.warehouse, "finance") if apply_batch(lab) else None
+    platform.query("ALTER TABLE {raw}._builds ADD COLUMN continues STRING")
+    wanted = due_build(platform.stores.warehouse, "finance") if apply_batch(platform) else None
     assert wanted
     failed: dict[str, Any] = {"state": "failed", "build_id": "f1", "continues": "f0"}
-    built(lab, wanted.covers_applied_at, now(lab) - age, **failed)
-    again = due_build(lab.platform.warehouse, "finance")
+    built(platform, wanted.covers_applied_at, now(platform) - age, **failed)
+    again = due_build(platform.stores.warehouse, "finance")
     assert again and replace(again, asked_at=wanted.asked_at) == wanted
-    record_build(lab.platform.warehouse, "finance", again, result_of(now(lab)))
-    assert due_build(lab.platform.warehouse, "finance") is None
+    record_build(platform.stores.warehouse, "finance", again, result_of(now(platform)))
+    assert due_build(platform.stores.warehouse, "finance") is None
 
 
 def test_what_a_run_knows_of_its_batches_is_not_asked_for_again(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(size=12, retention_days=7)
-    lab.run()
-    before = now(lab) - timedelta(minutes=10)
-    built(lab, lab.ledger()[-1]["applied_at"], before, source="usgs_earthquake")
-    lab.control("advance")
-    outcome = lab.run()
-    with listening(lab) as jobs:
-        told = due_build(lab.platform.warehouse, "usgs_earthquake", changes=outcome.changes)
+    platform = make_platform(size=12, retention_days=7)
+    platform.run()
+    before = now(platform) - timedelta(minutes=10)
+    built(platform, platform.ledger()[-1]["applied_at"], before, source="usgs_earthquake")
+    platform.control("advance")
+    outcome = platform.run()
+    with listening(platform) as jobs:
+        told = due_build(platform.stores.warehouse, "usgs_earthquake", changes=outcome.changes)
     assert ["_loads" in job.sql for job in jobs] == [False]
-    asked = due_build(lab.platform.warehouse, "usgs_earthquake")
-    assert told and asked and told.window and told.window.until == lab.ledger()[-1]["applied_at"]
+    asked = due_build(platform.stores.warehouse, "usgs_earthquake")
+    assert (
+        told and asked and told.window and told.window.until == platform.ledger()[-1]["applied_at"]
+    )
     assert replace(told, asked_at=asked.asked_at) == asked
     # A run that another one has overtaken knows less, and what it does not know is asked for.
     assert outcome.changes
-    old = replace(outcome.changes, since=now(lab))
-    with listening(lab) as jobs:
-        assert due_build(lab.platform.warehouse, "usgs_earthquake", changes=old) is not None
+    old = replace(outcome.changes, since=now(platform))
+    with listening(platform) as jobs:
+        assert due_build(platform.stores.warehouse, "usgs_earthquake", changes=old) is not None
     assert ["_loads" in job.sql for job in jobs] == [False, True]
 
 
-def test_a_batch_of_another_run_in_between_is_not_missed(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="finance", retention_days=7)
-    lab.run()
-    known = read_position(lab.platform.warehouse, TABLE, ()).changes
+def test_a_batch_of_another_run_in_between_is_not_missed(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="finance", retention_days=7)
+    platform.run()
+    known = read_position(platform.stores.warehouse, TABLE, ()).changes
     assert known and [change.state for change in known.listed] == ["applied"]
-    apply_batch(lab)
-    lab.control("advance")
-    outcome = lab.run()
+    apply_batch(platform)
+    platform.control("advance")
+    outcome = platform.run()
     assert outcome.changes and len(outcome.changes.listed) == 3
     (line,) = outcome.lines
-    assert line.previous_at == lab.ledger()[-2]["applied_at"]
+    assert line.previous_at == platform.ledger()[-2]["applied_at"]
     assert known.and_this(line) is None
 
 
@@ -406,22 +426,22 @@ def test_the_sources_say_whether_they_follow_the_calendar() -> None:
     assert not follows_calendar("no_such_source")
 
 
-def test_the_operations_marts_are_built_from_the_labs_own_ledger(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_operations_marts_are_built_from_a_ledger_of_runs(
+    platform: TestPlatform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    lab.control("set", {"rows": [list(TABLE.column_names)]})
-    lab.run()
+    platform.control("set", {"rows": [list(TABLE.column_names)]})
+    platform.run()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    wanted = operations_due(lab.platform.warehouse)
+    wanted = operations_due(platform.stores.warehouse)
     assert abs(wanted.asked_at - datetime.now(UTC)) < timedelta(minutes=5)
     # What each job is billed; the emulator bills nothing.
     monkeypatch.setattr(bigquery.QueryJob, "total_bytes_billed", 10)
-    result = run_build(lab.platform.warehouse, lab.blocks.google, "operations", wanted)
-    rows = lab.query("SELECT * FROM {marts}gold.daily_source_operations ORDER BY source")
+    result = run_build(platform.stores.warehouse, platform.blocks.google, "operations", wanted)
+    rows = platform.query("SELECT * FROM {marts}gold.daily_source_operations ORDER BY source")
     assert [(row["source"], row["run_count"], row["build_count"]) for row in rows] == [
         ("finance", 1, 0)
     ]
-    (line,) = lab.query("SELECT source, state, asked_at, bytes_billed FROM {raw}._builds")
+    (line,) = platform.query("SELECT source, state, asked_at, bytes_billed FROM {raw}._builds")
     billed = line.pop("bytes_billed")
     assert line == {"source": "operations", "state": "succeeded", "asked_at": wanted.asked_at}
     # A table under a contract has a second job, which asks for its columns.

@@ -21,7 +21,7 @@ from stores.landing import GcsLanding, Landing, LandingError, MissingObject
 from stores.landing_s3 import S3Landing
 from stores.platform import connect
 from stores.settings import LANDING_GCS, LANDING_S3, LandingName, PlatformSettings, S3Settings
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from tests.tasks.test_load import commit_batch, quake
 
 CONTENT = b"bytes \x00 of a part" * 1000
@@ -29,34 +29,36 @@ LANDINGS: tuple[LandingName, ...] = (LANDING_GCS, LANDING_S3)
 
 
 @pytest.fixture(params=LANDINGS)
-def lab(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(landing=request.param, size=1)
+def platform(
+    request: pytest.FixtureRequest, make_platform: Callable[..., TestPlatform]
+) -> TestPlatform:
+    return make_platform(landing=request.param, size=1)
 
 
 @pytest.fixture
-def on_s3(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(landing=LANDING_S3, size=1)
+def on_s3(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    return make_platform(landing=LANDING_S3, size=1)
 
 
 @pytest.fixture
-def landing(lab: Lab) -> Landing:
-    return lab.platform.landing
+def landing(platform: TestPlatform) -> Landing:
+    return platform.stores.landing
 
 
 @pytest.fixture
-def prefix(lab: Lab) -> str:
-    return lab.platform.prefix("a source")
+def prefix(platform: TestPlatform) -> str:
+    return platform.stores.prefix("a source")
 
 
-def s3_of(lab: Lab) -> tuple[S3Landing, Any]:
-    """The lab's landing on S3 and boto3's client behind it."""
-    found = lab.platform.landing
+def s3_of(platform: TestPlatform) -> tuple[S3Landing, Any]:
+    """The platform's landing on S3 and boto3's client behind it."""
+    found = platform.stores.landing
     assert isinstance(found, S3Landing)
     return found, found._client
 
 
-def settings_of(lab: Lab) -> S3Settings:
-    settings = lab.blocks.s3
+def settings_of(platform: TestPlatform) -> S3Settings:
+    settings = platform.blocks.s3
     assert settings is not None
     return settings
 
@@ -109,9 +111,9 @@ def test_what_is_absent_is_said_so(landing: Landing, prefix: str) -> None:
 
 
 def test_a_gcs_bucket_that_is_not_there_is_no_missing_object_to_who_writes_or_lists(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    ours = make_lab(landing=LANDING_GCS, size=1).platform.landing
+    ours = make_platform(landing=LANDING_GCS, size=1).stores.landing
     assert isinstance(ours, GcsLanding)
     landing = GcsLanding(ours._bucket.client.bucket("not-there"))
     for ask in (lambda: list(landing.list("p/")), lambda: landing.put("p/a", b"")):
@@ -127,35 +129,35 @@ def test_what_is_deleted_is_gone(landing: Landing, prefix: str) -> None:
     assert list(landing.list(prefix)) == []
 
 
-def test_s3_writes_a_manifest_once(on_s3: Lab) -> None:
+def test_s3_writes_a_manifest_once(on_s3: TestPlatform) -> None:
     """As GCS does; its emulator ignores the condition."""
     landing, _ = s3_of(on_s3)
-    name = f"{on_s3.platform.prefix('s')}manifest.json"
+    name = f"{on_s3.stores.prefix('s')}manifest.json"
     assert landing.put_if_absent(name, b"first") is True
     assert landing.put_if_absent(name, b"second") is False
     assert landing.get(name) == b"first"
 
 
-def test_gcs_writes_a_manifest(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(size=1)
-    name = f"{lab.platform.prefix('s')}manifest.json"
-    assert lab.platform.landing.put_if_absent(name, b"first") is True
-    assert lab.platform.landing.get(name) == b"first"
+def test_gcs_writes_a_manifest(make_platform: Callable[..., TestPlatform]) -> None:
+    platform = make_platform(size=1)
+    name = f"{platform.stores.prefix('s')}manifest.json"
+    assert platform.stores.landing.put_if_absent(name, b"first") is True
+    assert platform.stores.landing.get(name) == b"first"
 
 
-def test_a_download_larger_than_a_piece_is_whole(on_s3: Lab) -> None:
+def test_a_download_larger_than_a_piece_is_whole(on_s3: TestPlatform) -> None:
     landing, _ = s3_of(on_s3)
     content = bytes(range(256)) * (40 * 2**12)  # 40 MiB, pieces have 8
-    name = f"{on_s3.platform.prefix('s')}large"
+    name = f"{on_s3.stores.prefix('s')}large"
     landing.put(name, content)
     file = io.BytesIO()
     landing.download(name, file)
     assert file.getvalue() == content
 
 
-def test_an_etag_is_no_md5_until_a_write_has_shown_it(on_s3: Lab) -> None:
+def test_an_etag_is_no_md5_until_a_write_has_shown_it(on_s3: TestPlatform) -> None:
     landing, _ = s3_of(on_s3)
-    name = f"{on_s3.platform.prefix('s')}part"
+    name = f"{on_s3.stores.prefix('s')}part"
     md5 = landing.put(name, CONTENT)
     (stored,) = landing.list(name)
     assert stored.md5 == md5
@@ -172,16 +174,16 @@ def answer_put_with(client: Any, **changed: str) -> None:
     client.meta.events.register("after-call.s3.PutObject", change)
 
 
-def test_under_sse_kms_a_batch_is_committed_by_its_sizes(on_s3: Lab) -> None:
+def test_under_sse_kms_a_batch_is_committed_by_its_sizes(on_s3: TestPlatform) -> None:
     landing, client = s3_of(on_s3)
     answer_put_with(client, ETag=f'"{"0" * 32}"', ServerSideEncryption="aws:kms")
     commit_batch(on_s3, quake("a"))
-    stored = list(landing.list(on_s3.platform.prefix(TABLE.source)))
+    stored = list(landing.list(on_s3.stores.prefix(TABLE.source)))
     assert [item.md5 for item in stored] == ["", ""]
 
 
 def test_a_part_of_another_size_is_refused_under_sse_kms(
-    on_s3: Lab, monkeypatch: pytest.MonkeyPatch
+    on_s3: TestPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     landing, client = s3_of(on_s3)
     answer_put_with(client, ETag=f'"{"0" * 32}"', ServerSideEncryption="aws:kms")
@@ -193,20 +195,20 @@ def test_a_part_of_another_size_is_refused_under_sse_kms(
         commit_batch(on_s3, quake("a"))
 
 
-def test_another_etag_without_kms_is_another_content(on_s3: Lab) -> None:
+def test_another_etag_without_kms_is_another_content(on_s3: TestPlatform) -> None:
     landing, client = s3_of(on_s3)
     answer_put_with(client, ETag=f'"{"0" * 32}"')
     with pytest.raises(LandingError, match="took other bytes than were sent"):
-        landing.put(f"{on_s3.platform.prefix('s')}part", CONTENT)
+        landing.put(f"{on_s3.stores.prefix('s')}part", CONTENT)
 
 
-def test_every_write_carries_its_md5(on_s3: Lab) -> None:
+def test_every_write_carries_its_md5(on_s3: TestPlatform) -> None:
     landing, client = s3_of(on_s3)
     sent: list[bytes] = []
     client.meta.events.register(
         "before-send.s3.PutObject", lambda request, **_: sent.append(request.headers["Content-MD5"])
     )
-    name = f"{on_s3.platform.prefix('s')}part"
+    name = f"{on_s3.stores.prefix('s')}part"
     landing.put(name, CONTENT)
     landing.put_if_absent(name, CONTENT)
     md5 = base64.b64encode(hashlib.md5(CONTENT, usedforsecurity=False).digest())
@@ -224,7 +226,10 @@ def test_every_write_carries_its_md5(on_s3: Lab) -> None:
     ],
 )
 def test_an_error_names_the_bucket_and_no_secret(
-    on_s3: Lab, verb: str, ask: Callable[[Landing], object], caplog: pytest.LogCaptureFixture
+    on_s3: TestPlatform,
+    verb: str,
+    ask: Callable[[Landing], object],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = settings_of(on_s3)
     landing = S3Landing(settings.model_copy(update={"bucket": "not-there"}))
@@ -238,12 +243,12 @@ def test_an_error_names_the_bucket_and_no_secret(
     assert settings.secret_access_key.get_secret_value() not in told
 
 
-def test_a_bucket_that_does_not_answer_is_given_up(on_s3: Lab) -> None:
+def test_a_bucket_that_does_not_answer_is_given_up(on_s3: TestPlatform) -> None:
     with pytest.raises(LandingError, match=r"s3://landing/p/: Could not connect"):
         list(on_s3.without_s3().landing.list("p/"))
 
 
-def test_the_client_gives_up_and_the_block_may_say_when(on_s3: Lab) -> None:
+def test_the_client_gives_up_and_the_block_may_say_when(on_s3: TestPlatform) -> None:
     settings = settings_of(on_s3)
     config = s3_of(on_s3)[1].meta.config
     assert (config.connect_timeout, config.read_timeout) == (10, 60)
@@ -255,8 +260,8 @@ def test_the_client_gives_up_and_the_block_may_say_when(on_s3: Lab) -> None:
     assert (config.connect_timeout, config.read_timeout) == (10, 7)
 
 
-def test_a_bucket_that_is_not_configured_is_named(lab: Lab) -> None:
-    blocks: PlatformSettings = replace(lab.blocks, s3=None)
+def test_a_bucket_that_is_not_configured_is_named(platform: TestPlatform) -> None:
+    blocks: PlatformSettings = replace(platform.blocks, s3=None)
     assert [landing.address for landing in connect(blocks).landings] == ["gs://landing"]
     with pytest.raises(ValueError, match=r"landing-s3, which is not configured: set S3_BUCKET"):
         connect(blocks, LANDING_S3)

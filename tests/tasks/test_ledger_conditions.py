@@ -21,23 +21,25 @@ from core.batch import MANIFEST, new_batch_id
 from repair.replay import replay
 from runs.load import load
 from sources.ph_news.mapping import TABLE
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 
 
-def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="ph_news", size=150)
-    lab.run()
-    warehouse = lab.platform.warehouse
+def test_a_run_without_fault_is_found_by_nothing(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="ph_news", size=150)
+    platform.run()
+    warehouse = platform.stores.warehouse
     warehouse.flush_jobs("ph_news")
     budgets, spent = {"ph_news": 1000}, requests_spent(warehouse)
     assert parked(warehouse) == []
     assert nearly_spent(spent, budgets, 0.9, NOW) == []
     assert over_budget(warehouse, 2**35) == []
-    assert unloaded(lab.platform, [TABLE], timedelta(days=1)) == ([], {})
+    assert unloaded(platform.stores, [TABLE], timedelta(days=1)) == ([], {})
     # A bucket that cannot be listed is not one in which nothing waits.
-    _, unlisted = unloaded(lab.without_s3(), [TABLE], timedelta(days=1))
+    _, unlisted = unloaded(platform.without_s3(), [TABLE], timedelta(days=1))
     assert [address.partition(":")[0] for address in unlisted] == ["s3"]
     assert ledger_age(warehouse, timedelta(hours=1)) == []
     assert new_fields(warehouse, None) == ([], None)
@@ -54,19 +56,21 @@ def test_a_run_without_fault_is_found_by_nothing(make_lab: Callable[..., Lab]) -
     assert age.look_hours is not None and 0 <= age.look_hours < 1
 
 
-def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="ph_news", size=150)
+def test_what_is_wrong_is_found_with_source_and_cause(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="ph_news", size=150)
     odd = {"url": "https://a.example/1", "title": "t", "mood": "good"}
-    lab.control("plant", {"articles": [odd]})
-    lab.run()
-    warehouse = lab.platform.warehouse
+    platform.control("plant", {"articles": [odd]})
+    platform.run()
+    warehouse = platform.stores.warehouse
 
     (finding,), until = new_fields(warehouse, None)
     assert (finding.kind, finding.source) == ("schema-change", "ph_news")
     assert finding.cause.startswith("new field mood")
     assert new_fields(warehouse, until) == ([], until)
 
-    sent = sum(line["requests"] for line in lab.ledger())
+    sent = sum(line["requests"] for line in platform.ledger())
     spent = requests_spent(warehouse)
     assert spent == {"ph_news": sent}
     assert nearly_spent(spent, {"ph_news": 2 * sent}, 0.9, NOW) == []
@@ -75,7 +79,7 @@ def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., La
 
     assert ledger_age(warehouse, timedelta(0))[0].title == "the ledger stands still"
 
-    lab.query(
+    platform.query(
         "INSERT INTO {raw}._jobs (job_id, source, bytes_billed, started_at) VALUES "
         "('j', 'ph_news', 700, CURRENT_TIMESTAMP()), ('k', 'finance', 300, CURRENT_TIMESTAMP()), "
         "('l', 'finance', 9000, TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 25 HOUR))"
@@ -86,66 +90,72 @@ def test_what_is_wrong_is_found_with_source_and_cause(make_lab: Callable[..., La
 
 
 def test_a_batch_is_missed_until_it_is_parked_and_parked_until_it_is_in(
-    make_lab: Callable[..., Lab],
+    make_platform: Callable[..., TestPlatform],
 ) -> None:
-    lab = make_lab(kit="ph_news", size=0)
-    lab.platform.warehouse.ensure_ledger()
+    platform = make_platform(kit="ph_news", size=0)
+    platform.stores.warehouse.ensure_ledger()
     batch_id = new_batch_id(datetime.now(UTC))
-    poison = f"{lab.platform.prefix('ph_news')}{batch_id}/{MANIFEST}"
-    lab.platform.landing.put(poison, b"{}")
+    poison = f"{platform.stores.prefix('ph_news')}{batch_id}/{MANIFEST}"
+    platform.stores.landing.put(poison, b"{}")
 
-    assert unloaded(lab.platform, [TABLE], timedelta(days=1)) == ([], {})
-    ((finding,), _) = unloaded(lab.platform, [TABLE], timedelta(0))
+    assert unloaded(platform.stores, [TABLE], timedelta(days=1)) == ([], {})
+    ((finding,), _) = unloaded(platform.stores, [TABLE], timedelta(0))
     assert batch_id in finding.cause
-    assert parked(lab.platform.warehouse) == []
+    assert parked(platform.stores.warehouse) == []
     for _ in range(3):
-        assert load(lab.platform, TABLE).failures
-    assert unloaded(lab.platform, [TABLE], timedelta(0)) == ([], {})
-    (finding,) = parked(lab.platform.warehouse)
+        assert load(platform.stores, TABLE).failures
+    assert unloaded(platform.stores, [TABLE], timedelta(0)) == ([], {})
+    (finding,) = parked(platform.stores.warehouse)
     assert finding.title == "ph_news: 1 parked batch"
     assert batch_id in finding.cause and "missing required field" in finding.cause
-    lab.query(
+    platform.query(
         "UPDATE {raw}._loads SET applied_at = TIMESTAMP_SUB(applied_at, INTERVAL 400 DAY) "
         "WHERE true"
     )
-    assert parked(lab.platform.warehouse) == [finding]
-    lab.query(
+    assert parked(platform.stores.warehouse) == [finding]
+    platform.query(
         "INSERT INTO {raw}._loads (batch_id, source, state, applied_at) "
         f"VALUES ('{batch_id}', 'ph_news', 'applied', CURRENT_TIMESTAMP())"
     )
-    assert parked(lab.platform.warehouse) == []
+    assert parked(platform.stores.warehouse) == []
 
 
-def test_a_parked_batch_that_was_replayed_is_parked_no_more(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="ph_news", size=20, retention_days=7)
-    lab.run_in_child(kill_at=("commit.manifest", "after"))
-    (name,) = (name for name in lab.objects() if name.endswith(".parquet"))
-    batch_id, whole = name.split("/")[-2], lab.platform.landing.get(name)
-    lab.platform.landing.put(name, b"no Parquet")
+def test_a_parked_batch_that_was_replayed_is_parked_no_more(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="ph_news", size=20, retention_days=7)
+    platform.run_in_child(kill_at=("commit.manifest", "after"))
+    (name,) = (name for name in platform.objects() if name.endswith(".parquet"))
+    batch_id, whole = name.split("/")[-2], platform.stores.landing.get(name)
+    platform.stores.landing.put(name, b"no Parquet")
     for _ in range(3):
-        assert load(lab.platform, TABLE).failures
-    (finding,) = parked(lab.platform.warehouse)
+        assert load(platform.stores, TABLE).failures
+    (finding,) = parked(platform.stores.warehouse)
     assert batch_id in finding.cause
 
-    lab.platform.landing.put(name, whole)
-    replay(lab.platform, TABLE, batch_id)
-    assert parked(lab.platform.warehouse) == []
-    assert len(lab.rows()) == 20
+    platform.stores.landing.put(name, whole)
+    replay(platform.stores, TABLE, batch_id)
+    assert parked(platform.stores.warehouse) == []
+    assert len(platform.rows()) == 20
 
     # It is a fact of its own, and of a line that an earlier release wrote the note tells it.
-    lab.query("UPDATE {raw}._loads SET message = 'x' WHERE replay_of IS NOT NULL")
-    assert parked(lab.platform.warehouse) == []
-    lab.query("UPDATE {raw}._loads SET replay_of = NULL WHERE replay_of IS NOT NULL")
-    assert parked(lab.platform.warehouse) == [finding]
-    lab.query(f"UPDATE {{raw}}._loads SET message = 'replay of {batch_id}' WHERE state = 'applied'")
-    assert parked(lab.platform.warehouse) == []
+    platform.query("UPDATE {raw}._loads SET message = 'x' WHERE replay_of IS NOT NULL")
+    assert parked(platform.stores.warehouse) == []
+    platform.query("UPDATE {raw}._loads SET replay_of = NULL WHERE replay_of IS NOT NULL")
+    assert parked(platform.stores.warehouse) == [finding]
+    platform.query(
+        f"UPDATE {{raw}}._loads SET message = 'replay of {batch_id}' WHERE state = 'applied'"
+    )
+    assert parked(platform.stores.warehouse) == []
 
 
-def test_the_ledger_is_counted_over_1_7_and_30_days(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit="ph_news", size=0)
-    warehouse = lab.platform.warehouse
+def test_the_ledger_is_counted_over_1_7_and_30_days(
+    make_platform: Callable[..., TestPlatform],
+) -> None:
+    platform = make_platform(kit="ph_news", size=0)
+    warehouse = platform.stores.warehouse
     warehouse.ensure_ledger()
-    now: datetime = lab.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
+    now: datetime = platform.query("SELECT CURRENT_TIMESTAMP() AS now")[0]["now"]
     for days in (0.5, 3, 20, 35):
         at = now - timedelta(days=days)
         line = {"source": "a", "rejected": 2, "requests": 5, "watermark": at, "applied_at": at}

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from runs.load import load
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.recording import listening
 
 QUESTION, LOOK, APPLY = "WITH lines AS", "INSERT INTO", "DECLARE known"
 
 
-def sent(lab: Lab) -> list[str]:
+def sent(platform: TestPlatform) -> list[str]:
     """What each statement of a run is; the one that accounts for the jobs is in every run."""
-    with listening(lab) as jobs:
-        lab.run()
+    with listening(platform) as jobs:
+        platform.run()
     found = [
         next((one for one in (APPLY, QUESTION, LOOK) if one in job.sql), job.sql)
         for job in jobs
@@ -27,31 +27,31 @@ def sent(lab: Lab) -> list[str]:
 
 
 @pytest.mark.parametrize("kit", ["usgs_earthquake", "finance"])
-def test_a_run_asks_the_ledger_once(kit: str, make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(kit=kit, size=12, retention_days=7)
-    lab.run()
-    assert sent(lab) == [QUESTION, LOOK]
-    lab.control("advance")
-    assert sent(lab) == [QUESTION, APPLY]
-    assert sent(lab) == [QUESTION, LOOK]
+def test_a_run_asks_the_ledger_once(kit: str, make_platform: Callable[..., TestPlatform]) -> None:
+    platform = make_platform(kit=kit, size=12, retention_days=7)
+    platform.run()
+    assert sent(platform) == [QUESTION, LOOK]
+    platform.control("advance")
+    assert sent(platform) == [QUESTION, APPLY]
+    assert sent(platform) == [QUESTION, LOOK]
 
 
 def test_a_batch_that_another_run_loads_first_is_not_loaded_twice(
-    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+    make_platform: Callable[..., TestPlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its line is read, and this run no longer claims to know all that was applied."""
-    lab = make_lab(size=12, retention_days=7)
-    lab.run()
-    lab.control("advance")
+    platform = make_platform(size=12, retention_days=7)
+    platform.run()
+    platform.control("advance")
 
-    def after_another(platform: object, table: object, batch: object = None) -> object:
+    def after_another(stores: object, table: object, batch: object = None) -> object:
         if batch is not None:
-            load(lab.platform, lab.source.TABLE)
-        return load(platform, table, batch)  # type: ignore[arg-type]
+            load(platform.stores, platform.source.TABLE)
+        return load(stores, table, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr("runs.course.load", after_another)
-    outcome = lab.run()
+    outcome = platform.run()
     assert [line.state for line in outcome.lines] == ["applied"]
     assert outcome.changes is None
-    assert [line["state"] for line in lab.ledger()] == ["applied", "applied"]
-    lab.assert_equals_truth()
+    assert [line["state"] for line in platform.ledger()] == ["applied", "applied"]
+    platform.assert_equals_truth()

@@ -19,14 +19,14 @@ from sandbox.sources.sheets_api import quota_error
 from stores.http import open_http
 from stores.sheets import read_sheet
 from testing.kits.finance import SHEET_URL
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 Read = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab]) -> Lab:
-    return make_lab(kit="finance", size=40)
+def platform(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    return make_platform(kit="finance", size=40)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def account(stack_env: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def read(lab: Lab, account: dict[str, Any]) -> Read:
+def read(platform: TestPlatform, account: dict[str, Any]) -> Read:
     def read(
         info: dict[str, Any] = account,
         *,
@@ -45,7 +45,7 @@ def read(lab: Lab, account: dict[str, Any]) -> Read:
         pause: Callable[[float], None] = lambda _: None,
         **address: str,
     ) -> SimpleNamespace:
-        given = {"base_url": lab.sources_url, "sheet_url": SHEET_URL, "worksheet": "data"}
+        given = {"base_url": platform.sources_url, "sheet_url": SHEET_URL, "worksheet": "data"}
         credentials = Credentials.from_service_account_info(info, scopes=["another"])
         with open_http("finance", read_timeout_seconds=read_timeout_seconds) as http:
             http.deadline_seconds, http.pause = deadline_seconds, pause
@@ -55,30 +55,30 @@ def read(lab: Lab, account: dict[str, Any]) -> Read:
     return read
 
 
-def test_a_tab_is_read_in_one_request_as_it_is_stored(lab: Lab, read: Read) -> None:
+def test_a_tab_is_read_in_one_request_as_it_is_stored(platform: TestPlatform, read: Read) -> None:
     sheet = read()
-    truth = lab.look("truth")
+    truth = platform.look("truth")
     assert sheet.rows[0] == truth["header"]
     served = [row for row in sheet.rows[1:] if row]
     assert [row[0] for row in served] == [row["id"] for row in truth["rows"]]
     assert [row[6] or None for row in served] == [row["cost"] for row in truth["rows"]]
     assert all(isinstance(row[1], int) for row in served)
-    (call,) = lab.look("control/requests")
+    (call,) = platform.look("control/requests")
     assert call["path"].endswith("/values/%27data%27")
     assert "UNFORMATTED_VALUE" in call["query"] and "SERIAL_NUMBER" in call["query"]
     assert sheet.requests == 1
 
 
-def test_the_moment_is_the_servers(lab: Lab, read: Read) -> None:
-    lab.control("clock", {"offset_ms": 7_200_000})
+def test_the_moment_is_the_servers(platform: TestPlatform, read: Read) -> None:
+    platform.control("clock", {"offset_ms": 7_200_000})
     served_at = read().served_at
     assert served_at
     ahead = served_at - datetime.now(UTC)
     assert timedelta(minutes=119) < ahead < timedelta(minutes=121)
 
 
-def test_an_empty_tab_has_no_rows(lab: Lab, read: Read) -> None:
-    lab.control("set", {"rows": []})
+def test_an_empty_tab_has_no_rows(platform: TestPlatform, read: Read) -> None:
+    platform.control("set", {"rows": []})
     assert read().rows == []
 
 
@@ -99,51 +99,57 @@ NAMES = [f"{fault['kind']}-{fault.get('status')}" for fault in PASSING]
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=NAMES)
-def test_a_fault_that_passes_is_survived(lab: Lab, read: Read, fault: dict[str, Any]) -> None:
-    lab.control("faults", [fault])
+def test_a_fault_that_passes_is_survived(
+    platform: TestPlatform, read: Read, fault: dict[str, Any]
+) -> None:
+    platform.control("faults", [fault])
     sheet = read()
     assert len(sheet.rows) == 42
     assert sheet.requests == 2
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=NAMES)
-def test_a_fault_that_stays_is_named(lab: Lab, read: Read, fault: dict[str, Any]) -> None:
-    lab.control("faults", [{"times": -1, **fault}])
+def test_a_fault_that_stays_is_named(
+    platform: TestPlatform, read: Read, fault: dict[str, Any]
+) -> None:
+    platform.control("faults", [{"times": -1, **fault}])
     with pytest.raises(SourceError, match=r"finance, worksheet 'data': gave up after 4 tries: "):
         read()
-    assert len(lab.look("control/requests")) == 4
+    assert len(platform.look("control/requests")) == 4
 
 
-def test_retry_after_is_honoured(lab: Lab, read: Read) -> None:
+def test_retry_after_is_honoured(platform: TestPlatform, read: Read) -> None:
     waits: list[float] = []
-    lab.control("faults", [{"kind": "status", "status": 429, "headers": {"Retry-After": "7"}}])
+    platform.control("faults", [{"kind": "status", "status": 429, "headers": {"Retry-After": "7"}}])
     read(deadline_seconds=30, pause=waits.append)
     assert waits == [7.0]
 
 
 @pytest.mark.slow
-def test_a_slow_drip_ends_at_the_deadline(lab: Lab, read: Read) -> None:
-    lab.control("faults", [{"times": -1, "kind": "drip", "seconds": 30}])
+def test_a_slow_drip_ends_at_the_deadline(platform: TestPlatform, read: Read) -> None:
+    platform.control("faults", [{"times": -1, "kind": "drip", "seconds": 30}])
     with pytest.raises(SourceError, match="did not arrive within the deadline"):
         read(deadline_seconds=1.5, read_timeout_seconds=5.0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
-def test_a_refusal_is_not_repeated(lab: Lab, read: Read, status: int) -> None:
-    lab.control("faults", [{"times": -1, "kind": "status", "status": status, "body": "no\nmore"}])
+def test_a_refusal_is_not_repeated(platform: TestPlatform, read: Read, status: int) -> None:
+    platform.control(
+        "faults", [{"times": -1, "kind": "status", "status": status, "body": "no\nmore"}]
+    )
     with pytest.raises(
         SourceHttpError, match=rf"worksheet 'data': HTTP {status}: .*no$"
     ) as refused:
         read()
     assert refused.value.status == status
     # Left to itself google-auth would fetch another token after a 401, twice; a run's is new.
-    assert len(lab.look("control/requests")) == 1
+    assert len(platform.look("control/requests")) == 1
 
 
 def test_a_sheet_that_is_not_shared_says_with_whom_to_share_it(
-    lab: Lab, read: Read, account: dict[str, Any]
+    platform: TestPlatform, read: Read, account: dict[str, Any]
 ) -> None:
-    lab.control("share", {"shared": False})
+    platform.control("share", {"shared": False})
     with pytest.raises(
         SourceHttpError, match=r"403: share the sheet with .* does not have"
     ) as refused:
@@ -165,11 +171,11 @@ def test_a_sheet_a_tab_or_an_address_that_does_not_exist_is_named(read: Read) ->
 
 
 def test_a_key_that_is_not_the_accounts_is_refused_at_once(
-    lab: Lab, read: Read, account: dict[str, Any]
+    platform: TestPlatform, read: Read, account: dict[str, Any]
 ) -> None:
     with pytest.raises(SourceError, match="no token for the service account: invalid_grant"):
         read({**account, "client_email": "somebody@else.iam.gserviceaccount.com"})
-    assert lab.look("control/requests") == []
+    assert platform.look("control/requests") == []
 
 
 def test_a_token_endpoint_out_of_reach_is_named(read: Read, account: dict[str, Any]) -> None:
@@ -189,13 +195,13 @@ def test_a_host_out_of_reach_is_named(read: Read) -> None:
 
 
 def test_no_token_and_no_key_is_logged_or_raised(
-    lab: Lab, read: Read, account: dict[str, Any], caplog: pytest.LogCaptureFixture
+    platform: TestPlatform, read: Read, account: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     said = []
     plans = [{"times": -1, "kind": "status", "status": status} for status in (401, 500)]
     with caplog.at_level("DEBUG"):
         for plan in plans:
-            lab.control("faults", [plan])
+            platform.control("faults", [plan])
             with pytest.raises(SourceError) as raised:
                 read()
             said.append(str(raised.value))

@@ -23,7 +23,7 @@ from stores.spool import locked
 from testing.answering import Reply, answering
 from testing.kits.openweather import LOCATIONS
 from testing.matrix import crossed, or_slow
-from testing.platform import Event, Lab
+from testing.platform import Event, TestPlatform
 from testing.proxy import Fault, Kind, Proxies
 
 PHASES: tuple[Phase, ...] = ("before", "after")
@@ -41,31 +41,35 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lab(make_lab: Callable[..., Lab], through: Proxies, tmp_path: Path) -> Lab:
+def platform(
+    make_platform: Callable[..., TestPlatform], through: Proxies, tmp_path: Path
+) -> TestPlatform:
     env = {**through.env, "SPOOL_DIRECTORY": str(tmp_path / "var" / "spool")}
-    lab = replace(make_lab(kit="openweather"), env=env)
-    assert lab.platform.landing.address  # its clients are made while the proxies' variables hold
-    return lab
+    platform = replace(make_platform(kit="openweather"), env=env)
+    assert platform.stores.landing.address  # its clients are made while the proxies' variables hold
+    return platform
 
 
-def spooled(lab: Lab) -> list[Path]:
-    base = lab.platform.spool / lab.platform.prefix("openweather")
+def spooled(platform: TestPlatform) -> list[Path]:
+    base = platform.stores.spool / platform.stores.prefix("openweather")
     return sorted(path for path in base.glob("*/*") if path.is_file())
 
 
-def batches(lab: Lab) -> set[str]:
-    return {path.parent.name for path in spooled(lab) if path.name == MANIFEST}
+def batches(platform: TestPlatform) -> set[str]:
+    return {path.parent.name for path in spooled(platform) if path.name == MANIFEST}
 
 
 def break_bucket(through: Proxies, *calls: str, kind: Kind = "status") -> None:
     through["gcs"].plan = [Fault(kind, call, times=-1) for call in calls]
 
 
-def fail(lab: Lab, through: Proxies, *calls: str, kind: Kind = "status") -> StoreFailed:
+def fail(
+    platform: TestPlatform, through: Proxies, *calls: str, kind: Kind = "status"
+) -> StoreFailed:
     """A run whose bucket fails, which is well again afterwards."""
     break_bucket(through, *(calls or ("put part", "put manifest", "list")), kind=kind)
     with pytest.raises(StoreFailed) as failed:
-        lab.run()
+        platform.run()
     through.reset()
     return failed.value
 
@@ -80,69 +84,71 @@ def fail(lab: Lab, through: Proxies, *calls: str, kind: Kind = "status") -> Stor
     ],
 )
 def test_what_its_bucket_does_not_take_is_committed_by_the_next_run(
-    lab: Lab, through: Proxies, calls: tuple[str, ...], kind: Kind
+    platform: TestPlatform, through: Proxies, calls: tuple[str, ...], kind: Kind
 ) -> None:
-    lab.run()
-    lab.control("advance")
-    failed = fail(lab, through, *calls, kind=kind)
-    (batch_id,) = batches(lab)
-    folder = lab.platform.spool / lab.platform.prefix("openweather") / batch_id
+    platform.run()
+    platform.control("advance")
+    failed = fail(platform, through, *calls, kind=kind)
+    (batch_id,) = batches(platform)
+    folder = platform.stores.spool / platform.stores.prefix("openweather") / batch_id
     assert f"; 4 answers are kept in {folder}, the next run commits them" in str(failed)
     assert str(failed).startswith(f"openweather, {failed.window}: LandingError: gs://landing/")
     assert failed.reason
-    assert {stat.S_IMODE(path.stat().st_mode) for path in spooled(lab)} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in spooled(platform)} == {0o600}
     kept = [folder, *folder.parents]
-    for path in kept[: kept.index(lab.platform.spool) + 2]:
+    for path in kept[: kept.index(platform.stores.spool) + 2]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
     # Its hour is over before the bucket is well again.
-    lab.control("advance")
-    outcome = lab.run()
+    platform.control("advance")
+    outcome = platform.run()
     report(outcome)
     assert outcome.note == "1 batch committed that waited on disk"
     assert outcome.total("inserted") == 2 * len(LOCATIONS)
-    assert spooled(lab) == []
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert spooled(platform) == []
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.slow
-def test_runs_of_hours_without_a_bucket_lose_nothing(lab: Lab, through: Proxies) -> None:
-    lab.run()
+def test_runs_of_hours_without_a_bucket_lose_nothing(
+    platform: TestPlatform, through: Proxies
+) -> None:
+    platform.run()
     for _ in range(3):
-        lab.control("advance")
-        fail(lab, through)
-    assert len(batches(lab)) == 3
-    outcome = lab.run()
+        platform.control("advance")
+        fail(platform, through)
+    assert len(batches(platform)) == 3
+    outcome = platform.run()
     report(outcome)
-    assert len(lab.rows()) == 4 * len(LOCATIONS)
-    assert spooled(lab) == []
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert len(platform.rows()) == 4 * len(LOCATIONS)
+    assert spooled(platform) == []
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 def test_weather_is_asked_and_kept_while_google_gives_no_token(
-    lab: Lab, through: Proxies, tmp_path: Path
+    platform: TestPlatform, through: Proxies, tmp_path: Path
 ) -> None:
     """A page of HTML in place of a token: neither BigQuery nor the bucket can be asked."""
-    lab.run()
-    lab.control("advance")
+    platform.run()
+    platform.control("advance")
     with answering(lambda _: Reply(200, body=b"<html>back soon</html>")) as google:
-        account = json.loads(Path(lab.env["GCP_SERVICE_ACCOUNT_FILE"]).read_text())
+        account = json.loads(Path(platform.env["GCP_SERVICE_ACCOUNT_FILE"]).read_text())
         key = tmp_path / "account.json"
         key.write_text(json.dumps(account | {"token_uri": google.url}))
-        without = replace(lab, env={**lab.env, "GCP_SERVICE_ACCOUNT_FILE": str(key)})
+        without = replace(platform, env={**platform.env, "GCP_SERVICE_ACCOUNT_FILE": str(key)})
         with pytest.raises(StoreFailed) as failed:
             without.run()
     assert "the token endpoint answered HTTP 200 with a body that is no JSON object" in str(
         failed.value
     )
     assert failed.value.reason == "NoToken"
-    assert len(batches(lab)) == 1
-    lab.control("advance")
-    report(lab.run())
-    assert len(lab.rows()) == 3 * len(LOCATIONS)
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert len(batches(platform)) == 1
+    platform.control("advance")
+    report(platform.run())
+    assert len(platform.rows()) == 3 * len(LOCATIONS)
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 STEPS = ("spool.put", "spool.manifest", "spool.remove")
@@ -154,85 +160,91 @@ EVENTS: list[Event] = [(name, phase) for name in STEPS for phase in PHASES]
     or_slow(lambda event: event == EVENTS[2], ((event,) for event in EVENTS)),
 )
 def test_a_run_that_is_killed_while_it_commits_what_waits_loses_and_doubles_nothing(
-    lab: Lab, through: Proxies, event: Event
+    platform: TestPlatform, through: Proxies, event: Event
 ) -> None:
-    lab.run()
-    lab.control("advance")
-    fail(lab, through)
-    lab.run_in_child(kill_at=event)
-    lab.control("advance")
-    report(lab.run())
-    assert spooled(lab) == []
-    assert len(lab.rows()) == 3 * len(LOCATIONS)
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    platform.run()
+    platform.control("advance")
+    fail(platform, through)
+    platform.run_in_child(kill_at=event)
+    platform.control("advance")
+    report(platform.run())
+    assert spooled(platform) == []
+    assert len(platform.rows()) == 3 * len(LOCATIONS)
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
 @pytest.mark.parametrize("phase", or_slow(lambda phase: phase == "before", crossed(PHASES)))
 def test_a_run_that_is_killed_while_it_keeps_its_answers_leaves_no_half_batch(
-    lab: Lab, through: Proxies, phase: Phase
+    platform: TestPlatform, through: Proxies, phase: Phase
 ) -> None:
     """Before the manifest is on disk there is no batch; what was half kept goes after a day."""
     # Refused at once: the child has the deadlines of production.
     break_bucket(through, "put part", kind="denied")
-    lab.run_in_child(kill_at=("spool.keep", phase))
+    platform.run_in_child(kill_at=("spool.keep", phase))
     through.reset()
-    assert batches(lab) == set()
-    lab.control("advance")
-    fail(lab, through)
-    for folder in {path.parent for path in spooled(lab) if path.parent.name not in batches(lab)}:
+    assert batches(platform) == set()
+    platform.control("advance")
+    fail(platform, through)
+    for folder in {
+        path.parent for path in spooled(platform) if path.parent.name not in batches(platform)
+    }:
         os.utime(folder, (0, 0))
-    lab.control("advance")
-    report(lab.run())
-    assert spooled(lab) == []
-    assert len(lab.rows()) == 2 * len(LOCATIONS)
-    lab.assert_settled()
+    platform.control("advance")
+    report(platform.run())
+    assert spooled(platform) == []
+    assert len(platform.rows()) == 2 * len(LOCATIONS)
+    platform.assert_settled()
 
 
-def test_two_runs_at_once_commit_it_once(lab: Lab, through: Proxies) -> None:
-    fail(lab, through)
+def test_two_runs_at_once_commit_it_once(platform: TestPlatform, through: Proxies) -> None:
+    fail(platform, through)
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(lab.run_in_child) for _ in range(2)]:
+        for done in [pool.submit(platform.run_in_child) for _ in range(2)]:
             done.result()
-    assert spooled(lab) == []
-    assert len(lab.rows()) == len(LOCATIONS)
-    lab.assert_equals_truth()
-    lab.assert_settled()
+    assert spooled(platform) == []
+    assert len(platform.rows()) == len(LOCATIONS)
+    platform.assert_equals_truth()
+    platform.assert_settled()
 
 
-def test_what_another_run_is_committing_is_left_to_it(lab: Lab, through: Proxies) -> None:
-    fail(lab, through)
-    with locked(lab.platform.spool / lab.platform.prefix("openweather")) as is_ours:
+def test_what_another_run_is_committing_is_left_to_it(
+    platform: TestPlatform, through: Proxies
+) -> None:
+    fail(platform, through)
+    with locked(platform.stores.spool / platform.stores.prefix("openweather")) as is_ours:
         assert is_ours
-        assert lab.run().note is None
-    assert len(batches(lab)) == 1
-    report(lab.run())
-    assert spooled(lab) == []
-    assert len(lab.rows()) == len(LOCATIONS)
+        assert platform.run().note is None
+    assert len(batches(platform)) == 1
+    report(platform.run())
+    assert spooled(platform) == []
+    assert len(platform.rows()) == len(LOCATIONS)
 
 
 def test_a_file_that_has_changed_on_disk_is_named_and_holds_up_nothing(
-    lab: Lab, through: Proxies
+    platform: TestPlatform, through: Proxies
 ) -> None:
-    fail(lab, through)
-    (broken,) = batches(lab)
-    lab.control("advance")
-    fail(lab, through)
-    part = next(path for path in spooled(lab) if path.parent.name == broken and "part" in path.name)
+    fail(platform, through)
+    (broken,) = batches(platform)
+    platform.control("advance")
+    fail(platform, through)
+    part = next(
+        path for path in spooled(platform) if path.parent.name == broken and "part" in path.name
+    )
     part.write_bytes(b"x")
-    lab.control("advance")
-    outcome = lab.run()
+    platform.control("advance")
+    outcome = platform.run()
     assert outcome.total("inserted") == 2 * len(LOCATIONS)
     with pytest.raises(LoadFailed, match=rf"{broken}: InvalidManifest: .*its MD5 is"):
         report(outcome)
-    assert batches(lab) == {broken}
+    assert batches(platform) == {broken}
 
 
 def test_a_run_whose_disk_fails_as_well_says_that_the_answers_are_lost(
-    lab: Lab, through: Proxies
+    platform: TestPlatform, through: Proxies
 ) -> None:
-    spool = lab.platform.spool
+    spool = platform.stores.spool
     spool.parent.mkdir()
     spool.write_text("in the way")
-    failed = fail(lab, through)
+    failed = fail(platform, through)
     assert "; 4 answers are lost, since the disk failed as well: " in str(failed)

@@ -21,7 +21,7 @@ from runs.upload import BatchWriter, new_batch
 from sources.finance.mapping import TABLE, read_ledger
 from stores.clock import Moment
 from stores.ledger import record_no_change
-from testing.platform import Lab, committed
+from testing.platform import TestPlatform, committed
 from tests.flows.test_finance import HEADER, entry
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -36,20 +36,20 @@ class Client:
 
 
 @pytest.fixture
-def bare(make_lab: Callable[..., Lab]) -> Lab:
-    lab = make_lab(kit="finance", size=1, retention_days=7)
-    lab.platform.warehouse.ensure_ledger()
-    return lab
+def bare(make_platform: Callable[..., TestPlatform]) -> TestPlatform:
+    platform = make_platform(kit="finance", size=1, retention_days=7)
+    platform.stores.warehouse.ensure_ledger()
+    return platform
 
 
 def batch_of(
-    lab: Lab, doubt: str | None = None, **more: Any
+    platform: TestPlatform, doubt: str | None = None, **more: Any
 ) -> AbstractContextManager[BatchWriter]:
     cursor = Cursor(undos=2)
-    return new_batch(lab.platform, TABLE, Window(NOON), cursor, Moment(NOON, doubt), **more)
+    return new_batch(platform.stores, TABLE, Window(NOON), cursor, Moment(NOON, doubt), **more)
 
 
-def test_what_the_writer_knows_is_in_the_manifest(bare: Lab) -> None:
+def test_what_the_writer_knows_is_in_the_manifest(bare: TestPlatform) -> None:
     client = Client()
     with batch_of(bare, "a doubt", asked=client, allow_absent=True) as batch:
         client.requests += 3
@@ -68,7 +68,9 @@ def test_what_the_writer_knows_is_in_the_manifest(bare: Lab) -> None:
     assert [part.rows for part in manifest.parts] == [2, 1]
 
 
-def test_without_a_chunk_nothing_is_in_the_bucket_and_the_ledger_has_a_line(bare: Lab) -> None:
+def test_without_a_chunk_nothing_is_in_the_bucket_and_the_ledger_has_a_line(
+    bare: TestPlatform,
+) -> None:
     with batch_of(bare, asked=Client(4)) as batch:
         batch.add([])
         found = batch.unchanged(
@@ -76,7 +78,7 @@ def test_without_a_chunk_nothing_is_in_the_bucket_and_the_ledger_has_a_line(bare
         )
     assert bare.objects() == []
     assert isinstance(found.batch, NoChange)
-    line = record_no_change(bare.platform.warehouse, found.batch)
+    line = record_no_change(bare.stores.warehouse, found.batch)
     assert (line.state, line.already_seen, line.source_count, line.requests) == (
         "no_change",
         2,
@@ -90,17 +92,17 @@ def test_without_a_chunk_nothing_is_in_the_bucket_and_the_ledger_has_a_line(bare
     assert (told["extract_started_at"], told["schema_fingerprint"]) == (None, None)
 
 
-def test_a_batch_that_the_source_does_not_replace_leaves_the_watermark(bare: Lab) -> None:
+def test_a_batch_that_the_source_does_not_replace_leaves_the_watermark(bare: TestPlatform) -> None:
     with batch_of(bare, mode="backfill") as batch:
         found = batch.unchanged(known_digests={"a": "b"})
     assert isinstance(found.batch, NoChange)
     assert found.batch.watermark is None
-    record_no_change(bare.platform.warehouse, found.batch)
+    record_no_change(bare.stores.warehouse, found.batch)
     (told,) = bare.ledger()
     assert (told["watermark"], told["known_digests"]) == (None, None)
 
 
-def test_rows_that_were_added_cannot_be_called_no_change(bare: Lab) -> None:
+def test_rows_that_were_added_cannot_be_called_no_change(bare: TestPlatform) -> None:
     with (
         batch_of(bare) as batch,
         pytest.raises(ValueError, match="has rows: it is to be committed"),
@@ -111,7 +113,7 @@ def test_rows_that_were_added_cannot_be_called_no_change(bare: Lab) -> None:
 
 @pytest.mark.parametrize("already_seen", [0, 2])
 def test_a_batch_with_more_or_fewer_rows_than_the_source_counts_does_not_exist(
-    bare: Lab, already_seen: int, caplog: pytest.LogCaptureFixture
+    bare: TestPlatform, already_seen: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pipelines.upload")
     with (
@@ -124,12 +126,12 @@ def test_a_batch_with_more_or_fewer_rows_than_the_source_counts_does_not_exist(
         "part-0001.parquet",
         "rejects-0001.parquet",
     ]
-    assert load(bare.platform, TABLE).lines == []
+    assert load(bare.stores, TABLE).lines == []
     (told,) = caplog.messages
     assert "finance: 2 objects without a manifest" in told
 
 
-def test_what_could_not_be_had_is_in_the_ledgers_note_once(bare: Lab) -> None:
+def test_what_could_not_be_had_is_in_the_ledgers_note_once(bare: TestPlatform) -> None:
     """A run's message names it beside its note."""
     failures = ("Cebu: HTTP 500", "Davao: HTTP 500")
     with batch_of(bare, "a doubt") as batch:

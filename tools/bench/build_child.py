@@ -1,8 +1,8 @@
 """One build of a source's marts in a process of its own; prints where its time went as JSON.
 
-`python -m tools.bench.build_child LAB TARGET_PATH`, in the environment of a running stack with
-Prefect, over the marts that an earlier build of the lab made. The build is one of those in between
-and runs in a flow, as in production. What the flow itself imports is not measured.
+`python -m tools.bench.build_child PLATFORM TARGET_PATH`, in the environment of a running stack with
+Prefect, over the marts that an earlier build made. The build is one of those in between and runs in
+a flow, as in production. What the flow itself imports is not measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prefect import flow
 
 from runs.build import build
 from runs.dbt_build import dbt_environment, window_environment
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 SELECT = "@source:usgs_earthquake"
 
@@ -67,7 +67,7 @@ class Parts:
 
 def main() -> None:
     name, target_path = sys.argv[1:]
-    lab = Lab(name, dict(os.environ))
+    platform = TestPlatform(name, dict(os.environ))
     parts = Parts()
 
     def import_dbt() -> None:
@@ -88,12 +88,12 @@ def main() -> None:
         cpu, wall = time.process_time(), time.perf_counter()
         with parts.part("import"):
             import_dbt()
-        with dbt_environment(lab.platform.warehouse, lab.blocks.google) as env:
+        with dbt_environment(platform.stores.warehouse, platform.blocks.google) as env:
             build(
                 SELECT,
                 Path(target_path),
                 env | window_environment(None),
-                lab.query,
+                platform.query,
                 suite="keys",
             )
         return time.process_time() - cpu, time.perf_counter() - wall

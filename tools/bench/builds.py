@@ -13,7 +13,7 @@ from typing import Any
 from runs.build import PARSED, PROJECT_DIR, command, environment
 from runs.dbt_build import dbt_environment, target_path
 from sandbox.stack import ROOT, Stack
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from tools.bench.build_child import SELECT
 from tools.bench.process import measured
 
@@ -29,11 +29,11 @@ def builds(stack: Stack, directory: Path, rounds: int, say: Callable[..., None])
     say("| parsed before | " + " | ".join(PARTS) + " | all, CPU s | dbt alone, CPU s | ratio |")
     say("|" + "---|" * (len(PARTS) + 4))
     with environment({**stack.env(), "XDG_CACHE_HOME": str(directory / "cache")}):
-        lab = Lab("builds", stack.env())
-        lab.source.start(lab, 120)
-        lab.run()
-        assert lab.build()
-        target = target_path(lab.platform.warehouse, "usgs_earthquake")
+        platform = TestPlatform("builds", stack.env())
+        platform.source.start(platform, 120)
+        platform.run()
+        assert platform.build()
+        target = target_path(platform.stores.warehouse, "usgs_earthquake")
         for parsed in ("nothing", "all"):
             spent: list[dict[str, Any]] = []
             alone: list[float] = []
@@ -43,7 +43,7 @@ def builds(stack: Stack, directory: Path, rounds: int, say: Callable[..., None])
                 spent.append(measured("tools.bench.build_child", "builds", target))
                 if parsed == "nothing":
                     (target / PARSED).unlink()
-                alone.append(dbt_alone(lab, target))
+                alone.append(dbt_alone(platform, target))
             cpu = [statistics.median(one["cpu"][part] for one in spent) for part in PARTS]
             whole = statistics.median(one["cpu_seconds"] for one in spent)
             floor = statistics.median(alone)
@@ -51,7 +51,7 @@ def builds(stack: Stack, directory: Path, rounds: int, say: Callable[..., None])
             say(f"| {parsed} | {cells} | {whole / floor:.2f} |")
 
 
-def dbt_alone(lab: Lab, target: Path) -> float:
+def dbt_alone(platform: TestPlatform, target: Path) -> float:
     """CPU seconds of dbt's own command in a process of its own, all imports included."""
     arguments = command([SELECT], "keys", full_refresh=False)
     for name, path in (
@@ -61,7 +61,7 @@ def dbt_alone(lab: Lab, target: Path) -> float:
         ("log-path", target / "logs"),
     ):
         arguments += [f"--{name}", str(path)]
-    with dbt_environment(lab.platform.warehouse, lab.blocks.google) as env:
+    with dbt_environment(platform.stores.warehouse, platform.blocks.google) as env:
         process = subprocess.Popen(
             [sys.executable, "-m", "dbt.cli.main", *arguments],
             cwd=ROOT,

@@ -20,7 +20,7 @@ from core.steps import timings
 from runs.extract.nyc_fhv import extract
 from sources.nyc_fhv.mapping import page_parameters, pages
 from sources.nyc_fhv.settings import NycFhv
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from tools.bench.memory import peak_rss_bytes
 
 
@@ -45,12 +45,12 @@ def main() -> None:
     what, address, rows, page_size, concurrency = sys.argv[1:]
     import os
 
-    lab = Lab("bench", dict(os.environ), "nyc_fhv")
+    platform = TestPlatform("bench", dict(os.environ), "nyc_fhv")
     api = NycFhv.model_validate(
         {"base_url": address, "page_size": int(page_size), "concurrency": int(concurrency)}
     )
     # The clients connect and authenticate.
-    list(lab.platform.landing.list("nothing/"))
+    list(platform.stores.landing.list("nothing/"))
     cpu = time.process_time()
     started = time.perf_counter()
     size = 0
@@ -58,7 +58,7 @@ def main() -> None:
         if what == "bare":
             size = bare(api, int(rows))
         else:
-            batch = extract(lab.platform, api, Window(), Cursor()).batch
+            batch = extract(platform.stores, api, Window(), Cursor()).batch
             assert isinstance(batch, Manifest)
             assert batch.rows == int(rows)
             size = batch.size_bytes

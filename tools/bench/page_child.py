@@ -22,7 +22,7 @@ from runs.serve import Serving
 from serving.places import Places
 from serving.snapshot import Snapshot
 from testing.history import NOW, SOURCES
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from tools.bench.memory import forget_peak, peak_rss_bytes
 
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def run(manifest: Path, places: Places) -> dict[str, Any]:
-    warehouse = Lab("pages", dict(os.environ)).platform.warehouse
+    warehouse = TestPlatform("pages", dict(os.environ)).stores.warehouse
     # The client connects and authenticates.
     list(warehouse.client.list_datasets())
     places.make()

@@ -18,7 +18,7 @@ from serving.contract import Contract
 from serving.places import Places
 from serving.snapshot import Snapshot
 from testing.history import every_contract, make_history, parsed_manifest
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.site import MOST_BYTES, files_of, served
 from tools.bench.process import measured
 
@@ -72,7 +72,7 @@ def pages(stack: Stack, directory: Path, rounds: int, say: Callable[[str], None]
 
 def fill(stack: Stack, known: list[Contract], snapshot: Snapshot) -> None:
     """The stack's BigQuery has every mart of the snapshot where dbt would build it."""
-    client = Lab("pages", stack.env()).platform.warehouse.client
+    client = TestPlatform("pages", stack.env()).stores.warehouse.client
     datasets = set()
     for contract in known:
         if contract.name not in snapshot.manifest.marts:

@@ -24,7 +24,7 @@ from core.names import flow_of
 from sandbox.demo import crons_paused
 from sandbox.parts import POOL, isolated
 from sandbox.stack import ROOT, Stack
-from testing.platform import KITS, Lab
+from testing.platform import KITS, TestPlatform
 from tools.bench.memory import peak_rss_bytes
 from tools.bench.process import measured
 
@@ -89,13 +89,13 @@ def runs_of(stack: Stack, env: dict[str, str], rounds: int, say: Say) -> None:
     vehicles = f"{env['SOCRATA_BASE_URL']}/control/world"
     httpx.post(vehicles, json={"seed": 7, "size": VEHICLES}).raise_for_status()
     for kit in KITS:
-        lab = Lab(f"unchanged-{kit.replace('_', '-')}", stack.env(), kit)
-        lab.source.start(lab, 120)
-        lab.run()
+        platform = TestPlatform(f"unchanged-{kit.replace('_', '-')}", stack.env(), kit)
+        platform.source.start(platform, 120)
+        platform.run()
         spent = []
         for _ in range(rounds):
             started = time.perf_counter()
-            assert {line.state for line in lab.run().lines} == {"no_change"}
+            assert {line.state for line in platform.run().lines} == {"no_change"}
             spent.append(time.perf_counter() - started)
         name = flow_of(kit)
         first = in_prefect(f"elt/{name}", env)

@@ -22,7 +22,7 @@ from testing.machine import (
     until,
 )
 from testing.page import Page
-from testing.platform import Lab
+from testing.platform import TestPlatform
 from testing.sinks import Sinks
 
 pytestmark = ON_DEBIAN
@@ -175,7 +175,7 @@ def test_a_failed_run_and_a_stopped_worker_are_told(
     installed: Machine, stack: Stack, sinks: Sinks
 ) -> None:
     """The one by an automation, the other by the timer, whose journal says so."""
-    lab = Lab("demo", stack.env(), "usgs_earthquake", raw_dataset="raw")
+    platform = TestPlatform("demo", stack.env(), "usgs_earthquake", raw_dataset="raw")
 
     def arrivals(title: str) -> int:
         return sum(title in one.subject for one in sinks.slack)
@@ -185,12 +185,12 @@ def test_a_failed_run_and_a_stopped_worker_are_told(
         count = arrivals(title)
         return until(title, lambda: arrivals(title) > count)
 
-    lab.control("faults", [{"kind": "status", "status": 403, "times": 50}])
+    platform.control("faults", [{"kind": "status", "status": 403, "times": 50}])
     try:
         command = ("pipelines", "prefect", "deployment", "run", USGS, "--watch")
         assert installed.attempt(*command).returncode == 1
     finally:
-        lab.control("faults", [])
+        platform.control("faults", [])
     measured("a failed run is told", until("it is", lambda: arrivals(f"{USGS} failed")))
     told = next(one.text for one in sinks.slack if f"{USGS} failed" in one.subject)
     assert re.search(rf"\nrun: https://{re.escape(HOST)}(:\d+)?/runs/flow-run/\S{{36}}\n", told)
@@ -234,8 +234,8 @@ def test_days_are_loaded_again_and_a_held_list_is_allowed(
     run = f"{PIPELINES} prefect deployment run"
     told = page.follow(installed, f"{run} {USGS} -p start=2026-01-01 -p end=2026-01-31 --watch")
     assert "Completed" in told
-    lab = Lab("demo", stack.env(), "usgs_earthquake", raw_dataset="raw")
-    backfills = [line for line in lab.ledger() if line["mode"] == "backfill"]
+    platform = TestPlatform("demo", stack.env(), "usgs_earthquake", raw_dataset="raw")
+    backfills = [line for line in platform.ledger() if line["mode"] == "backfill"]
     assert [f"{line['window_start']:%Y-%m-%d}" for line in backfills] == ["2026-01-01"]
     told = page.follow(installed, f"{run} elt/nyc-fhv -p allow_deletions=true --watch")
     assert "Completed" in told
@@ -245,19 +245,19 @@ def test_a_batch_is_told_of_undone_and_replayed(
     installed: Machine, stack: Stack, page: Page
 ) -> None:
     command = f"{PIPELINES} python -m repair finance"
-    lab = Lab("demo", stack.env(), "finance", raw_dataset="raw")
-    key, row = next(iter(lab.rows().items()))
+    platform = TestPlatform("demo", stack.env(), "finance", raw_dataset="raw")
+    key, row = next(iter(platform.rows().items()))
     told = page.follow(installed, f"{command} --trace KEY", {"KEY": key[0]})
     batch = row["_batch_id"]
     assert batch in told
-    rows = len(lab.rows())
+    rows = len(platform.rows())
     assert rows > 0
     told = page.follow(installed, f"{command} --undo BATCH --dry-run", {"BATCH": batch})
     assert "nothing was undone: a dry run" in told
-    assert len(lab.rows()) == rows
+    assert len(platform.rows()) == rows
     page.follow(installed, f"{command} --undo BATCH", {"BATCH": batch})
-    assert len(lab.rows()) < rows
+    assert len(platform.rows()) < rows
     page.follow(installed, f"{command} --replay BATCH", {"BATCH": batch})
-    assert len(lab.rows()) == rows
+    assert len(platform.rows()) == rows
     installed.is_well()
-    lab.assert_equals_truth()
+    platform.assert_equals_truth()

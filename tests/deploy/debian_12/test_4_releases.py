@@ -34,7 +34,7 @@ from testing.machine import (
     until,
 )
 from testing.page import OLDER_ARCHIVE, Page
-from testing.platform import Lab
+from testing.platform import TestPlatform
 
 pytestmark = ON_DEBIAN
 LEDGER_NAMES = "sudo pipelines python -m deploy.ledger_names"
@@ -119,7 +119,7 @@ def test_an_update_switches_and_a_bad_one_goes_back(
 
 
 def ledger_columns(stack: Stack) -> set[str]:
-    warehouse = Lab("demo", stack.env(), raw_dataset="raw").platform.warehouse
+    warehouse = TestPlatform("demo", stack.env(), raw_dataset="raw").stores.warehouse
     return {column.name for column in warehouse.table(warehouse.raw_id("_loads")).schema}
 
 
