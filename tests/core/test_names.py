@@ -25,7 +25,7 @@ EXCEPTIONS: dict[str, list[tuple[str, str]]] = {
     "Page": [("dashboards/", "a page that is read in a browser")],
     "admit": [("sandbox/sources/", "whether a stand-in has a request left for a key")],
     "pack": [("sources/nyc_fhv/mapping.py", "of the standard library's struct")],
-    "tell": [("stores/sheets.py", "of the standard library's files")],
+    "planted": [("sandbox/sources/", "what a test adds to the world of a stand-in")],
     "looked": [
         (
             "alerting/incidents.py",
