@@ -31,7 +31,7 @@ class StaleSource(NamedFailure):
 
 @dataclass(frozen=True)
 class Threshold:
-    """How old a clock's last stroke may be before it is told, and before it is a failure."""
+    """How old a clock's last stroke may be before it is reported, and before it is a failure."""
 
     warn_after: timedelta
     error_after: timedelta

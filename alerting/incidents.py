@@ -65,7 +65,7 @@ def advance(state: State, inspection: Inspection, scrub: Callable[[str], str]) -
     """
     now = inspection.at
     for run in sorted(inspection.runs, key=lambda run: run.ended_at):
-        # A run that is tried again by hand ends again.
+        # A run that is tried again by a person ends again.
         if state.runs_seen.get(run.id) != run.ended_at:
             end_of_run(state, run, scrub)
     remember(state, inspection)
@@ -136,7 +136,7 @@ def end_of_run(state: State, run: Run, scrub: Callable[[str], str]) -> None:
             continue  # seen late: it ended before the last one that failed
         if incident.told_at:
             end(state, key, run.ended_at)
-        else:  # it is told although it has passed
+        else:  # it is reported although it has passed
             incident.ended_at = run.ended_at
 
 

@@ -30,7 +30,7 @@ def write_messages(
 ) -> list[Message]:
     """Write what is to be told by now into the outbox, and return it.
 
-    Nothing is told while nobody is there to hear it.
+    Nothing is sent while nobody is there to hear it.
     """
     if not channels:
         return []
@@ -67,7 +67,7 @@ def due(state: State, now: datetime) -> list[Incident]:
 
 
 def seconds_to_wait(state: State, now: datetime) -> float:
-    """Until runs that failed are told: when no other has joined them for a while."""
+    """Until runs that failed are reported: when no other has joined them for a while."""
     runs = [
         one
         for one in state.incidents.values()

@@ -52,7 +52,7 @@ logger = logging.getLogger("pipelines.run_logs")
 
 # So long after it ended, nobody tries a run again, and a month is left to copy what could not be.
 COPY_AFTER = timedelta(days=60)
-# A copy is due once a week; a second one that is missed is told.
+# A copy is due once a week; a second one that is missed is reported.
 BEHIND_AFTER = timedelta(days=75)
 REMOVE_AFTER = timedelta(days=90)
 # Prefect itself is younger.

@@ -77,7 +77,7 @@ def tidy(settings: Settings) -> list[str]:
 
 
 def is_saved(block: Block, name: str) -> bool:
-    """Whether the server has this very block. One that cannot be read is to be saved anew."""
+    """Whether the server has this very block. One that cannot be read is to be saved again."""
     try:
         standing = load_if_saved(type(block), name)
     except ValueError:

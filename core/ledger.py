@@ -19,7 +19,7 @@ from core.values import as_json
 # declares; nothing was changed.
 # parked: given up after repeated failures. failed: one failure.
 # no_change: the source had nothing new.
-# undone: an applied batch was taken out again; its applied line stays, so it is never applied anew.
+# undone: an applied batch was taken out again; its line stays, so it is not applied again.
 State = Literal["applied", "superseded", "held", "parked", "failed", "no_change", "undone"]
 
 # Ledger states after which a batch is never applied again by itself.

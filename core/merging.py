@@ -121,7 +121,7 @@ def _within(table: Table, alias: str) -> str:
 
 
 def _merged(column: Column) -> str:
-    """What a column comes to of the staged row `s` and the one that is there, `t`."""
+    """What a column becomes of the staged row `s` and the one that is there, `t`."""
     name = quoted(column.name)
     if column.keep is None:
         return (
@@ -320,7 +320,7 @@ IF n_superseded_ids > 0 THEN
 END IF;"""
 
 
-# The row stands as a backfill brought it, which brings what no snapshot did.
+# The row is as a backfill brought it, which brings what no snapshot did.
 IS_BACKFILLED = "t._batch_id IN UNNEST(SPLIT(backfills, ','))"
 
 

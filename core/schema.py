@@ -41,7 +41,7 @@ class Column:
     type: Type
     description: str = ""
     converter: values.Converter | None = None
-    # Of all versions of a row the least or the greatest value stands, whatever order they come in.
+    # Of all versions of a row the least or the greatest value wins, whatever order they come in.
     keep: Literal["min", "max"] | None = None
     # The source leaves it out when there is nothing to say; otherwise its absence is announced.
     is_optional: bool = False
@@ -57,13 +57,13 @@ class Column:
 class Table:
     """How a source loads: one raw table, its key, its order and its write mode.
 
-    merge: the newest version of a row stands. insert: a row whose key stands is left alone.
+    merge: the newest version of a row wins. insert: a row whose key exists is left alone.
     snapshot: each batch is all there is, so rows whose key it does not have are marked deleted.
-    replace: each batch is all there is, and takes the place of what stands; it needs no key.
+    replace: each batch is all there is, and takes the place of what exists; it needs no key.
 
     `order_by` names the source's own trustworthy update stamp, if it has one; without it, the order
     of batches decides. `aliases` names a comma-separated column of all the ids that a row goes by:
-    a row whose key stands there in a not older row is marked deleted. Such rows are looked for
+    a row whose key is there in a not older row is marked deleted. Such rows are looked for
     within `alias_slack` of the batch's event times. A table without `partition_by` is small.
 
     `title` and `about` are the source's card on the dashboards' start page.

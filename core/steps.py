@@ -1,6 +1,6 @@
 """The steps of a run, named where they happen: what a run's timings and its log are made of.
 
-`step("load.stage")` brackets one step. Observers are told when it begins and when it has ended; the
+`step("load.stage")` brackets one step. Observers learn when it begins and when it has ended; the
 timings in a run's artifact come from one, and whoever wants to follow a run adds another.
 """
 

@@ -6,7 +6,7 @@
 a Cloud Run job for each. Only the pool differs: the deployments, the code and the worker's command
 stay. Variables of the second: CLOUD_RUN_IMAGE, CLOUD_RUN_REGION, CLOUD_RUN_SERVICE_ACCOUNT,
 CLOUD_RUN_API_URL (where a job finds the Prefect API), CLOUD_RUN_AUTH_SECRET (the secret in Secret
-Manager that holds its PREFECT_API_AUTH_STRING; no secret stands in the pool itself).
+Manager that holds its PREFECT_API_AUTH_STRING; no secret is in the pool itself).
 
 `prefect work-pool create` would let the server ask GitHub for the registry of worker types.
 """

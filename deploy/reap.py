@@ -1,4 +1,4 @@
-"""Before a worker starts, the runs that a dead one left behind are told so.
+"""Before a worker starts, the runs that a dead one left behind are ended.
 
     python -m deploy.reap vm [--force]
 

@@ -75,13 +75,13 @@ def watch() -> State:
         last = read_state(alerts.state_path).covered.get("ledger")
         if is_ledger_due(last, inspection.at, on_schedule=is_on_schedule()):
             unread = inspect_ledger(client, inspection, alerts, blocks, running)
-        # Last, since the ledger may take minutes, and runs are told as they are.
+        # Last, since the ledger may take minutes, and runs are reported at once.
         inspect_runs(client, inspection, alerts, running)
         inspection.findings += serving_findings(blocks, inspection.at)
         inspection.covered.add("serving")
         told = notify(alerts, inspection, scrub)
         sent = told.sent
-        # What fails together is told together.
+        # What fails together is one message.
         while told.wait_seconds:
             time.sleep(told.wait_seconds)
             inspection = Inspection(by="watch", at=datetime.now(UTC))

@@ -33,7 +33,7 @@ ASKED: dict[str, Any] = {"source": "moving_in", "purpose": "moving-in"}
 
 @dataclass(frozen=True)
 class OldTable:
-    """A table of the older system as it stands, read whole."""
+    """A table of the older system as it is, read in full."""
 
     name: str
     columns: dict[str, str]
@@ -198,9 +198,9 @@ def select(warehouse: Warehouse, columns: Mapping[str, str], table: str) -> str:
 
 
 def keep_name(warehouse: Warehouse, mart: Mart) -> str:
-    """A view with the old columns stands under the old name; in one line what was done.
+    """A view with the old columns has the old name; in one line what was done.
 
-    A table that stands there is copied beside it first (`...__before`), which is free. Repeating
+    A table of that name is copied beside it first (`...__before`), which is free. Repeating
     it, after any interruption, ends the same.
     """
     old, new = table_id(warehouse, mart.old), model_id(warehouse, mart.new)

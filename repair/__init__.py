@@ -1,1 +1,1 @@
-"""Run a source by hand, trace a row to its batch, undo and replay batches."""
+"""Run a source without Prefect, trace a row to its batch, undo and replay batches."""

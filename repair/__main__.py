@@ -1,4 +1,4 @@
-"""A source by hand: `python -m repair SOURCE --help`. Needs neither a Prefect server nor Prefect.
+"""A source by command: `python -m repair SOURCE --help`. Needs no Prefect, and none of its servers.
 
 Reads the environment and `.env` as `python -m blocks.register` does, not the saved blocks.
 """
@@ -128,7 +128,7 @@ def parse(table: Table, arguments: list[str]) -> argparse.Namespace:
         )
     instead = parser.add_argument_group(
         "instead of a run",
-        "one of these; a batch's id stands in raw._loads and in a row's _batch_id",
+        "one of these; a batch's id is in raw._loads and in a row's _batch_id",
     )
     instead.add_argument(
         "--replay",

@@ -17,7 +17,7 @@ from core.schema import Table
 from core.sql import Names, fence_table, in_effect, literal, quoted
 from core.version import code_version
 
-# BigQuery keeps what a table was for seven days, unless its dataset is told to keep less.
+# BigQuery keeps what a table was for seven days, unless its dataset keeps less.
 TIME_TRAVEL = timedelta(days=7)
 
 

@@ -30,7 +30,7 @@ MESSAGE_CHARACTERS = 300
 REQUEST_SECONDS = 60.0
 
 # What every build tests: the keys of what is merged, snapshotted or made straight of staging. With
-# one that stands twice every count is wrong. What is made of these has its keys by its own SQL, and
+# one that occurs twice every count is wrong. What is made of these has its keys by its own SQL, and
 # that waits for the daily build, as all other tests do: each is a query, billed 10 MiB at least.
 EVERY_BUILD = "every_build"
 # Models that only the daily build makes: they read all of a table that grows.
@@ -100,7 +100,7 @@ def build(
     started_at = datetime.now(UTC)
     target_path = target_path.resolve()
     file = target_path / "run_results.json"
-    # So that what stands there afterwards was written by this build.
+    # So that what is there afterwards was written by this build.
     file.unlink(missing_ok=True)
     begin_with_parsed(target_path)
     with environment(env):

@@ -77,7 +77,7 @@ class Catalog(msgspec.Struct, frozen=True):
 def publish(
     platform: Platform, blocks: PlatformSettings, tables: Iterable[Table], *, force: bool = False
 ) -> Catalog:
-    """The catalog of what stands now is in the bucket and in the served folder.
+    """The catalog of what there is now is in the bucket and in the served folder.
 
     `tables` are the raw ones: what their columns are is written there alone, not in dbt's files.
     Made again when the code, the models or a table have changed since it was published, or with

@@ -90,7 +90,7 @@ def due_build(
     """The build that the source's marts are waiting for, if any.
 
     One is due when the last batch applied or undone is not covered by a successful build of this
-    code: so a run that died between load and dbt is made good by the next, and so is a changed
+    code: so a run that died between load and dbt is completed by the next, and so is a changed
     model. Models that follow the calendar are also due when none was built on the current day in
     Manila, by BigQuery's clock: a quiet source's marts end today all the same.
 

@@ -180,7 +180,7 @@ class BatchWriter:
         """Make the batch exist: list its parts once more, then write the manifest if there is none.
 
         Raises CountMismatch when the source counts more or fewer rows, and InvalidManifest when the
-        bucket does not hold exactly what was uploaded, or when another manifest stands there. What
+        bucket does not hold exactly what was uploaded, or when another manifest is there. What
         cannot be asked again is kept on disk when its bucket fails, for the next run to commit:
         StoreFailed says so.
         """
@@ -319,10 +319,10 @@ def upload_part(landing: Landing, prefix: str, name: str, content: bytes) -> str
 
 
 def write_manifest(landing: Landing, prefix: str, manifest: Manifest) -> Manifest:
-    """Write the manifest of a batch whose parts are in the bucket, and return what stands there.
+    """Write the manifest of a batch whose parts are in the bucket, and return what is there.
 
     Raises InvalidManifest when the bucket does not hold exactly its parts, or when another manifest
-    stands there.
+    is there.
     """
     name, uri = f"{prefix}{MANIFEST}", f"{landing.address}/{prefix}"
     with step("commit.list"):

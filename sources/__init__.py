@@ -6,5 +6,5 @@ source and its folder, `sandbox/sources/<name>.py`, `testing/kits/<name>.py`. No
 here, so that a run has only its own source in memory (`sources.tables.table_of`).
 """
 
-# In the order in which people are told of them.
+# In the order in which people see them.
 SOURCES = ("usgs_earthquake", "openweather", "ph_news", "nyc_fhv", "finance")

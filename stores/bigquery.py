@@ -204,7 +204,7 @@ class Warehouse:
     def ensure_ledger(self) -> None:
         """The datasets and the ledger tables exist, with every column of their declaration.
 
-        One call when all is there. `_loads` is made last, so that it stands for the others.
+        One call when all is there. `_loads` is made last, so that it speaks for the others.
         Raises NotOurs, and EarlierLedger where it has the names of the release before, before
         anything is changed.
         """
@@ -421,7 +421,7 @@ class Warehouse:
     ) -> Any:
         """The load job of this id, started now or before.
 
-        When the answer to the call is lost, the client's next try is told that the job exists: of a
+        When the answer to the call is lost, the client's next try hears that the job exists: of a
         query it then fetches the job, of a load it does not.
         """
         config = bigquery.LoadJobConfig(

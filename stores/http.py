@@ -280,7 +280,7 @@ def open_http(
     """An Http for one source, closed at the end; `headers` go with every request."""
     timeout = httpx.Timeout(read_timeout_seconds, connect=10.0)
     own = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
-    # Once for the client and its proxies, each of which would read all certificates anew.
+    # Once for the client and its proxies, each of which would read all certificates again.
     tls = httpx.create_ssl_context()
     with httpx.Client(timeout=timeout, headers=own, verify=tls) as client:
         yield Http(

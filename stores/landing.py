@@ -60,7 +60,7 @@ class Landing(Protocol):
         """Write an object under a fresh name; the MD5 of its content in hex."""
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
-        """Write an object unless one stands there; whether it was written."""
+        """Write an object unless one is there; whether it was written."""
 
     def get(self, name: str) -> bytes:
         """The content of an object; MissingObject when there is none."""
