@@ -105,7 +105,7 @@ After a year most of it is the {FLOOR // MIB} MiB of small tables: what is asked
 A merge costs what its batch changed: constants bound it, and what it reads of raw, to the months of
 the rows. What grows with the table is the loader's question where the batch's keys stand; the
 history of magnitudes, whose open periods may be of any age; the tests of keys, over one column; and
-every model that is made again in full, which [the marts](models.md) list.
+every model that is made again in full, which [builds](builds.md) lists.
 
 ## The machine
 
