@@ -45,10 +45,6 @@ RUNS: list[tuple[str, LandingName | None]] = [
 ]
 # The stand-ins' controls. Without what the environment says: reading certificates takes longer.
 HTTP = httpx.Client(timeout=60, trust_env=False)
-S3_VARIABLES = (
-    *("S3_BUCKET", "AWS_ENDPOINT_URL", "AWS_REGION"),
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-)
 
 
 def committed(batch: BatchWriter, **facts: Unpack[Facts]) -> Manifest:
@@ -99,19 +95,14 @@ class TestPlatform:
 
     @cached_property
     def settings(self) -> Settings:
-        key_file = self.env.get("GCP_SERVICE_ACCOUNT_FILE")
         raw_dataset = self.raw_dataset or self.name.replace("-", "_")
-        given = {
-            "gcp_project": self.env["GCP_PROJECT"],
-            "gcp_service_account_file": key_file or None,
-            "gcs_bucket": self.env["GCS_BUCKET"],
+        own = {
             "raw_dataset": raw_dataset,
             "dbt_dataset_prefix": f"{raw_dataset}_dbt_",
             "landing_retention_days": self.retention_days,
-            "spool_directory": self.env.get("SPOOL_DIRECTORY", ""),
         }
-        s3 = {name.lower(): self.env[name] for name in S3_VARIABLES if name in self.env}
-        return Settings.from_variables(given | s3)
+        given = {name.lower(): value for name, value in self.env.items() if value}
+        return Settings.from_variables(given | own)
 
     @cached_property
     def stores(self) -> Platform:
@@ -123,7 +114,7 @@ class TestPlatform:
         return TestPlatform, (*own, self.mutation)
 
     def without_s3(self) -> Platform:
-        """The platform's platform when S3 does not answer."""
+        """The stores when S3 does not answer."""
         bucket = self.blocks.s3
         assert bucket is not None
         gone = bucket.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})

@@ -242,7 +242,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> None:
         assert says in written
         return written.replace(says, f"'{NOTHING}'")
 
-    monkeypatch.setattr(repair.undo_script, "undo_script", script)
+    monkeypatch.setattr("repair.undo.undo_script", script)
     set_state = SyncPrefectClient.set_flow_run_state
 
     def set_flow_run_state(self: Any, run_id: Any, state: PrefectState[Any], **kwargs: Any) -> Any:
