@@ -1,6 +1,6 @@
 """`python -m sandbox.query 'SELECT ...'`: rows of a query of the running demo, as a table.
 
-The same three lines of Google's client ask any BigQuery: see README.md.
+The same three lines of Google's client ask any BigQuery: see docs/changing.md.
 """
 
 from __future__ import annotations
