@@ -8,6 +8,8 @@ set -euo pipefail
 version=${1:?usage: activate.sh VERSION}
 # The watchdog, which looks every minute, counts a missing backup from this folder's age.
 install -d -m 0755 -o postgres -g postgres /var/lib/data-pipelines-backup
+# One that does not know this release's names has run, and may have made columns of its own.
+[ -e "$CURRENT/deploy/ledger_names.py" ] || rm -f "$LEDGER_NAMED"
 ln -sfn "releases/$version" "$CURRENT.new"
 mv -T "$CURRENT.new" "$CURRENT"
 

@@ -40,7 +40,7 @@ LONGEST_WAIT_SECONDS = 60.0
 MAX_BODY_BYTES = 512 * 2**20
 REPEATABLE = {202, 408, 425, 429, 500, 502, 503, 504}
 # Of a body that is not what it should be, so much is looked at.
-HEAD_BYTES = 4096
+HEAD_BYTES = 65_536
 USER_AGENT = "data-pipelines/0.1 (personal data platform)"
 
 # What an answer's status and body come to: `final`, since repeating will not help, `repeat`, or

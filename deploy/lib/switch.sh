@@ -56,7 +56,9 @@ switch_to() {
     if is_release "$before"; then
         stop_worker
         name_ledger_for "$version" || {
-            # What cannot be asked for its names keeps those that it had.
+            # Some of them may have been: the release that stays has its own again, or says so.
+            pipelines python -m deploy.ledger_names ||
+                say "the ledger may have names of both releases: run pipelines python -m deploy.ledger_names"
             touch "$LEDGER_NAMED"
             die "release $version does not know the ledger's names, and they could not be changed"
         }

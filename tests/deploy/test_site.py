@@ -330,6 +330,8 @@ def test_a_ledger_that_cannot_be_renamed_keeps_the_release_that_knows_it(site: S
     told = site.run("rollback.sh", fails=True)
     assert "does not know the ledger's names" in told
     assert (site.current, site.calls("activate")) == ("new", ["new", "new"])
+    # What was renamed before it failed is named again.
+    assert site.calls("pipelines")[-2:] == [BACK, BACK.removesuffix(" --back")]
     assert named.exists()
 
 

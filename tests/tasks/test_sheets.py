@@ -146,6 +146,14 @@ def test_a_refusal_is_not_repeated(platform: TestPlatform, read: Read, status: i
     assert len(platform.look("control/requests")) == 1
 
 
+def test_a_long_refusal_is_told_in_googles_words(platform: TestPlatform, read: Read) -> None:
+    said = {"message": "no such thing", "details": ["x" * 20_000]}
+    body = json.dumps({"error": said}, indent=2)
+    platform.control("faults", [{"times": -1, "kind": "status", "status": 403, "body": body}])
+    with pytest.raises(SourceHttpError, match=r"403: share the sheet with .*; no such thing$"):
+        read()
+
+
 def test_a_sheet_that_is_not_shared_says_with_whom_to_share_it(
     platform: TestPlatform, read: Read, account: dict[str, Any]
 ) -> None:
