@@ -19,6 +19,9 @@ It answers requests that only read in threads of their own, on DuckDB's one conn
 statement of another request takes the place of theirs before its rows are fetched: a list of rows
 was of another query. Here one thread answers all.
 
+A column that a patch adds to a table's schema it tells of, and no statement finds it. Here it is in
+the table, as on BigQuery.
+
 It takes NUMERIC for DuckDB's DECIMAL, which has three decimals; here it has BigQuery's nine.
 
 It also reads a statement about ten times on its way to DuckDB, in pure Python, which is most of
@@ -48,6 +51,7 @@ from bqemulator.api import app as api_app
 from bqemulator.api.routes import jobs as jobs_api
 from bqemulator.api.routes import tables as tables_api
 from bqemulator.catalog import ddl_sync
+from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.domain.errors import OutOfRangeError
 from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter as scripting
@@ -58,6 +62,8 @@ from bqemulator.sql.rewriter import alter_table_set_options
 from bqemulator.sql.rules import TranslationRule, get_all_rules
 from bqemulator.sql.translator import SQLTranslator
 from bqemulator.storage.engine import DuckDBEngine
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.storage.type_map import bq_schema_to_duckdb_columns
 from bqemulator.versioning.snapshots import SnapshotManager
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -77,6 +83,7 @@ _table_to_list_item = tables_api._table_to_list_item
 _dml_targets = scripting._dml_targets
 _build_job_response = jobs_api._build_job_response
 _record_change = SnapshotManager.record_change
+_update_table = DuckDBCatalogRepository.update_table
 _rewrite_for_row_access = inner_query.rewrite_for_row_access  # type: ignore[attr-defined]
 _apply_session_pragmas = DuckDBEngine._apply_session_pragmas
 # They find out what a statement is and what it names, and change no tree.
@@ -198,6 +205,20 @@ def sync_altered_columns(sql: str, project: str, ctx: Any) -> None:
     )
     schema = table.schema_.model_copy(update={"fields": fields})
     ctx.catalog.update_table(table.model_copy(update={"schema_": schema}))
+
+
+def update_table(catalog: Any, table: Any) -> Any:
+    """As the emulator's own; the table gets the columns that a patch has given its schema."""
+    stood = catalog.get_table(table.project_id, table.dataset_id, table.table_id)
+    updated = _update_table(catalog, table)
+    known = {one.name for one in stood.schema_.fields} if stood else set()
+    new = [tables_api._field_to_rest(one) for one in table.schema_.fields if one.name not in known]
+    if known and new and table.table_type == "TABLE":
+        where = quoted_table_ref(table.project_id, table.dataset_id, table.table_id)
+        for name, kind in bq_schema_to_duckdb_columns(new):
+            # What a statement has made is there already.
+            catalog._engine.execute(f'ALTER TABLE {where} ADD COLUMN IF NOT EXISTS "{name}" {kind}')
+    return updated
 
 
 def sync_created_schema(sql: str, project: str, ctx: Any) -> None:
@@ -417,6 +438,7 @@ def main() -> None:
     sys.modules["pandas"] = None  # type: ignore[assignment]
     executor._run_script = run_script
     SnapshotManager.record_change = record_change  # type: ignore[method-assign, assignment]
+    DuckDBCatalogRepository.update_table = update_table  # type: ignore[method-assign, assignment]
     room: Any
     for room in (executor, scripting):
         room.sync_created_schema = sync_created_schema

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlglot
 from bqemulator.sql.rules import get_all_rules
+from google.cloud.bigquery import SchemaField
 from sqlglot import exp
 from sqlglot.expressions import core
 
@@ -97,3 +98,15 @@ def test_rows_are_those_of_the_table_while_others_query(platform: TestPlatform) 
         done.set()
         for thread in asking:
             thread.join()
+
+
+def test_a_column_that_a_patch_adds_is_in_the_table(platform: TestPlatform) -> None:
+    warehouse = platform.stores.warehouse
+    warehouse.ensure_ledger()
+    platform.query("CREATE TABLE {raw}.patched AS SELECT 1 AS a")
+    table = warehouse.table(warehouse.raw_id("patched"))
+    table.schema = [*table.schema, SchemaField("b", "STRING"), SchemaField("c", "TIMESTAMP")]
+    warehouse.client.update_table(table, ["schema"])
+    platform.query("INSERT INTO {raw}.patched (a, b) VALUES (2, 'x')")
+    rows = platform.query("SELECT a, b, c FROM {raw}.patched ORDER BY a")
+    assert rows == [{"a": 1, "b": None, "c": None}, {"a": 2, "b": "x", "c": None}]
