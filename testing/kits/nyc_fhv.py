@@ -47,7 +47,7 @@ def run(
 
 
 def assert_equals_truth(platform: TestPlatform) -> None:
-    """Every row of the list stands as often as it is listed, each value as it was sent."""
+    """Every row of the list is there as often as it is listed, each value as it was sent."""
     truth = platform.look("truth")
     wanted = Counter(tuple(row.get(name) for name in TABLE.column_names) for row in truth["rows"])
     assert wanted.total() == truth["count"] > 0

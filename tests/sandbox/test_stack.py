@@ -187,6 +187,14 @@ def test_a_query_prints_its_rows_or_why_there_are_none(stack: Stack) -> None:
     assert "Traceback" not in wrong.stderr
 
 
+def test_a_query_of_a_demo_that_does_not_run_says_so_at_once(tmp_path: Path) -> None:
+    # The variables are there, and nothing answers at their addresses.
+    Stack(tmp_path, CLEAN).up([])
+    command = [sys.executable, "-m", "sandbox.query", "--state", str(tmp_path), "SELECT 1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "error: the demo does not run: make demo\n")
+
+
 def test_a_command_has_the_stack_s_variables_and_dbt_writes_outside_the_checkout(
     stack: Stack,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Runs on the machine: what they take and make, what is told of a failure, backfill, replay."""
+"""Runs on the machine: what they take and make, how a failure is reported, backfill, replay."""
 
 from __future__ import annotations
 
